@@ -1,0 +1,115 @@
+"""The scalar functions of the language beyond SymPy's own.
+
+Each is given by its definition; its derivative is what SymPy derives from that definition, brought into a
+form without overflow by `stable_exponentials`.  Nothing else about them is stated by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import sympy as sp
+from sympy import Expr, Function, Integer, Symbol
+
+_X = Symbol("x", real=True)
+
+
+class ScalarFunction(Function):
+    """A real function of one real variable, known by its definition."""
+
+    nargs = 1
+    is_real = True
+    definition: Callable[[Expr], Expr]
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return _derivative(type(self)).xreplace({_X: self.args[0]})
+
+
+class logistic(ScalarFunction):
+    """1 / (1 + exp(-x))"""
+
+    is_positive = True
+    definition = staticmethod(lambda x: 1 / (1 + sp.exp(-x)))
+
+
+class softplus(ScalarFunction):
+    """log(1 + exp(x))"""
+
+    is_positive = True
+    definition = staticmethod(lambda x: sp.log(1 + sp.exp(x)))
+
+
+class expm1(ScalarFunction):
+    """exp(x) - 1"""
+
+    definition = staticmethod(lambda x: sp.exp(x) - 1)
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        return Integer(0) if x.is_zero else None
+
+
+class log1p(ScalarFunction):
+    """log(1 + x)"""
+
+    definition = staticmethod(lambda x: sp.log(1 + x))
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        return Integer(0) if x.is_zero else None
+
+
+class uniform(Function):
+    """uniform(k1, k2, ...): a number in [0, 1), a pure function of its integer arguments; derivative zero."""
+
+    is_real = True
+    is_nonnegative = True
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return Integer(0)
+
+
+OWN: tuple[type[ScalarFunction], ...] = (logistic, softplus, expm1, log1p)
+
+# All functions that a right-hand side may contain, besides +, *, powers and Piecewise.
+FUNCTIONS: tuple[type[Function], ...] = (
+    sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.tanh, sp.erf, sp.erfc, *OWN, uniform,
+)  # fmt: skip
+
+
+@cache
+def _derivative(function: type[ScalarFunction]) -> Expr:
+    return stable_exponentials(function.definition(_X).diff(_X))
+
+
+def stable_exponentials(expression: Expr) -> Expr:
+    """k E^a / (1+E)^b with E = exp(u) and 0 <= a <= b becomes k logistic(u)^a logistic(-u)^(b-a).
+
+    Other expressions are returned as they came: this rewrites only where no exponential is left that can overflow.
+    """
+    exponents = sorted({q.args[0] for q in expression.atoms(sp.exp)}, key=sp.default_sort_key)
+    if not exponents:
+        return expression
+    u = -exponents[0] if exponents[0].could_extract_minus_sign() else exponents[0]
+    powers = {sp.exp(v): v / u for v in exponents}
+    if not all(p.is_Integer for p in powers.values()):
+        return expression
+    e = Symbol("E", positive=True)
+    numerator, denominator = sp.fraction(sp.factor(sp.together(expression.xreplace({q: e**p for q, p in powers.items()}))))
+    a = b = 0
+    factor: Expr = Integer(1)
+    for part, sign in ((numerator, 1), (denominator, -1)):
+        for term in sp.Mul.make_args(part):
+            base, power = term.as_base_exp()
+            if base == e:
+                a += sign * int(power)
+            elif sp.expand(base - 1 - e) == 0:
+                b -= sign * int(power)
+            elif base.has(e):
+                return expression
+            else:
+                factor *= term**sign
+    if not 0 <= a <= b:
+        return expression
+    return factor * logistic(u) ** a * logistic(-u) ** (b - a)
