@@ -1,0 +1,253 @@
+"""The one differentiation rule, in reverse (pullback) and forward (pushforward) direction.
+
+In: equations and seeds.  Out: more equations of the same kind.  For an equation  C[gamma] += phi(..., A[alpha], ...)
+over a domain D, with the adjoint C̄ of C, each distinct access contributes one equation over the same domain,
+
+    Ā[alpha] += C̄[gamma] * d phi / d A[alpha]        over D,
+
+where d phi / d A[alpha] is SymPy's derivative with a fresh symbol in place of each access.  Nothing is inverted and no
+delta appears: what was read at alpha is written at alpha, and what is not in alpha is summed.  Equations stay
+self-contained, so no index can be captured.  Only the reductions are stated by hand: `max` passes the adjoint to its
+argmax, `logsumexp` multiplies by exp(phi - C[gamma]).
+
+Source: reverse accumulation, Linnainmaa 1970; in index notation, Qiu, Neural Networks and Deep Learning, ch. 4.4-4.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy import Expr, Integer, Symbol
+from sympy.logic.boolalg import Boolean
+
+from compiler.program import Access, Equation, Index, Tensor, fresh_index, indices, outer_accesses, position
+
+Seed = Expr | int | Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What a sweep adds: its equations in dependence order, and the derivative tensor of each tensor on a path."""
+
+    equations: tuple[Equation, ...]
+    adjoints: dict[Tensor, Tensor]
+
+
+def pullback(
+    equations: Iterable[Equation],
+    seeds: Mapping[Tensor, Seed],
+    wrt: Sequence[Tensor],
+    *,
+    name: Callable[[Tensor], str] = lambda tensor: f"d_{tensor.name}",
+    scale: Expr | int = 1,
+    carry: Sequence[Index] = (),
+) -> Derivation:
+    """Adjoints of all tensors between the seeds and `wrt`, in one joint sweep.
+
+    seeds: the adjoint of each seeded tensor: an expression, the same for every element (1 for a loss), or a tensor of
+    shape carry + shape (a vector-Jacobian product; an identity tensor gives a Jacobian).
+    scale: a factor of every contribution to a tensor of `wrt`; these must then not be defined by equations.
+    """
+    equations = tuple(equations)
+    active = _between(equations, wrt, seeds)
+    order = [*dict.fromkeys(t for t in (*(e.tensor for e in reversed(equations)), *wrt) if t in active)]
+    adjoints = _derivative_tensors(order, equations, seeds, name, tuple(i.extent for i in carry))
+    read = {a.tensor for e in equations if e.tensor in active for a in outer_accesses(e.rhs)}
+    out: list[Equation] = []
+    argmaxes: dict[Tensor, Tensor] = {}
+
+    for tensor in order:  # a seed needs a tensor of its own only where something adds to it
+        if tensor in seeds and (tensor in read or tensor in wrt):
+            out.append(_seed(adjoints[tensor], tensor, seeds[tensor], tuple(carry)))
+    for equation in reversed(equations):
+        if equation.tensor not in active:
+            continue
+        contributions = []
+        for access, slope in partial_derivatives(equation):
+            if access.tensor not in active:
+                continue
+            factor = scale if access.tensor in wrt else 1
+            contributions.append((access, factor * slope))
+        if not contributions:
+            continue
+        where = _selected(equation, argmaxes, out)
+        carried = _apart(carry, equation)
+        above = _adjoint(equation, seeds, adjoints, read, set(wrt), carried)
+        for access, slope in contributions:
+            lhs = Access(adjoints[access.tensor], *carried, *access.subscripts)
+            out.append(Equation(lhs, _domain(lhs, carried, equation), above * slope, "sum", where))
+    defined = {e.tensor for e in out}
+    for tensor in wrt:
+        if adjoints[tensor] not in defined:
+            out.append(_seed(adjoints[tensor], tensor, Integer(0), tuple(carry)))
+    return Derivation(tuple(out), adjoints)
+
+
+def pushforward(
+    equations: Iterable[Equation],
+    seeds: Mapping[Tensor, Tensor],
+    of: Sequence[Tensor],
+    *,
+    name: Callable[[Tensor], str] = lambda tensor: f"t_{tensor.name}",
+    carry: Sequence[Index] = (),
+) -> Derivation:
+    """Tangents of `of` along the tangents given for the seeds: the transpose of the pullback, C' += dphi/dA * A'."""
+    equations = tuple(equations)
+    active = _between(equations, tuple(seeds), of)
+    order = [*dict.fromkeys(t for t in (*seeds, *(e.tensor for e in equations), *of) if t in active or t in of)]
+    tangents = _derivative_tensors(order, equations, {}, name, tuple(i.extent for i in carry)) | dict(seeds)
+    out: list[Equation] = []
+    argmaxes: dict[Tensor, Tensor] = {}
+    for equation in equations:
+        if equation.tensor not in active or equation.tensor in seeds:
+            continue
+        slopes = [(access, slope) for access, slope in partial_derivatives(equation) if access.tensor in active]
+        if not slopes:
+            continue
+        where = _selected(equation, argmaxes, out)
+        carried = _apart(carry, equation)
+        lhs = Access(tangents[equation.tensor], *carried, *equation.lhs.subscripts)
+        for access, slope in slopes:
+            rhs = slope * Access(tangents[access.tensor], *carried, *access.subscripts)
+            out.append(Equation(lhs, (*carried, *equation.domain), rhs, "sum", where))
+    defined = {e.tensor for e in out} | set(seeds.values())
+    for tensor in of:
+        if tangents[tensor] not in defined:
+            out.append(_seed(tangents[tensor], tensor, Integer(0), tuple(carry)))
+    return Derivation(tuple(out), tangents)
+
+
+def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
+    """(access, d phi / d access) for each distinct real access of the right-hand side, zeros left out.
+
+    For logsumexp the slope carries the factor exp(phi - C[gamma]); for argmax there is none.
+    """
+    if equation.op == "argmax":
+        return []
+    leaves = [a for a in outer_accesses(equation.rhs) if a.tensor.kind == "real"]
+    symbols = [Symbol(f"x{k}", real=True) for k in range(len(leaves))]
+    scalar = equation.rhs.xreplace(dict(zip(leaves, symbols, strict=True)))
+    back = dict(zip(symbols, leaves, strict=True))
+    weight = sp.exp(equation.rhs - equation.lhs) if equation.op == "logsumexp" else Integer(1)
+    slopes = ((leaf, _scalar_derivative(scalar, symbol)) for leaf, symbol in zip(leaves, symbols, strict=True))
+    return [(leaf, slope.xreplace(back) * weight) for leaf, slope in slopes if slope != 0]
+
+
+_derivatives: dict[tuple[Expr, Symbol], Expr] = {}
+
+
+def _scalar_derivative(scalar: Expr, symbol: Symbol) -> Expr:
+    """Equal kernels (layer after layer of one kind) are differentiated once."""
+    key = (scalar, symbol)
+    if key not in _derivatives:
+        if len(_derivatives) > 10_000:
+            _derivatives.clear()
+        _derivatives[key] = scalar.diff(symbol)
+    return _derivatives[key]
+
+
+def _between(equations: Sequence[Equation], below: Iterable[Tensor], above: Iterable[Tensor]) -> set[Tensor]:
+    """Real tensors on a path from `below` to `above`, ends included."""
+    edges = [
+        (a.tensor, e.tensor)
+        for e in equations
+        for a in outer_accesses(e.rhs)
+        if a.tensor.kind == "real" and e.tensor.kind == "real"
+    ]
+    up: dict[Tensor, list[Tensor]] = {}
+    down: dict[Tensor, list[Tensor]] = {}
+    for read, written in edges:
+        up.setdefault(read, []).append(written)
+        down.setdefault(written, []).append(read)
+    return (_reach(below, up) & _reach(above, down)) | set(below)
+
+
+def _reach(start: Iterable[Tensor], edges: Mapping[Tensor, Sequence[Tensor]]) -> set[Tensor]:
+    found: set[Tensor] = set()
+    stack = list(start)
+    while stack:
+        tensor = stack.pop()
+        if tensor not in found:
+            found.add(tensor)
+            stack.extend(edges.get(tensor, ()))
+    return found
+
+
+def _derivative_tensors(
+    order: Sequence[Tensor],
+    equations: Sequence[Equation],
+    seeds: Mapping[Tensor, Seed],
+    name: Callable[[Tensor], str],
+    extra: tuple[Expr, ...],
+) -> dict[Tensor, Tensor]:
+    """A derivative tensor for each; a name already in use (a second application) gets a number."""
+    taken = {t.name for e in equations for t in (e.tensor, *(a.tensor for a in e.reads()))}
+    taken |= {s.name for s in seeds.values() if isinstance(s, Tensor)}
+    made: dict[Tensor, Tensor] = {}
+    for tensor in order:
+        chosen, number = name(tensor), 2
+        while chosen in taken:
+            chosen, number = f"{name(tensor)}_{number}", number + 1
+        taken.add(chosen)
+        made[tensor] = Tensor(chosen, (*extra, *tensor.shape))
+    return made
+
+
+def _seed(adjoint: Tensor, tensor: Tensor, value: Seed, carry: tuple[Index, ...]) -> Equation:
+    """adjoint = value, over the whole tensor."""
+    taken = {i.name for i in carry}
+    own = []
+    for letter, extent in zip("ijklmnpqrstuvw", tensor.shape, strict=False):
+        own.append(fresh_index(Index(letter, extent), taken))
+        taken.add(own[-1].name)
+    everywhere = (*carry, *own)
+    rhs = Access(value, *everywhere) if isinstance(value, Tensor) else sp.sympify(value)
+    return Equation(Access(adjoint, *everywhere), everywhere, rhs)
+
+
+def _adjoint(
+    equation: Equation,
+    seeds: Mapping[Tensor, Seed],
+    adjoints: Mapping[Tensor, Tensor],
+    read: set[Tensor],
+    wrt: set[Tensor],
+    carried: Sequence[Index],
+) -> Expr:
+    """C̄[gamma]: the seed itself where nothing else adds to it, else an access of the adjoint tensor."""
+    tensor = equation.tensor
+    subscripts = (*carried, *equation.lhs.subscripts)
+    if tensor in seeds and tensor not in read and tensor not in wrt:
+        seed = seeds[tensor]
+        return Access(seed, *subscripts) if isinstance(seed, Tensor) else sp.sympify(seed)
+    return Access(adjoints[tensor], *subscripts)
+
+
+def _selected(equation: Equation, argmaxes: dict[Tensor, Tensor], out: list[Equation]) -> Boolean:
+    """The condition of the contributions; a `max` is restricted to its argmax, whose equation is added to `out`."""
+    if equation.op != "max" or not equation.bound:
+        return equation.where
+    tensor = equation.tensor
+    if tensor not in argmaxes:
+        argmaxes[tensor] = Tensor(f"{tensor.name}_argmax", tensor.shape, "value", "integer")
+        lhs = Access(argmaxes[tensor], *equation.lhs.subscripts)
+        out.append(Equation(lhs, equation.domain, equation.rhs, "argmax", equation.where))
+    chosen = Access(argmaxes[tensor], *equation.lhs.subscripts)
+    return sp.And(equation.where, sp.Eq(position(equation.bound), chosen))
+
+
+def _apart(carry: Sequence[Index], equation: Equation) -> tuple[Index, ...]:
+    taken = {i.name for i in equation.domain}
+    carried = []
+    for index in carry:
+        carried.append(fresh_index(index, taken))
+        taken.add(carried[-1].name)
+    return tuple(carried)
+
+
+def _domain(lhs: Access, carried: Sequence[Index], equation: Equation) -> tuple[Index, ...]:
+    """The same domain, the indices of the new left-hand side first."""
+    everywhere = (*carried, *equation.domain)
+    first = [i for i in indices(*lhs.subscripts) if i in everywhere]
+    return (*first, *(i for i in everywhere if i not in first))
