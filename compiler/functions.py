@@ -23,7 +23,7 @@ class ScalarFunction(Function):
     definition: Callable[[Expr], Expr]
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        return _derivative(type(self)).xreplace({_X: self.args[0]})
+        return _derivative(type(self)).xreplace({_X: self.args[0]})  # type: ignore[arg-type]
 
 
 class logistic(ScalarFunction):
@@ -96,7 +96,8 @@ def stable_exponentials(expression: Expr) -> Expr:
     if not all(p.is_Integer for p in powers.values()):
         return expression
     e = Symbol("E", positive=True)
-    numerator, denominator = sp.fraction(sp.factor(sp.together(expression.xreplace({q: e**p for q, p in powers.items()}))))
+    rational = expression.xreplace({q: e**p for q, p in powers.items()})
+    numerator, denominator = sp.fraction(sp.factor(sp.together(rational)))
     a = b = 0
     factor: Expr = Integer(1)
     for part, sign in ((numerator, 1), (denominator, -1)):

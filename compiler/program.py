@@ -13,8 +13,8 @@
 Meaning.  A tensor is the sum of its equations.  An equation visits each point of its domain where the condition
 holds; the value of the expression at that point is contributed to the element named by the left-hand access, and
 contributions to one element are combined by `op`.  So an index that is not on the left is reduced; the left-hand
-side may be any access (plain, shifted, a constant slot, a gather) if op is `sum`.  A tensor defined by another op has that
-one equation, whose left-hand subscripts are distinct indices.
+side may be any access (plain, shifted, a constant slot, a gather) if op is `sum`.  A tensor defined by another op has
+that one equation, whose left-hand subscripts are distinct indices.
 
   * Nothing to combine: sum 0, max and logsumexp -inf, argmax -1.
   * argmax gives the position of the largest in the row-major order of the bound indices (from 0, each counted from
@@ -38,6 +38,7 @@ from functools import cached_property
 import sympy as sp
 from sympy import Basic, Expr, Integer, Symbol, Tuple
 from sympy.core.symbol import Str
+from sympy.core.sympify import _sympify  # never of text
 from sympy.logic.boolalg import Boolean
 
 from .functions import uniform
@@ -65,7 +66,7 @@ class Index(Expr):
     is_finite = True
 
     def __new__(cls, name: str | Str, high: Expr | int, low: Expr | int = 0) -> Index:
-        return Expr.__new__(cls, name if isinstance(name, Str) else Str(name), sp.sympify(high), sp.sympify(low))
+        return Expr.__new__(cls, name if isinstance(name, Str) else Str(name), _sympify(high), _sympify(low))
 
     @property
     def name(self) -> str:
@@ -109,7 +110,9 @@ class Tensor(Basic):
         sparse: bool | Boolean = False,
     ) -> Tensor:
         text = [part if isinstance(part, Str) else Str(part) for part in (name, role, kind)]
-        return Basic.__new__(cls, text[0], Tuple(*shape), text[1], text[2], sp.true if sparse else sp.false)
+        return Basic.__new__(
+            cls, text[0], Tuple(*map(_sympify, shape)), text[1], text[2], sp.true if sparse else sp.false
+        )
 
     @property
     def name(self) -> str:
@@ -156,7 +159,7 @@ class Access(Expr):
     def __new__(cls, tensor: Tensor, *subscripts: Expr | int) -> Access:
         if len(subscripts) != len(tensor.args[1]):
             raise ProgramError(f"{tensor.name} has {tensor.rank} axes, but {len(subscripts)} subscripts were given")
-        return Expr.__new__(cls, tensor, *[sp.sympify(s) for s in subscripts])
+        return Expr.__new__(cls, tensor, *map(_sympify, subscripts))
 
     @property
     def tensor(self) -> Tensor:
@@ -257,7 +260,7 @@ def affine(subscript: Expr) -> Affine | None:
             constant += term
         else:
             return None
-    by_name = lambda item: str(item[0])  # noqa: E731
+    by_name = lambda item: str(item[0])
     return Affine(constant, tuple(sorted(terms.items(), key=by_name)), tuple(sorted(gathers.items(), key=by_name)))
 
 
@@ -290,7 +293,7 @@ class Equation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "domain", tuple(self.domain))
-        object.__setattr__(self, "rhs", sp.sympify(self.rhs))
+        object.__setattr__(self, "rhs", _sympify(self.rhs))
 
     @property
     def tensor(self) -> Tensor:

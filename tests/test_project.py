@@ -1,0 +1,103 @@
+"""Claims about the project's own files: what is installed, what is shipped, who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import importlib.util
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PACKAGES = ("symnet", "compiler")
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text())
+
+
+def modules(root: Path, package: str) -> list[Path]:
+    found = sorted((root / package).rglob("*.py"))
+    assert found, f"no modules in {package}"
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """The top names of all absolute imports of a module, also of those inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_the_readme_begins_with_the_two_commands(root: Path) -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks[0] == "pip install . && symnet train examples/digits.toml\n"
+    assert blocks[1] == 'pip install ".[test]" && pytest\n'
+
+
+def test_compiler_never_imports_symnet(root: Path) -> None:
+    for path in modules(root, "compiler"):
+        assert "symnet" not in imported(path), path
+
+
+def test_the_linter_bans_the_same_import(project: dict) -> None:
+    lint = project["tool"]["ruff"]["lint"]
+    assert "symnet" in lint["flake8-tidy-imports"]["banned-api"]
+    assert lint["per-file-ignores"]["!compiler/**"] == ["TID251"]
+    assert "TID" in lint["select"]
+
+
+def test_only_declared_dependencies_are_imported(root: Path, project: dict) -> None:
+    declared = {re.match(r"[A-Za-z0-9_]+", line)[0] for line in project["project"]["dependencies"]}
+    assert declared == {"sympy", "numpy", "numba", "scipy"}
+    shipped_with_them = {"llvmlite", "mpmath"}  # of numba and sympy
+    allowed = declared | shipped_with_them | set(sys.stdlib_module_names) | set(PACKAGES)
+    for package in PACKAGES:
+        for path in modules(root, package):
+            assert imported(path) <= allowed, path
+
+
+def test_no_module_reads_pickles_or_evaluates_text(root: Path) -> None:
+    banned_calls = {"eval", "parse_expr", "lambdify"}
+    for package in PACKAGES:
+        for path in modules(root, package):
+            assert not imported(path) & {"pickle", "shelve", "marshal", "dill"}, path
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                    assert name not in banned_calls or getattr(node.func, "attr", "") == "eval", (path, node.lineno)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_both_packages_are_typed(package: str) -> None:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations is not None
+    assert os.path.exists(os.path.join(spec.submodule_search_locations[0], "py.typed"))
+
+
+def test_the_digits_are_whole(root: Path) -> None:
+    path = root / "examples" / "digits.csv.gz"
+    assert path.stat().st_size < 64_000
+    with gzip.open(path, "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.int64)
+    assert table.shape == (1797, 65)
+    pixels, labels = table[:, :-1], table[:, -1]
+    assert pixels.min() == 0 and pixels.max() == 16
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert int(pixels.sum()) == 561_718
+
+
+def test_the_digits_name_their_source(root: Path) -> None:
+    header = (root / "examples" / "digits.csv.gz").read_bytes()[:400]
+    assert b"10.24432/C50P49" in header
+    assert "10.24432/C50P49" in (root / "README.md").read_text()
