@@ -1,0 +1,323 @@
+"""LLVM IR or generated Numba source in, a native function out: compiled once, kept as an object file in the cache.
+
+The only module that touches interfaces of numba and llvmlite that are not public.  Everything becomes a relocatable
+object (no address of this process inside) under a key that hashes its content and all it depends on.  Loading one
+takes llvmlite.binding alone, so a process that finds everything in the cache imports neither numba nor sympy.
+
+    build_kernel(name, ir)                           LLVM IR text            -> Native
+    build_source(text, entry, namespace, depends)    generated Python text   -> Native
+    restore(key)                                     a key from an earlier process -> Native, or None
+
+Every function's external symbol ends in a hash of its content, and is registered in the process: two processes or two
+programs can never call each other's body, and later objects link to earlier ones by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from . import cache as disk
+
+VECTOR_BITS = 512  # what LLVM's own vectorizer may use, if the processor has it; measured in PERFORMANCE
+
+
+class NativeError(RuntimeError):
+    """Generated code that does not compile, or needs a symbol that does not exist: a fault of the compiler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A loaded native function: its external symbol, its address, the key of its object in the cache."""
+
+    name: str
+    address: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extern:
+    """An external C function, for the namespace of generated source: Extern(native.name, "void(f32*,i64)").
+
+    Types: void, i8 i32 i64 f32 f64, and pointers to them (`f32*`).  In generated source an argument of pointer type
+    takes a pointer (of any element type) or an integer address.
+    """
+
+    symbol: str
+    signature: str
+
+
+Value = Extern | int | float | str
+
+
+# ---------------------------------------------------------------------------------------------- building
+def build_kernel(name: str, ir: str) -> Native:
+    """The function `name`, defined by the LLVM IR text, compiled for this processor.
+
+    The symbol registered is `<name>_<hash>` (Native.name): pass that one to Extern, not `name`.  The IR may
+    declare external functions of libc and of kernels built before.
+    """
+    with _LOCK:
+        key = disk.key("kernel", name, ir, str(VECTOR_BITS))
+        return restore(key) or _finish(key, name, f"{name}_{key[:16]}", ir, ())
+
+
+def build_source(
+    text: str, entry: str, namespace: Mapping[str, Value] | None = None, depends: Iterable[Native] = ()
+) -> Native:
+    """The function `entry(table)` of the generated module, compiled by Numba: C type `void f(int64_t *table)`.
+
+    `table` is a pointer to int64.  The text is executed with `namespace` and with the names of
+    compiler.kernels.intrinsics (pointer_f32, select, reduce_add, exp, ...); nothing else is visible, not even
+    builtins except `range` and `int`.  `depends` are the functions that the text calls through Extern: they are
+    restored with this one.
+    """
+    with _LOCK:
+        depends = tuple(depends)
+        names = dict(namespace or {})
+        described = json.dumps([[k, _describe(v)] for k, v in sorted(names.items())])
+        key = disk.key("source", text, entry, described, *[d.key for d in depends], str(VECTOR_BITS))
+        found = restore(key)
+        if found is not None:
+            return found
+        ir = _numba_ir(text, entry, names, key)
+        return _finish(key, entry, f"{entry}_{key[:16]}", ir, tuple(d.key for d in depends))
+
+
+def restore(key: str) -> Native | None:
+    """The function under a key of this or an earlier process, with all it depends on; None if any is missing."""
+    with _LOCK:
+        if key in _LOADED:
+            return _LOADED[key]
+        payload = disk.load(key)
+        if payload is None:
+            return None
+        header, _, code = payload.partition(b"\n")
+        record = json.loads(header)
+        if any(restore(other) is None for other in record["depends"]):
+            return None
+        return _load(key, record["symbol"], record["needs"], code)
+
+
+def symbol_address(name: str) -> int | None:
+    """The address of an external symbol as generated code would find it."""
+    address: int | None = llvm.address_of_symbol(name)
+    return address
+
+
+def _finish(key: str, name: str, symbol: str, ir: str, depends: tuple[str, ...]) -> Native:
+    needs, code = _object(ir, name, symbol)
+    header = json.dumps({"symbol": symbol, "needs": needs, "depends": list(depends)})
+    disk.store(key, header.encode() + b"\n" + code)
+    return _load(key, symbol, needs, code)
+
+
+def _describe(value: Value) -> list[str]:
+    match value:
+        case Extern(symbol, signature):
+            return ["extern", symbol, signature]
+        case bool() | int() | float() | str():
+            return [type(value).__name__, repr(value)]
+    raise NativeError(f"a {type(value).__name__} cannot stand in the namespace of generated source")
+
+
+# ---------------------------------------------------------------------------------------------- compiling
+@cache
+def features() -> frozenset[str]:
+    """The features of this processor by LLVM's names, such as avx512f, avx2, fma."""
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+@cache
+def _machine() -> Any:
+    _initialize()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    # As Numba does: static relocation and the JIT's code model (large on x86-64: any distance to other objects).
+    reloc = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, reloc=reloc,
+        codemodel="jitdefault", jit=True,
+    )  # fmt: skip
+
+
+def optimized(ir: str, name: str, symbol: str) -> Any:
+    """The module of the IR text, optimized: `name` renamed to the external `symbol`, everything else internal."""
+    machine = _machine()
+    try:
+        module = llvm.parse_assembly(_attributed(ir.replace(f'@"{name}"', f'@"{symbol}"').replace(f"@{name}(", f"@{symbol}(")))
+        module.triple = llvm.get_process_triple()
+        module.data_layout = str(machine.target_data)
+        for function in module.functions:
+            if not function.is_declaration and function.name != symbol:
+                function.linkage = "internal"
+        for variable in module.global_variables:
+            if not variable.is_declaration:
+                variable.linkage = "internal"
+        module.verify()
+    except RuntimeError as error:
+        raise NativeError(f"{name}: {error}") from error
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    options.slp_vectorization = True
+    options.loop_interleaving = True
+    options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def _object(ir: str, name: str, symbol: str) -> tuple[list[str], bytes]:
+    """The external symbols that the code needs, and its object file."""
+    module = optimized(ir, name, symbol)
+    needs = sorted(f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm."))
+    needs += sorted(v.name for v in module.global_variables if v.is_declaration)
+    foreign = [n for n in needs if n.startswith((".numba", "numba_", "_ZN", "NRT_", "Py"))]
+    if foreign:
+        raise NativeError(f"{name}: generated code may not need {', '.join(foreign)}")
+    return needs, bytes(_machine().emit_object(module))
+
+
+_DEFINE = re.compile(r"^(define [^{]*?)((?: personality [^{]*)?\{)", re.MULTILINE)
+
+
+def _attributed(ir: str) -> str:
+    """Every function defined may use vectors of VECTOR_BITS."""
+    return _DEFINE.sub(rf'\1 "prefer-vector-width"="{VECTOR_BITS}" \2', ir)
+
+
+# ---------------------------------------------------------------------------------------------- Numba
+def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str) -> str:
+    """The LLVM IR of a generated module, as Numba lowers it, before optimization, with a C entry named `entry`."""
+    from numba.core import compiler, types
+    from numba.core.compiler_lock import global_compiler_lock
+    from numba.core.registry import cpu_target
+    from numba.core.cpu import FastMathOptions
+
+    from .kernels import intrinsics
+
+    path = disk.write_source(f"{entry}_{key[:16]}.py", text)
+    filename = str(path) if path is not None else f"<{entry}_{key[:16]}>"
+    space: dict[str, Any] = {"__builtins__": {}, "__name__": f"symnet_generated_{key[:16]}", **intrinsics.NAMESPACE}
+    space.update({name: intrinsics.extern(v.symbol, v.signature) if isinstance(v, Extern) else v for name, v in names.items()})
+    exec(compile(text, filename, "exec"), space)  # the text is our own: no user's text reaches it
+
+    flags = compiler.Flags()
+    flags.nrt = False
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.release_gil = False
+    flags.no_rewrites = True
+    flags.error_model = "numpy"
+    flags.fastmath = FastMathOptions({"contract"})
+    with global_compiler_lock:
+        context = cpu_target.target_context
+        context.refresh()
+        cpu_target.typing_context.refresh()
+        library = _Library()
+        try:
+            result = compiler.compile_extra(
+                cpu_target.typing_context, context, space[entry], (types.CPointer(types.int64),), types.void, flags, {},
+                library=library,
+            )  # fmt: skip
+        except Exception as error:
+            raise NativeError(f"{filename}: {error}") from error
+        return library.linked(result.fndesc.llvm_func_name, entry)
+
+
+class _Library:
+    """Takes the place of Numba's code library: collects IR and leaves optimization and code to this module."""
+
+    def __init__(self) -> None:
+        self._reload_init: set[Any] = set()
+        self.recorded_timings = None
+        self._texts: list[str] = []
+        self._libraries: list[Any] = []
+
+    def create_ir_module(self, name: str) -> Any:
+        from llvmlite import ir
+
+        return ir.Module("generated")
+
+    def add_ir_module(self, module: Any) -> None:
+        self._texts.append(str(module))
+
+    def add_linking_library(self, library: Any) -> None:
+        library._ensure_finalized()
+        if library not in self._libraries:
+            self._libraries.append(library)
+
+    def linked(self, function: str, entry: str) -> str:
+        """One module's text: what was collected, what it links to, and the C entry."""
+        module = llvm.parse_assembly("\n".join(self._texts))
+        for library in self._libraries:
+            module.link_in(library._get_module_for_linking(), preserve=True)
+        text = str(module)
+        quoted = f'@"{function}"' if f'@"{function}"' in text else f"@{function}"
+        return text + (
+            f'\ndefine void @"{entry}"(ptr noalias %table) {{\n'
+            "  %result = alloca ptr\n  %error = alloca ptr\n"
+            f"  %status = call i32 {quoted}(ptr %result, ptr %error, ptr %table) alwaysinline\n  ret void\n}}\n"
+        )
+
+
+# ---------------------------------------------------------------------------------------------- loading
+_LOCK = threading.RLock()
+_LOADED: dict[str, Native] = {}
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@cache
+def _engine() -> Any:
+    """One engine holds every object for the life of the process."""
+    _initialize()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
+    )
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def _load(key: str, symbol: str, needs: list[str], code: bytes) -> Native:
+    missing = [name for name in needs if llvm.address_of_symbol(name) is None]
+    if missing:  # LLVM would end the process
+        raise NativeError(f"{symbol} needs {', '.join(missing)}, which is not loaded: name it in `depends`")
+    engine = _engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address = engine.get_function_address(symbol)
+    llvm.add_symbol(symbol, address)
+    _LOADED[key] = Native(symbol, address, key)
+    return _LOADED[key]
+
+
+def callable_from(native: Native, signature: str) -> Callable[..., Any]:
+    """A native function as a ctypes function, such as callable_from(f, "void(i64*)"); for tests and callers in Python."""
+    import ctypes
+
+    kinds: dict[str, Any] = {
+        "void": None, "i8": ctypes.c_int8, "i32": ctypes.c_int32, "i64": ctypes.c_int64, "f32": ctypes.c_float,
+        "f64": ctypes.c_double,
+    }  # fmt: skip
+    result, arguments = parse_signature(signature)
+    types = [ctypes.c_void_p if a.endswith("*") else kinds[a] for a in arguments]
+    return ctypes.CFUNCTYPE(kinds[result], *types)(native.address)
+
+
+def parse_signature(signature: str) -> tuple[str, tuple[str, ...]]:
+    """ "void(f32*,i64)" -> ("void", ("f32*", "i64")) """
+    found = re.fullmatch(r"(\w+\*?)\(([^)]*)\)", signature.replace(" ", ""))
+    if found is None:
+        raise NativeError(f"not a signature: {signature!r}")
+    return found[1], tuple(part for part in found[2].split(",") if part)
