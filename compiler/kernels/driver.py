@@ -1,0 +1,328 @@
+"""The training loop: one fixed native function `void drive(int64* control)` for all networks.
+
+In: a block of integers (`CONTROL`) with the addresses of the data, of a step kernel, of an evaluation kernel and of
+the result arrays, and the whole state of the loop.  Out: the same block, and why it returned (`REASONS`).  Called
+again with the block as it left it, it goes on exactly where it stopped: at another batch of the same epoch, or in the
+middle of the validation part.  Python is entered only when one of `REASONS` applies.
+
+Kernels are called through their address with their own table of slots (`void f(int64* table)`), so that no network
+recompiles this function.  Shuffling is the forward Fisher-Yates keyed by (seed, epoch), drawn only as far as the
+batches have come: the order is a pure function of the two, and no step waits for a whole permutation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .. import native
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# name, what it means.  "address" is the address of a block of the type named; 0 means "none".
+CONTROL = (
+    # the data
+    ("ROWS", "training rows"),
+    ("BATCH", "rows of a full batch"),
+    ("SHUFFLE", "1: each epoch in a new order"),
+    ("SEED", "key of the order"),
+    ("PERMUTATION", "address of int64[ROWS], the order of this epoch as far as PERMUTED"),
+    ("PERMUTED", "places of PERMUTATION that are final; -1: none, and the rest is not the identity either"),
+    ("ARRAYS", "number of data arrays"),
+    ("ARRAY_TABLE", "address of int64[ARRAYS, 4]: data, bytes a row, buffer of BATCH rows, slot of the step kernel"),
+    # the step kernel
+    ("STEP_KERNEL", "address of the function"),
+    ("STEP_TABLE", "address of its slots"),
+    ("STEP_SIZE", "its slot for the number of rows"),
+    ("STEP_LOSS", "address of its mean loss"),
+    ("STEP_STATUS", "address of int64: not 0 after a call if a guard was not finite, and then nothing was updated"),
+    ("STEP_NUMBER", "address of the int64 that holds the number of the update being made, or 0"),
+    ("SINGLE", "1: losses and counts are float32, 0: float64"),
+    # validation
+    ("CHECK_KERNEL", "address of the evaluation kernel, 0: no validation"),
+    ("CHECK_TABLE", "address of its slots"),
+    ("CHECK_SIZE", "its slot for the number of rows"),
+    ("CHECK_LOSS", "address of its summed loss"),
+    ("CHECK_CORRECT", "address of its number of rows that were classified correctly, or 0"),
+    ("CHECK_ROWS", "validation rows"),
+    ("CHECK_CHUNK", "rows a call"),
+    ("CHECK_ARRAYS", "number of its data arrays"),
+    ("CHECK_ARRAY_TABLE", "address of int64[CHECK_ARRAYS, 4]; the buffers are not used"),
+    # early stopping
+    ("PATIENCE", "end after so many epochs without a better value; -1: never"),
+    ("BY_ACCURACY", "1: better is a higher accuracy, 0: a lower validation loss"),
+    ("KEPT", "address of a copy of the persistent block at the best epoch, 0: none is kept"),
+    ("PERSISTENT", "address of the persistent block (parameters, states)"),
+    ("PERSISTENT_BYTES", "its length"),
+    ("BEST_EPOCH", "the best epoch so far, -1: none"),
+    ("BEST_STEP", "STEP at its end"),
+    ("SINCE_BEST", "epochs since"),
+    # when to return
+    ("SLICE", "nanoseconds after which to return to Python"),
+    ("EPOCHS_END", "EPOCH at which all is done; -1: never"),
+    ("STEPS_END", "STEP at which to return; -1: never"),
+    ("EACH_EPOCH", "1: return after each epoch"),
+    # the state
+    ("EPOCH", "epochs done"),
+    ("POSITION", "rows of this epoch done"),
+    ("STEP", "updates made"),
+    ("CHECKING", "1: the batches of this epoch are done, validation is going on"),
+    ("CHECK_POSITION", "validation rows done"),
+    ("REASON", "result: why the loop returned"),
+    # the results
+    ("HISTORY", "address of float64[..., 4]: loss, validation loss, accuracy, time; 0: none is written"),
+    ("HISTORY_START", "EPOCH of its first row"),
+    ("CLOCK", "nanoseconds spent in this loop so far"),
+    ("NUMBERS", "address of float64[], see below"),
+    ("NOW", "scratch: seconds of the clock"),
+    ("NOW_NANOSECONDS", "scratch: and nanoseconds"),
+)
+POSITIONS = {name: place for place, (name, _) in enumerate(CONTROL)}
+
+NUMBERS = (
+    ("LOSS", "loss of the last batch"),
+    ("LOSS_SUM", "losses of this epoch so far, each times its rows"),
+    ("CHECK_SUM", "validation losses of this epoch so far"),
+    ("CORRECT", "validation rows classified correctly so far"),
+    ("BEST", "the best so far of the correct rows, or of minus the validation loss; -inf at the start"),
+)
+NUMBER_POSITIONS = {name: place for place, (name, _) in enumerate(NUMBERS)}
+
+REASONS = ("SLICE_OVER", "EPOCHS_DONE", "STEPS_DONE", "EPOCH_DONE", "PATIENCE_OVER", "NOT_FINITE")
+REASON_NUMBERS = {name: number for number, name in enumerate(REASONS)}
+
+HISTORY_COLUMNS = 4
+
+SOURCE = '''
+def drive(c):
+    now = offset(c, NOW)
+    clock_gettime(MONOTONIC, now)
+    start = 1000000000 * now[0] + now[1]
+    spent = c[CLOCK]
+    numbers = pointer_f64(c[NUMBERS])
+    rows = c[ROWS]
+    batch = c[BATCH]
+    shuffle = c[SHUFFLE]
+    permutation = pointer_i64(c[PERMUTATION])
+    array_count = c[ARRAYS]
+    arrays = pointer_i64(c[ARRAY_TABLE])
+    kernel = c[STEP_KERNEL]
+    table = pointer_i64(c[STEP_TABLE])
+    size_slot = c[STEP_SIZE]
+    status = pointer_i64(c[STEP_STATUS])
+    number = pointer_i64(c[STEP_NUMBER])
+    numbered = c[STEP_NUMBER] != 0
+    single = c[SINGLE]
+    checked = c[CHECK_KERNEL] != 0
+    check_table = pointer_i64(c[CHECK_TABLE])
+    check_arrays = pointer_i64(c[CHECK_ARRAY_TABLE])
+    history = pointer_f64(c[HISTORY])
+    steps_end = c[STEPS_END]
+    time_limit = c[SLICE]
+    elapsed = 0
+    # The clock is read every `stride` calls, which adapts so that this happens about every 0.5 to 2 ms.
+    stride = countdown = check_stride = check_countdown = 1
+    while True:
+        # ------------------------------------------------------------------ the batches of one epoch
+        position = c[POSITION]
+        while position < rows:
+            if c[STEP] == steps_end:
+                clock_gettime(MONOTONIC, now)
+                c[CLOCK] = spent + 1000000000 * now[0] + now[1] - start
+                c[REASON] = STEPS_DONE
+                return
+            size = batch if rows - position > batch else rows - position
+            if shuffle:
+                permuted = c[PERMUTED]
+                if permuted < 0:
+                    for row in range(rows):
+                        permutation[row] = row
+                    permuted = 0
+                while permuted < position + size:
+                    # 53 random bits times the number of places left: less than it, for any number below 2**53
+                    bits = (c[SEED] * -7046029254386353131 + c[EPOCH]) * -4417276706812531889 + permuted
+                    bits = (bits ^ ((bits >> 30) & 17179869183)) * -4658895280553007687
+                    bits = (bits ^ ((bits >> 27) & 137438953471)) * -7723592293110705685
+                    draw = F64((bits >> 11) & 9007199254740991) * 2.0**-53
+                    other = permuted + I64(draw * F64(rows - permuted))
+                    row = permutation[other]
+                    permutation[other] = permutation[permuted]
+                    permutation[permuted] = row
+                    permuted += 1
+                c[PERMUTED] = permuted
+                for array in range(array_count):
+                    data = arrays[4 * array]
+                    width = arrays[4 * array + 1]
+                    buffer = arrays[4 * array + 2]
+                    table[arrays[4 * array + 3]] = buffer
+                    if width == 8:
+                        cells = pointer_i64(data)
+                        gathered = pointer_i64(buffer)
+                        for row in range(size):
+                            gathered[row] = cells[permutation[position + row]]
+                    else:
+                        for row in range(size):
+                            memcpy(buffer + row * width, data + permutation[position + row] * width, width)
+            else:
+                for array in range(array_count):
+                    table[arrays[4 * array + 3]] = arrays[4 * array] + position * arrays[4 * array + 1]
+            table[size_slot] = size
+            if numbered:
+                number[0] = c[STEP] + 1
+            status[0] = 0
+            call_address(kernel, table)
+            if status[0] != 0:
+                clock_gettime(MONOTONIC, now)
+                c[CLOCK] = spent + 1000000000 * now[0] + now[1] - start
+                c[REASON] = NOT_FINITE
+                return
+            loss = F64(pointer_f32(c[STEP_LOSS])[0]) if single else pointer_f64(c[STEP_LOSS])[0]
+            numbers[LOSS] = loss
+            numbers[LOSS_SUM] += loss * F64(size)
+            c[STEP] += 1
+            position += size
+            c[POSITION] = position
+            countdown -= 1
+            if countdown == 0:
+                before = elapsed
+                clock_gettime(MONOTONIC, now)
+                elapsed = 1000000000 * now[0] + now[1] - start
+                if elapsed - before < 500000 and stride < 1048576:
+                    stride *= 2
+                elif elapsed - before > 2000000 and stride > 1:
+                    stride //= 2
+                countdown = stride
+                if elapsed >= time_limit:
+                    c[CLOCK] = spent + elapsed
+                    c[REASON] = SLICE_OVER
+                    return
+        # ------------------------------------------------------------------ validation
+        if checked:
+            if c[CHECKING] == 0:
+                c[CHECKING] = 1
+                c[CHECK_POSITION] = 0
+                numbers[CHECK_SUM] = 0.0
+                numbers[CORRECT] = 0.0
+            position = c[CHECK_POSITION]
+            while position < c[CHECK_ROWS]:
+                size = c[CHECK_ROWS] - position
+                size = c[CHECK_CHUNK] if size > c[CHECK_CHUNK] else size
+                for array in range(c[CHECK_ARRAYS]):
+                    check_table[check_arrays[4 * array + 3]] = (
+                        check_arrays[4 * array] + position * check_arrays[4 * array + 1]
+                    )
+                check_table[c[CHECK_SIZE]] = size
+                call_address(c[CHECK_KERNEL], check_table)
+                numbers[CHECK_SUM] += F64(pointer_f32(c[CHECK_LOSS])[0]) if single else pointer_f64(c[CHECK_LOSS])[0]
+                if c[CHECK_CORRECT] != 0:
+                    numbers[CORRECT] += (
+                        F64(pointer_f32(c[CHECK_CORRECT])[0]) if single else pointer_f64(c[CHECK_CORRECT])[0]
+                    )
+                position += size
+                c[CHECK_POSITION] = position
+                check_countdown -= 1
+                if check_countdown == 0:
+                    before = elapsed
+                    clock_gettime(MONOTONIC, now)
+                    elapsed = 1000000000 * now[0] + now[1] - start
+                    if elapsed - before < 500000 and check_stride < 1048576:
+                        check_stride *= 2
+                    elif elapsed - before > 2000000 and check_stride > 1:
+                        check_stride //= 2
+                    check_countdown = check_stride
+                    if elapsed >= time_limit:
+                        c[CLOCK] = spent + elapsed
+                        c[REASON] = SLICE_OVER
+                        return
+        # ------------------------------------------------------------------ the end of an epoch
+        if c[HISTORY] != 0:
+            row = HISTORY_COLUMNS * (c[EPOCH] - c[HISTORY_START])
+            history[row] = numbers[LOSS_SUM] / F64(rows)
+            if checked:
+                history[row + 1] = numbers[CHECK_SUM] / F64(c[CHECK_ROWS])
+                history[row + 2] = numbers[CORRECT] / F64(c[CHECK_ROWS])
+            history[row + 3] = 1e-9 * F64(spent + elapsed)
+        over = 0
+        if checked and (c[PATIENCE] >= 0 or c[KEPT] != 0):
+            value = numbers[CORRECT] if c[BY_ACCURACY] != 0 else -numbers[CHECK_SUM]
+            if value > numbers[BEST]:
+                numbers[BEST] = value
+                c[BEST_EPOCH] = c[EPOCH]
+                c[BEST_STEP] = c[STEP]
+                c[SINCE_BEST] = 0
+                if c[KEPT] != 0:
+                    memcpy(c[KEPT], c[PERSISTENT], c[PERSISTENT_BYTES])
+            else:
+                c[SINCE_BEST] += 1
+                over = 1 if c[PATIENCE] >= 0 and c[SINCE_BEST] > c[PATIENCE] else 0
+        c[EPOCH] += 1
+        c[POSITION] = 0
+        c[PERMUTED] = -1
+        c[CHECKING] = 0
+        numbers[LOSS_SUM] = 0.0
+        if over or c[EPOCH] == c[EPOCHS_END] or c[EACH_EPOCH] != 0:
+            clock_gettime(MONOTONIC, now)
+            c[CLOCK] = spent + 1000000000 * now[0] + now[1] - start
+            c[REASON] = PATIENCE_OVER if over else EPOCHS_DONE if c[EPOCH] == c[EPOCHS_END] else EPOCH_DONE
+            return
+'''
+
+
+@cache
+def _loop() -> Callable[[int], None]:
+    """The native loop: built once for this machine, then loaded from the cache."""
+    namespace: dict[str, native.Value] = {
+        **POSITIONS,
+        **NUMBER_POSITIONS,
+        **REASON_NUMBERS,
+        "HISTORY_COLUMNS": HISTORY_COLUMNS,
+        "MONOTONIC": time.CLOCK_MONOTONIC,
+        "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
+        "memcpy": native.Extern("memcpy", "i8*(i8*,i8*,i64)"),
+    }
+    return native.callable_from(native.build_source(SOURCE, "drive", namespace), "void(i64*)")
+
+
+class Control:
+    """One block of `CONTROL`, its floating-point part, and everything whose address stands in it.
+
+    `control["EPOCH"]` reads and writes a cell, `control.address(NAME=array)` puts the address of an array, which is
+    kept alive.  `entries` counts how often the native loop was entered.
+    """
+
+    def __init__(self) -> None:
+        self.cells: Array = np.zeros(len(CONTROL), np.int64)
+        self.numbers: Array = np.zeros(len(NUMBERS), np.float64)
+        self.entries = 0
+        self._alive: dict[str, Array] = {}
+        self.set(PERMUTED=-1, PATIENCE=-1, BEST_EPOCH=-1, EPOCHS_END=-1, STEPS_END=-1, SLICE=100_000_000)
+        self.numbers[NUMBER_POSITIONS["BEST"]] = -np.inf
+        self.address(NUMBERS=self.numbers)
+
+    def __getitem__(self, name: str) -> int:
+        return int(self.cells[POSITIONS[name]])
+
+    def number(self, name: str) -> float:
+        return float(self.numbers[NUMBER_POSITIONS[name]])
+
+    def set(self, **values: int) -> None:
+        for name, value in values.items():
+            self.cells[POSITIONS[name]] = value
+
+    def address(self, **arrays: Array | None) -> None:
+        for name, array in arrays.items():
+            self.cells[POSITIONS[name]] = 0 if array is None else array.ctypes.data
+            if array is None:
+                self._alive.pop(name, None)
+            else:
+                self._alive[name] = array
+
+    def enter(self) -> str:
+        """Run until one of `REASONS` applies, which is returned.  The interpreter is free meanwhile."""
+        self.entries += 1
+        _loop()(self.cells.ctypes.data)
+        return REASONS[self["REASON"]]

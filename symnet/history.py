@@ -1,0 +1,70 @@
+"""What training leaves behind: one record an epoch, and why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch: the mean loss of its batches as they were trained, the validation part after it, its duration.
+
+    `validation_loss` is None without validation data, `accuracy` (of the validation part) for a regression too.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float | None
+    accuracy: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class History(Sequence[Epoch]):
+    """The epochs of one `fit` in order; a sequence of `Epoch`.
+
+    `stopped` says why it ended: "epochs" (all were made), "patience", "callback".  `best` is the epoch whose
+    parameters were restored, if any.  `steps`, `samples` and `seconds` count this call only.
+    """
+
+    epochs: tuple[Epoch, ...]
+    stopped: str
+    best: int | None
+    steps: int
+    samples: int
+    seconds: float
+
+    @property
+    def loss(self) -> tuple[float, ...]:
+        return tuple(e.loss for e in self.epochs)
+
+    @property
+    def validation_loss(self) -> tuple[float | None, ...]:
+        return tuple(e.validation_loss for e in self.epochs)
+
+    @property
+    def accuracy(self) -> tuple[float | None, ...]:
+        return tuple(e.accuracy for e in self.epochs)
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / self.seconds if self.seconds > 0 else 0.0
+
+    @overload
+    def __getitem__(self, key: int) -> Epoch: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Epoch, ...]: ...
+    def __getitem__(self, key: int | slice) -> Epoch | tuple[Epoch, ...]:
+        return self.epochs[key]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return iter(self.epochs)
+
+    def __repr__(self) -> str:
+        last = f", loss {self.epochs[-1].loss:.6g}" if self.epochs else ""
+        return f"History({len(self.epochs)} epochs, {self.steps} steps{last}, {self.seconds:.3g} s, ended by {self.stopped})"
