@@ -1,6 +1,6 @@
 """The numbers that the oracle computes in: binary floating point, and the random numbers of the language.
 
-In: arrays.  Out: arrays.  `reference` asks an Arithmetic for every operation; `reference_mp` has those of other numbers.
+In: arrays.  Out: arrays.  `reference` asks an Arithmetic for every operation; `reference_mp` has others.
 """
 
 from __future__ import annotations
