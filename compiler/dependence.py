@@ -1,0 +1,141 @@
+"""Which tensors are defined through one another, and is there an order in which they can be computed?
+
+In: equations.  Out: the cycles (strongly connected tensors), and for one cycle the equations that no loop over shifted
+axes can serve.  A cycle can be computed if there is an axis (one in each of its tensors, tied together by the indices
+of the equations) along which every read lies behind, or every read ahead; reads at the same place are then looked at
+again, along another axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sympy import Expr, Integer
+
+from .program import Access, Equation, Tensor, affine
+
+
+class Edge(NamedTuple):
+    """An equation that reads a tensor of its own cycle."""
+
+    equation: Equation
+    read: Access
+
+
+def cyclic(equations: Iterable[Equation]) -> dict[Tensor, tuple[Tensor, ...]]:
+    """tensor -> all tensors of its cycle, for each tensor that depends on itself."""
+    reads: dict[Tensor, dict[Tensor, None]] = {}
+    for equation in equations:
+        reads.setdefault(equation.tensor, {}).update(dict.fromkeys(a.tensor for a in equation.reads()))
+    groups = strongly_connected({tensor: list(read) for tensor, read in reads.items()})
+    return {t: group for group in groups for t in group if len(group) > 1 or t in reads.get(t, ())}
+
+
+def strongly_connected(edges: Mapping[Tensor, Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
+    """Tarjan 1972, without recursion: groups in dependence order (what is read comes first)."""
+    number: dict[Tensor, int] = {}
+    low: dict[Tensor, int] = {}
+    open_: dict[Tensor, None] = {}
+    groups: list[tuple[Tensor, ...]] = []
+    for root in edges:
+        if root in number:
+            continue
+        work = [(root, iter(edges.get(root, ())))]
+        number[root] = low[root] = len(number)
+        open_[root] = None
+        while work:
+            tensor, rest = work[-1]
+            for target in rest:
+                if target not in number:
+                    number[target] = low[target] = len(number)
+                    open_[target] = None
+                    work.append((target, iter(edges.get(target, ()))))
+                    break
+                if target in open_:
+                    low[tensor] = min(low[tensor], number[target])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[tensor])
+                if low[tensor] == number[tensor]:
+                    group = [open_.popitem()[0]]
+                    while group[-1] != tensor:
+                        group.append(open_.popitem()[0])
+                    groups.append(tuple(reversed(group)))
+    return groups
+
+
+def without_shift(equations: Iterable[Equation], group: Sequence[Tensor]) -> list[Equation]:
+    """The equations of a cycle that read it neither behind nor ahead: empty if the cycle can be computed."""
+    members = set(group)
+    edges = [Edge(e, a) for e in equations if e.tensor in members for a in e.reads() if a.tensor in members]
+    todo = [edges]
+    stuck: list[Equation] = []
+    while todo:
+        edges = todo.pop()
+        left = _unserved(edges)
+        if left is None:
+            stuck.extend(dict.fromkeys(edge.equation for edge in edges))
+            continue
+        reads: dict[Tensor, list[Tensor]] = {}
+        for edge in left:
+            reads.setdefault(edge.equation.tensor, []).append(edge.read.tensor)
+        for inner in strongly_connected(reads):
+            within = [e for e in left if e.equation.tensor in inner and e.read.tensor in inner]
+            if within:
+                todo.append(within)
+    return stuck
+
+
+def _unserved(edges: Sequence[Edge]) -> list[Edge] | None:
+    """What is left after a loop along the first axis that serves: reads at the same place.  None if no axis serves."""
+    start = edges[0].equation.tensor
+    for axis in range(start.rank):
+        distances = _distances(edges, start, axis)
+        if distances is None or not any(distances):
+            continue
+        if min(distances) >= 0 or max(distances) <= 0:
+            return [edge for edge, distance in zip(edges, distances, strict=True) if distance == 0]
+    return None
+
+
+def _distances(edges: Sequence[Edge], start: Tensor, axis: int) -> list[int] | None:
+    """How far behind the written element each read lies, along `axis` of `start` and the axes tied to it."""
+    touching: dict[Tensor, list[int]] = {}
+    for number, edge in enumerate(edges):
+        for tensor in (edge.equation.tensor, edge.read.tensor):
+            touching.setdefault(tensor, []).append(number)
+    tied = {start: axis}
+    found: dict[int, int] = {}
+    todo = [start]
+    while todo:
+        for number in touching[todo.pop()]:
+            if number in found:
+                continue
+            written, read = edges[number].equation.lhs, edges[number].read
+            forward = written.tensor in tied
+            near, far = (written, read) if forward else (read, written)
+            step = _step(near.subscripts[tied[near.tensor]], far, tied.get(far.tensor))
+            if step is None:
+                return None
+            if far.tensor not in tied:
+                tied[far.tensor] = step[0]
+                todo.append(far.tensor)
+            found[number] = step[1] if forward else -step[1]
+    return [found[number] for number in range(len(edges))]
+
+
+def _step(subscript: Expr, other: Access, axis: int | None) -> tuple[int, int] | None:
+    """(axis of `other` tied to this subscript, this subscript minus that one)"""
+    here = affine(subscript)
+    if here is None or here.gathers:
+        return None
+    for candidate in range(other.tensor.rank) if axis is None else (axis,):
+        there = affine(other.subscripts[candidate])
+        if there is None or there.gathers or there.terms != here.terms:
+            continue
+        distance = here.constant - there.constant
+        if isinstance(distance, Integer):
+            return candidate, int(distance)
+    return None
