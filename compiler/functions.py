@@ -66,7 +66,7 @@ class uniform(Function):
     Counter-based, in integers modulo 2**64:  h = 0x9E3779B97F4A7C15;  for each argument k in turn
     h = mix(h ^ (k * 0xD1342543DE82EF95));  the result is (h >> 11) * 2**-53.  Here mix is the step of SplitMix64
     (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014):
-        z += 0x9E3779B97F4A7C15;  z = (z ^ z>>30) * 0xBF58476D1CE4E5B9;  z = (z ^ z>>27) * 0x94D049BB133111EB;  z ^ z>>31
+        z += 0x9E3779B97F4A7C15; z = (z ^ z>>30) * 0xBF58476D1CE4E5B9; z = (z ^ z>>27) * 0x94D049BB133111EB; z ^ z>>31
     """
 
     is_real = True
