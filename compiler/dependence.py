@@ -8,7 +8,7 @@ again, along another axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sympy import Expr, Integer
@@ -66,26 +66,29 @@ def strongly_connected(edges: Mapping[Tensor, Sequence[Tensor]]) -> list[tuple[T
     return groups
 
 
-def without_shift(equations: Iterable[Equation], group: Sequence[Tensor]) -> list[Equation]:
-    """The equations of a cycle that read it neither behind nor ahead: empty if the cycle can be computed."""
-    members = set(group)
-    edges = [Edge(e, a) for e in equations if e.tensor in members for a in e.reads() if a.tensor in members]
-    todo = [edges]
-    stuck: list[Equation] = []
+def without_shift(equations: Iterable[Equation]) -> Iterator[list[Equation]]:
+    """For each cycle that cannot be computed: its equations that read it neither behind nor ahead."""
+    todo = _cycles([Edge(e, a) for e in equations for a in e.reads() if a.tensor.role == "value"])
     while todo:
         edges = todo.pop()
         left = _unserved(edges)
         if left is None:
-            stuck.extend(dict.fromkeys(edge.equation for edge in edges))
-            continue
-        reads: dict[Tensor, list[Tensor]] = {}
-        for edge in left:
-            reads.setdefault(edge.equation.tensor, []).append(edge.read.tensor)
-        for inner in strongly_connected(reads):
-            within = [e for e in left if e.equation.tensor in inner and e.read.tensor in inner]
-            if within:
-                todo.append(within)
-    return stuck
+            yield list(dict.fromkeys(edge.equation for edge in edges))
+        else:
+            todo.extend(_cycles(left))
+
+
+def _cycles(edges: Sequence[Edge]) -> list[list[Edge]]:
+    """The edges within each cycle."""
+    reads: dict[Tensor, list[Tensor]] = {}
+    for edge in edges:
+        reads.setdefault(edge.equation.tensor, []).append(edge.read.tensor)
+    group = {tensor: number for number, tensors in enumerate(strongly_connected(reads)) for tensor in tensors}
+    within: dict[int, list[Edge]] = {}
+    for edge in edges:
+        if group[edge.equation.tensor] == group[edge.read.tensor]:
+            within.setdefault(group[edge.read.tensor], []).append(edge)
+    return list(within.values())
 
 
 def _unserved(edges: Sequence[Edge]) -> list[Edge] | None:

@@ -270,12 +270,10 @@ def _definitions(program: Program) -> Iterator[str]:
 def _order(program: Program) -> Iterator[str]:
     """Definitions precede their readers; where they cannot, it is a recurrence through a constant shift."""
     together = cyclic(program.equations)
-    for group in dict.fromkeys(together.values()):
-        stuck = without_shift(program.equations, group)
-        if stuck:
-            names = ", ".join(t.name for t in group)
-            lines = "; ".join(map(str, stuck))
-            yield f"{names}: defined through itself without a constant shift in one direction, in: {lines}"
+    for stuck in without_shift(program.equations):
+        names = ", ".join(dict.fromkeys(e.tensor.name for e in stuck))
+        lines = "; ".join(map(str, stuck))
+        yield f"{names}: defined through itself without a constant shift in one direction, in: {lines}"
     last = {equation.tensor: position for position, equation in enumerate(program.equations)}
     for position, equation in enumerate(program.equations):
         for tensor in dict.fromkeys(a.tensor for a in equation.reads()):
