@@ -54,7 +54,9 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         code = _CODES.get(array.dtype.newbyteorder("<").str)
         if code is None or name == METADATA:
-            raise SymnetError(f"{name!r} cannot be stored: found dtype {array.dtype}, expected one of {', '.join(DTYPES)}")
+            raise SymnetError(
+                f"{name!r} cannot be stored: found dtype {array.dtype}, expected one of {', '.join(DTYPES)}"
+            )
         end = position + array.nbytes
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [position, end]}
         blocks.append(np.ascontiguousarray(array, dtype=DTYPES[code]))

@@ -115,7 +115,9 @@ def test_each_of_the_orders_of_three_rows_is_equally_frequent():
 
 
 def test_rows_are_gathered_whole():
-    source = STEP.replace("total += x[3 * row] + 0.0 * x[3 * row + 2]", "total += x[3 * row + 2] - 3.0 * F64(labels[row])")
+    source = STEP.replace(
+        "total += x[3 * row] + 0.0 * x[3 * row + 2]", "total += x[3 * row + 2] - 3.0 * F64(labels[row])"
+    )
     loop = Loop(rows=50, batch=8, shuffle=1, source=source)
     loop.control.set(EPOCHS_END=1)
     loop.control.enter()

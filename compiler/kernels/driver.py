@@ -97,7 +97,7 @@ REASON_NUMBERS = {name: number for number, name in enumerate(REASONS)}
 
 HISTORY_COLUMNS = 4
 
-SOURCE = '''
+SOURCE = """
 def drive(c):
     now = offset(c, NOW)
     clock_gettime(MONOTONIC, now)
@@ -269,7 +269,7 @@ def drive(c):
             c[CLOCK] = spent + 1000000000 * now[0] + now[1] - start
             c[REASON] = PATIENCE_OVER if over else EPOCHS_DONE if c[EPOCH] == c[EPOCHS_END] else EPOCH_DONE
             return
-'''
+"""
 
 
 @cache
