@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from llvmlite import ir
@@ -140,6 +141,9 @@ def extern(symbol: str, signature: str) -> Any:
 
         return returned(*given), code
 
+    typing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(f"a{k + 1}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in range(-1, count)]
+    )
     return intrinsic(typing)
 
 
