@@ -1,0 +1,39 @@
+"""The one error that users of symnet meet: what is wrong, where, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_SHOWN = 80  # characters of a value that an error repeats
+
+
+class SymnetError(ValueError):
+    """Something that a user gave cannot be used; nothing was changed.  The message says where and what to do."""
+
+
+def complaint(where: str, found: object, expected: str, advice: str = "") -> SymnetError:
+    """`where: found ..., expected ... .  advice`"""
+    text = f"{where}: found {found if isinstance(found, Quoted) else show(found)}, expected {expected}."
+    return SymnetError(f"{text} {advice}".rstrip())
+
+
+class Quoted(str):
+    """Words of ours that stand in a message as they are, where a user's value would be quoted."""
+
+    __slots__ = ()
+
+
+def unknown(where: str, what: str, name: object, known: Iterable[str]) -> SymnetError:
+    """An unknown name; says which are known, and which one was probably meant."""
+    names = [str(k) for k in known]
+    close = get_close_matches(str(name)[:_SHOWN], names, n=1, cutoff=0.5)
+    advice = f"Did you mean {close[0]!r}?" if close else ""
+    return complaint(where, Quoted(f"the unknown {what} {show(name)}"), f"one of {', '.join(names) or '(none)'}", advice)
+
+
+def show(value: object) -> str:
+    """A short repr: a value of any size takes one line of an error."""
+    text = repr(value) if not isinstance(value, str) else repr(value[: _SHOWN + 1])
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

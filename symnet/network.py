@@ -1,0 +1,310 @@
+"""Network: a spec as equations, with its derivatives, as the programs that are compiled.
+
+In: a Spec.  Out: forward equations, and programs for a training step, a gradient, an evaluation and a prediction.  Stands
+between spec.py and the compiler; nothing is derived before it is asked for, and nothing twice.
+
+    ell[n]     loss of sample n                       loss = (1/N) sum_n ell[n]         R = loss + penalty
+    delta<l>   the adjoint of z<l>, per sample        d_<name>  the adjoint of any other tensor, dR/dW for parameters
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from . import initializers, losses, optimizers, regularizers
+from .errors import unknown
+from .spec import LIMIT, Choice, Spec, checked_optimizer, specify
+from .toml_text import from_toml, to_toml
+
+if TYPE_CHECKING:
+    from compiler.program import Equation, Program, Tensor
+
+    from .initializers import Array
+    from .layers import Built, Parameter
+    from .losses import Loss
+    from .optimizers import Update
+
+Optimizer = str | Mapping[str, Any] | Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The backward sweep of one loss: its equations, the gradient of each parameter by name, and every adjoint."""
+
+    equations: tuple[Equation, ...]
+    by_name: Mapping[str, Tensor]
+    adjoints: Mapping[Tensor, Tensor]
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Network:
+    """A feed-forward network, its loss and its penalty, declared.
+
+    input: number of inputs.  layers: what `dense` and its like return, first to last.  loss: a name of the table, or
+    a mapping with options.  l2: lambda in R = loss + lambda/2 * (sum of all squared weights, biases excepted).
+    train: the keys of [train] in TOML, for the command line.  Two networks are equal if they are declared the same.
+
+    >>> from symnet.spec import dense
+    >>> Network(input=2, layers=[dense(2, activation="relu"), dense(1)], loss="squared_error").parameters["dense1.W"]
+    (2, 2)
+    """
+
+    spec: Spec
+
+    def __init__(
+        self,
+        input: int,
+        layers: Any,
+        loss: Optimizer = "squared_error",
+        l2: float = 0.0,
+        train: Mapping[str, Any] | None = None,
+        limit: int = LIMIT,
+    ) -> None:
+        object.__setattr__(self, "spec", specify(input, layers, loss, l2, train, limit=limit))
+
+    @classmethod
+    def from_spec(cls, spec: Spec) -> Network:
+        network = cls.__new__(cls)
+        object.__setattr__(network, "spec", spec)
+        return network
+
+    @classmethod
+    def from_toml(cls, source: str | Path, limit: int = LIMIT) -> Network:
+        """The network that a TOML file declares; text that contains a newline is taken as the TOML itself."""
+        return cls.from_spec(from_toml(source, limit))
+
+    def to_toml(self) -> str:
+        """TOML that declares an equal network."""
+        return to_toml(self.spec)
+
+    def __repr__(self) -> str:
+        described = ", ".join(str(layer) for layer in self.spec.layers)
+        penalty = f", l2={self.spec.l2:g}" if self.spec.l2 else ""
+        total = sum(prod(shape) for shape in self.parameters.values())
+        loss = self.spec.loss.name or "own loss"
+        return f"Network({self.spec.input} -> {described}; {loss}{penalty}; {total} parameters)"
+
+    # ------------------------------------------------------------------------------------------ parameters
+    @cached_property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """`layer.parameter` -> shape, in the order of the layers."""
+        return MappingProxyType(self.spec.parameters())
+
+    @cached_property
+    def _details(self) -> Mapping[str, Parameter]:
+        return {
+            f"{layer.name}.{name}": parameter
+            for layer, built in zip(self.spec.layers, self._built, strict=True)
+            for name, parameter in built.parameters.items()
+        }
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """`layer.parameter` -> its tensor in the equations."""
+        return MappingProxyType({name: parameter.tensor for name, parameter in self._details.items()})
+
+    @cached_property
+    def weights(self) -> tuple[Tensor, ...]:
+        """The weight matrices: what penalties apply to."""
+        return tuple(parameter.tensor for parameter in self._details.values() if parameter.is_weight)
+
+    def initial_parameters(self, seed: int = 0) -> dict[str, Array]:
+        """First values by name, float64; a pure function of the spec and the seed."""
+        values = {}
+        for position, (name, parameter) in enumerate(self._details.items()):
+            how, shape = parameter.initializer, self.parameters[name]
+            values[name] = initializers.initial(how.name, how.mapping, shape, parameter.fans, seed, position)
+        return values
+
+    @property
+    def hyper(self) -> Mapping[str, float]:
+        """Hyper-parameters of the network itself, by symbol; those of an optimizer are in its Update."""
+        return MappingProxyType({"lambda": self.spec.l2} if self.spec.l2 else {})
+
+    # ------------------------------------------------------------------------------------------ forward
+    @cached_property
+    def input(self) -> Tensor:
+        from compiler.program import Tensor, size
+
+        return Tensor("x", (size("N"), self.spec.input), "input")
+
+    @cached_property
+    def _built(self) -> tuple[Built, ...]:
+        from .layers import build
+
+        below, built = self.input, []
+        for number, layer in enumerate(self.spec.layers, 1):
+            built.append(build(layer, number, below))
+            below = built[-1].output
+        return tuple(built)
+
+    @cached_property
+    def forward(self) -> tuple[Equation, ...]:
+        """The equations from the input to the prediction."""
+        return tuple(equation for built in self._built for equation in built.equations)
+
+    @property
+    def prediction(self) -> Tensor:
+        """The output of the last layer, shape (N, K)."""
+        return self._built[-1].output
+
+    @cached_property
+    def _loss_row(self) -> losses.Row:
+        return losses.row(self.spec.loss.name, self.spec.loss.mapping, "loss")
+
+    @property
+    def is_classifier(self) -> bool:
+        return self._loss_row.is_classifier
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """How targets may be given: "labels" and "distribution" for a classifier, else "values"; the default first."""
+        return self._loss_row.targets
+
+    @property
+    def probabilities(self) -> Tensor | None:
+        """The class probabilities of a classifier, shape (N, K)."""
+        found = losses.probabilities(self._loss_row, self.prediction)
+        return found[0] if found else None
+
+    def loss(self, target: str | None = None) -> Loss:
+        """The equations of the loss of a sample, for targets given as `target`."""
+        target = self._target(target)
+        if target not in self._losses:
+            self._losses[target] = losses.build(self._loss_row, self.spec.loss.mapping, self.prediction, target)
+        return self._losses[target]
+
+    def _target(self, target: str | None) -> str:
+        if target is not None and target not in self.targets:
+            raise unknown("target", "kind of target", target, self.targets)
+        return target or self.targets[0]
+
+    @cached_property
+    def _losses(self) -> dict[str, Loss]:
+        return {}
+
+    @cached_property
+    def _penalties(self) -> tuple[Equation, ...]:
+        return regularizers.build(regularizers.TABLE["l2"], self.weights) if self.spec.l2 else ()
+
+    def risk(self, target: str | None = None) -> tuple[Equation, ...]:
+        """loss = (1/N) sum_n ell[n]; the penalty; R = loss + penalty."""
+        from compiler.program import Access, Equation, Index, Tensor
+
+        found = self.loss(target)
+        n = Index("n", found.ell.shape[0])
+        mean = Equation(Access(Tensor("loss")), (n,), found.ell[n] / n.extent)
+        parts = [Tensor("loss"), *([regularizers.penalty()] if self._penalties else [])]
+        total = [Equation(Access(Tensor("R")), (), Access(part)) for part in parts]
+        return (*found.equations, mean, *self._penalties, *total)
+
+    # ------------------------------------------------------------------------------------------ backward
+    @cached_property
+    def _gradients(self) -> dict[str, Gradients]:
+        return {}
+
+    def gradients(self, target: str | None = None) -> Gradients:
+        """dR/dW for all parameters, in one joint sweep over the samples and one over the penalty."""
+        target = self._target(target)
+        if target not in self._gradients:
+            self._gradients[target] = self._derive(self.loss(target))
+        return self._gradients[target]
+
+    def _derive(self, loss: Loss) -> Gradients:
+        from .differentiate import pullback
+
+        names = {built.equations[0].tensor: f"delta{number}" for number, built in enumerate(self._built, 1)}
+
+        def name(tensor: Tensor) -> str:
+            return names.get(tensor, f"d_{tensor.name}")
+
+        wrt = tuple(self.tensors.values())
+        swept = pullback((*self.forward, *loss.equations), {loss.ell: 1}, wrt, name=name, scale=1 / loss.ell.shape[0])
+        equations = swept.equations
+        if self._penalties:
+            equations += pullback(self._penalties, {regularizers.penalty(): 1}, self.weights, name=name).equations
+        by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
+        return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
+
+    # ------------------------------------------------------------------------------------------ programs
+    def update(self, optimizer: Optimizer, target: str | None = None) -> Update:
+        """The equations of one step of an optimizer; its states with their first values; its hyper-parameters."""
+        choice = checked_optimizer(optimizer, "optimizer")
+        chosen = optimizers.row(choice.name, choice.mapping, "optimizer")
+        gradients = self.gradients(target).by_name
+        pairs = [(tensor, gradients[name]) for name, tensor in self.tensors.items()]
+        return optimizers.build(chosen, choice.mapping, pairs)
+
+    def training_program(self, optimizer: Optimizer, target: str | None = None) -> Program:
+        """One step: outputs the data loss; updates parameters and states; guarded by the loss and the gradient's norm."""
+        from compiler.program import Access, Equation, Program, Tensor
+
+        from .layers import own_indices
+
+        gradients, update = self.gradients(target), self.update(optimizer, target)
+        norm2 = Tensor("norm2")
+        norm = [
+            Equation(Access(norm2), own_indices(g), Access(g, *own_indices(g)) ** 2) for g in gradients.by_name.values()
+        ]
+        equations = (*self.forward, *self.risk(target), *gradients.equations, *norm, *update.equations)
+        loss = Tensor("loss")
+        return Program(equations, (loss,), update.updates, (norm2, loss), self.loss(target).facts).live()
+
+    def gradient_program(self, target: str | None = None) -> Program:
+        """Outputs R, then the gradient of each parameter in the order of `parameters`."""
+        from compiler.program import Program, Tensor
+
+        gradients = self.gradients(target)
+        equations = (*self.forward, *self.risk(target), *gradients.equations)
+        return Program(equations, (Tensor("R"), *gradients.by_name.values()), facts=self.loss(target).facts)
+
+    def evaluation_program(self, target: str | None = None) -> Program:
+        """Outputs loss_sum = sum_n ell[n]; for a classifier, also correct = the number of samples classified right."""
+        import sympy as sp
+
+        from compiler.program import Access, Equation, Index, Program, Tensor
+
+        found = self.loss(target)
+        n = Index("n", found.ell.shape[0])
+        loss_sum, correct = Tensor("loss_sum"), Tensor("correct")
+        equations = [*self.forward, *found.equations, Equation(Access(loss_sum), (n,), found.ell[n])]
+        if not self.is_classifier:
+            return Program(equations, (loss_sum,), facts=found.facts)
+        label, labelled = _largest("label", self.prediction)
+        equations.append(labelled)
+        truth = found.target
+        if truth.rank == 2:
+            truth, labelled = _largest("y_label", found.target)
+            equations.append(labelled)
+        hit = sp.Piecewise((1, sp.Eq(label[n], truth[n])), (0, True))
+        return Program((*equations, Equation(Access(correct), (n,), hit)), (loss_sum, correct), facts=found.facts)
+
+    def prediction_program(self, what: str | None = None) -> Program:
+        """Outputs "label" (a classifier's default), "probabilities" or "values" (the default otherwise)."""
+        from compiler.program import Program
+
+        known = ("values", "label", "probabilities") if self.is_classifier else ("values",)
+        what = what or ("label" if self.is_classifier else "values")
+        if what not in known:
+            raise unknown("prediction", "output", what, known)
+        if what == "label":
+            label, labelled = _largest("label", self.prediction)
+            return Program((*self.forward, labelled), (label,))
+        found = losses.probabilities(self._loss_row, self.prediction) if what == "probabilities" else None
+        output, equations = found or (self.prediction, ())
+        return Program((*self.forward, *equations), (output,))
+
+
+def _largest(name: str, scores: Tensor) -> tuple[Tensor, Equation]:
+    """name[n] = argmax_k scores[n,k]"""
+    from compiler.program import Equation, Index, Tensor
+
+    n, k = Index("n", scores.shape[0]), Index("k", scores.shape[1])
+    label = Tensor(name, (scores.shape[0],), "value", "integer")
+    return label, Equation(label[n], (n, k), scores[n, k], "argmax")

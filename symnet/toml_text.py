@@ -1,0 +1,115 @@
+"""TOML <-> Spec: what a spec file says, and a spec written so that reading it gives an equal one.
+
+In: a path or text.  Out: a Spec (spec.py checks every key), and the way back.  Length, dots and nesting are limited, since
+a hostile file can make a TOML reader slow or exhaust its stack.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .errors import Quoted, SymnetError, complaint, unknown
+from .spec import KINDS, LIMIT, Choice, Spec, specify
+
+TEXT = 2**22  # characters of a spec
+DOTS = 32  # parts of a dotted key
+
+
+def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
+    """A spec from TOML: `source` is the text itself if it contains a newline, else the path of a file."""
+    if not isinstance(source, str | Path):
+        raise complaint("from_toml", source, "the path of a file, or TOML text")
+    if isinstance(source, str) and "\n" in source:
+        return _read(source, "the spec", "", limit)
+    path = Path(source)
+    try:
+        if path.stat().st_size > 4 * TEXT:
+            raise complaint(str(path), Quoted(f"{path.stat().st_size} bytes"), f"at most {4 * TEXT}")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        if isinstance(error, SymnetError):
+            raise
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise complaint(str(path), Quoted(f"a file that cannot be read ({reason})"), "a spec in TOML") from None
+    return _read(text, str(path), str(path.parent), limit)
+
+
+def _read(text: str, where: str, folder: str, limit: int) -> Spec:
+    if len(text) > TEXT:
+        raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {TEXT}")
+    if any(part.count(".") > DOTS for part in re.split(r"[^\w\"'.\t -]", text)):  # tomllib takes quadratic time on them
+        raise complaint(where, Quoted("a key with very many dots"), f"at most {DOTS}")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SymnetError(f"{where}: this is not TOML: {error}.") from None
+    except (RecursionError, ValueError):
+        raise SymnetError(f"{where}: this is not TOML: it is nested too deeply, or a number has too many digits.") from None
+    for name in document:
+        if name not in ("network", "layer", "train"):
+            raise unknown(where, "table", name, ("network", "layer", "train"))
+    network, layers = document.get("network"), document.get("layer")
+    if not isinstance(network, dict):
+        raise complaint(where, Quoted("no table [network]"), "[network] with the keys input and loss")
+    if not isinstance(layers, list):
+        raise complaint(where, Quoted("no table [[layer]]"), "one [[layer]] for each layer, in double brackets")
+    for name in network:
+        if name not in ("input", "loss", "l2"):
+            raise unknown(f"{where}, [network]", "key", name, ("input", "loss", "l2"))
+    for name in ("input", "loss"):
+        if name not in network:
+            raise complaint(f"{where}, [network]", Quoted(f"no key {name!r}"), f"{name!r}, which must be given")
+    return specify(layers=layers, train=document.get("train"), folder=folder, limit=limit, **network)
+
+
+def to_toml(spec: Spec) -> str:
+    """The spec as TOML; reading it gives an equal spec."""
+    blocks = [["[network]", *_pairs({"input": spec.input, "loss": spec.loss, "l2": spec.l2}, {"l2": 0.0})]]
+    for layer in spec.layers:
+        kind = next(name for name, table in KINDS.items() if type(layer) is table)
+        blocks.append(["[[layer]]", f'kind = "{kind}"', *_pairs(*_given(layer))])
+    if spec.train is not None:
+        blocks.append(["[train]", *_pairs(*_given(spec.train))])
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+
+
+def _given(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    entries = sorted(fields(table), key=lambda entry: entry.name != "name")  # the name first
+    return {f.name: getattr(table, f.name) for f in entries}, {f.name: f.default for f in entries}
+
+
+def _pairs(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {_value(value)}" for name, value in values.items() if name not in defaults or defaults[name] != value]
+
+
+def _value(value: Any) -> str:
+    match value:
+        case Choice(name=name, options=()):
+            return _value(name)
+        case Choice(name=name, options=options):
+            head = [("name", name)] if name else []
+            return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in (*head, *options)) + " }"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return '"' + "".join(_escaped(c) for c in value) + '"'
+        case tuple():
+            return "[" + ", ".join(_value(v) for v in value) + "]"
+    return repr(value)
+
+
+def _option(name: str, value: Any) -> str:
+    if name == "parameters":
+        return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in value) + " }"
+    return _value(value)
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return f"\\u{ord(character):04x}" if ord(character) < 32 or ord(character) == 127 else character
