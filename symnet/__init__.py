@@ -1,0 +1,70 @@
+"""symnet: declare a network, derive its gradients as formulas, read them, train it in one native loop.
+
+The public names are listed in `_HOMES` and loaded at first use, so that `import symnet` costs milliseconds and loads
+neither SymPy nor Numba nor SciPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+
+def _own_compiler() -> None:
+    """The package `compiler` has a generic name: make sure that the one found is the one that came with symnet."""
+    import sys
+    from pathlib import Path
+
+    expected = Path(__file__).resolve().parent.parent / "compiler" / "__init__.py"
+    try:
+        import compiler
+    except ImportError:
+        raise ImportError(
+            f"symnet needs its own package 'compiler' beside it, in {expected.parent}, and found none.  Reinstall symnet."
+        ) from None
+    found = getattr(compiler, "__file__", None)
+    if getattr(compiler, "BELONGS_TO", None) == "symnet" and found is not None and Path(found).resolve() == expected:
+        return
+    where = found or next(iter(getattr(compiler, "__path__", ())), "an unknown place")
+    sys.modules.pop("compiler", None)  # so that the import can be tried again once the cause is gone
+    raise ImportError(
+        f"symnet needs its own package 'compiler', expected in {expected.parent}, but Python found another one: {where}.  "
+        "If that file is yours, rename it; if it is an installed package, uninstall it and reinstall symnet."
+    )
+
+
+_own_compiler()
+
+# public name -> the module that defines it
+_HOMES = {
+    "SymnetError": "errors",
+    "Network": "network",
+    "dense": "spec",
+    "Model": "training",
+    "load": "training",
+    "History": "history",
+    "Epoch": "history",
+}
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from .errors import SymnetError
+    from .history import Epoch, History
+    from .network import Network
+    from .spec import dense
+    from .training import Model, load
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'symnet' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
