@@ -1,0 +1,158 @@
+"""The door for data: arrays of users -> arrays that a kernel may read without further checks.
+
+In: X and y as arrays, lists, memory-mapped files or data frames.  Out: Data: C-contiguous arrays of the dtype of
+training (labels int64), copied only if that changes them.  Shapes, dtypes, NaN, inf and labels are checked here, since
+a label out of range would make a kernel write outside its arrays; an error names the array, the index and the value.
+Nothing of the model is touched before these checks are through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import Quoted, SymnetError, complaint
+from .losses import DISTRIBUTION, LABELS, VALUES
+
+if TYPE_CHECKING:
+    from .network import Network
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BLOCK = 2**20  # elements that are looked at together, so that checks of a memory-mapped file take little memory
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Checked samples.  target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1."""
+
+    x: Array
+    y: Array
+    target: str
+    facts_hold: bool = True
+
+    @property
+    def rows(self) -> int:
+        return int(self.x.shape[0])
+
+
+def check_data(network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, str] = ("X", "y")) -> Data:
+    """X of shape (n, inputs) and its targets, ready for kernels of `dtype`; raises SymnetError.
+
+    A classifier takes labels (integers 0..K-1, shape (n,)) or distributions (shape (n, K)); other networks values of
+    shape (n, K), or (n,) if K is 1.  `names` is what the arrays are called in errors.
+    """
+    x = check_inputs(network, X, dtype, names[0])
+    target = _array(y, names[1])
+    if target.ndim == 0 or target.shape[0] != x.shape[0]:
+        found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
+        raise complaint(names[1], found, f"{x.shape[0]} rows, as {names[0]} has")
+    outputs = network.spec.output
+    if not network.is_classifier:
+        return Data(x, _real(_matrix(target, outputs, names[1], "values"), dtype, names[1]), VALUES)
+    if target.ndim == 1 or target.shape[1:] == (1,) != (outputs,):
+        return Data(x, _labels(target.reshape(-1), outputs, names[1]), LABELS)
+    checked = _real(_matrix(target, outputs, names[1], "class probabilities"), dtype, names[1])
+    _refuse(checked, names[1], lambda block: block < 0, "class probabilities, which are not negative")
+    slack = 4 * outputs * float(np.finfo(dtype).eps)
+    facts_hold = all(bool((np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked))
+    return Data(x, checked, DISTRIBUTION, facts_hold)
+
+
+def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> Array:
+    """X of shape (n, inputs), n >= 1, finite, C-contiguous in `dtype`; raises SymnetError."""
+    x = _array(X, name)
+    if x.ndim == 0 or x.shape[0] == 0:
+        raise complaint(name, Quoted(f"an array of shape {x.shape}, without samples"), "at least one row")
+    return _real(_matrix(x, network.spec.input, name, "inputs"), dtype, name)
+
+
+def _array(value: Any, name: str) -> Array:
+    if hasattr(value, "toarray"):
+        raise complaint(name, Quoted(f"a sparse {type(value).__name__}"), "a dense array", f"Pass {name}.toarray().")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise complaint(name, Quoted("rows of different lengths"), "rows of equal length") from None
+    if array.dtype.kind not in "biuf":
+        raise complaint(name, Quoted(f"an array of {array.dtype}"), "an array of real numbers")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise complaint(name, Quoted("masked elements"), "an array without them")
+    return array
+
+
+def _matrix(array: Array, columns: int, name: str, what: str) -> Array:
+    if array.ndim == 1 and columns == 1:
+        array = array.reshape(-1, 1)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise complaint(name, Quoted(f"shape {array.shape}"), f"(n, {columns}): {columns} {what} for each of n samples")
+    return array
+
+
+def _labels(array: Array, classes: int, name: str) -> Array:
+    if array.dtype.kind == "f":
+        advice = f"If these are labels, pass {name}.astype(int); distributions have shape (n, {classes})."
+        raise complaint(name, Quoted(f"{array.dtype} in one dimension"), "integer labels", advice)
+    if array.dtype.kind != "b":
+        _refuse(array, name, lambda block: (block < 0) | (block >= classes), f"labels from 0 to {classes - 1}")
+    return _layout(array, np.int64)
+
+
+def _real(array: Array, dtype: Any, name: str) -> Array:
+    if array.dtype.kind == "f":
+        _refuse(array, name, lambda block: ~np.isfinite(block), "finite numbers")
+    with np.errstate(over="ignore"):
+        cast = _layout(array, dtype)
+    if array.dtype.kind == "f" and array.dtype.itemsize > cast.dtype.itemsize:
+        _refuse(cast, name, lambda block: ~np.isfinite(block), f"numbers in the range of {cast.dtype}", array)
+    return cast
+
+
+def _layout(array: Array, dtype: Any) -> Array:
+    """The array itself where its dtype, order and alignment fit (read-only or not), else a copy that has them."""
+    return np.require(array, dtype, ["C", "A"])
+
+
+def _blocks(array: Array) -> Any:
+    rows = max(1, BLOCK // max(1, int(np.prod(array.shape[1:], dtype=int))))
+    for start in range(0, array.shape[0], rows):
+        yield start, array[start : start + rows]
+
+
+def _refuse(array: Array, name: str, wrong: Any, expected: str, shown: Array | None = None) -> None:
+    """Raise an error that names the first element that is wrong."""
+    for start, block in _blocks(array):
+        bad = wrong(block)
+        if bad.any():
+            first, *rest = (int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape))
+            index = (start + first, *rest)
+            value = (array if shown is None else shown)[index].item()
+            raise complaint(f"{name}[{', '.join(map(str, index))}]", value, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Disjoint row numbers, together all of them."""
+
+    train: Array
+    validation: Array
+    test: Array
+
+
+def split(rows: int, seed: int, validation: float, test: float) -> Split:
+    """Rows 0..rows-1 at random into three parts; a fraction above 0 gives at least one row.
+
+    The test part depends on the seed and on `test` alone, so a search over the rest never sees it.
+    """
+    order = np.random.default_rng([seed, 0x5B117]).permutation(rows)
+    tested = max(1, round(rows * test)) if test else 0
+    validated = max(1, round(rows * validation)) if validation else 0
+    if tested + validated >= rows:
+        found = Quoted(f"{rows} rows, of which {validated} would be for validation and {tested} for the test")
+        raise complaint("data", found, "rows left to train on", "Use more data or smaller splits.")
+    parts = np.split(order, [tested, tested + validated])
+    return Split(np.sort(parts[2]), np.sort(parts[1]), np.sort(parts[0]))
+
+
+__all__ = ["Data", "Split", "SymnetError", "check_data", "check_inputs", "split"]

@@ -1,0 +1,130 @@
+"""Data files -> arrays: what `data = "..."` of a spec names.
+
+In: the path of a .csv, .csv.gz, .npy or .npz file and the network that it is for.  Out: X and y, to be checked by data.py.
+In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output.  An
+.npz file holds the arrays X and y.  Nothing is unpickled, and sizes are bounded before anything is read, since a small
+compressed file can unfold to terabytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import Quoted, SymnetError, complaint, show
+
+if TYPE_CHECKING:
+    from .network import Network
+
+Array = np.ndarray[Any, np.dtype[Any]]
+LIMIT = 2**32  # bytes of a data file, uncompressed
+
+
+def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Array, Array]:
+    """X and y from a data file; raises SymnetError that names the file and, for text, the line."""
+    path = Path(path)
+    where = str(path)
+    if not path.is_file():
+        raise complaint(where, Quoted("no such file"), "a data file: .csv, .csv.gz, .npy or .npz")
+    name = path.name.lower()
+    try:
+        if name.endswith((".csv", ".csv.gz")):
+            table, lines = _read_csv(path, limit)
+            return _separate(network, table, where, lines)
+        if name.endswith(".npy"):
+            return _separate(network, np.load(path, mmap_mode="r", allow_pickle=False), where, None)
+        if name.endswith(".npz"):
+            return _read_npz(path, limit)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise complaint(where, Quoted(f"a file that cannot be read ({error})"), "a data file") from None
+    except ValueError as error:
+        if isinstance(error, SymnetError):
+            raise
+        raise complaint(where, Quoted(f"a file that cannot be read ({error})"), "an array of numbers") from None
+    raise complaint(where, Quoted("an unknown kind of file"), "a name that ends in .csv, .csv.gz, .npy or .npz")
+
+
+def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:
+    """(numbers, line of each row).  Empty lines and lines that begin with # are skipped; one line of names may lead."""
+    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise complaint(str(path), Quoted(f"more than {limit} bytes"), "a smaller file", "Pass a higher limit=.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise complaint(str(path), Quoted("binary data"), "text: rows of numbers, separated by commas")
+    rows: list[list[float]] = []
+    lines: list[int] = []
+    for number, fields in _fields(text):
+        try:
+            row = [float(field) for field in fields]
+        except ValueError:
+            if not rows and not any(_is_number(field) for field in fields):
+                continue  # the names of the columns
+            column = next(k for k, field in enumerate(fields, 1) if not _is_number(field))
+            raise complaint(f"{path}, line {number}, column {column}", fields[column - 1], "a number") from None
+        if rows and len(row) != len(rows[0]):
+            expected = f"{len(rows[0])}, as in line {lines[0]}"
+            raise complaint(f"{path}, line {number}", Quoted(f"{len(row)} columns"), expected)
+        rows.append(row)
+        lines.append(number)
+    if not rows:
+        raise complaint(str(path), Quoted("no rows of numbers"), "at least one")
+    return np.array(rows), np.array(lines)
+
+
+def _fields(text: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if line and not line.startswith("#"):
+            yield number, [field.strip() for field in line.split(",")]
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _separate(network: Network, table: Array, where: str, lines: Array | None) -> tuple[Array, Array]:
+    inputs, outputs = network.spec.input, network.spec.output
+    targets = (1, outputs) if network.is_classifier else (outputs,)
+    if table.ndim != 2 or table.shape[1] - inputs not in targets:
+        found = f"{table.shape[1]} columns" if table.ndim == 2 else f"an array of shape {table.shape}"
+        wanted = " or ".join(str(inputs + k) for k in sorted(set(targets)))
+        raise complaint(where, Quoted(found), f"{wanted}: {inputs} inputs, then the target")
+    X, y = table[:, :inputs], table[:, inputs:]
+    if not network.is_classifier or y.shape[1] != 1:
+        return X, y
+    wrong = (y[:, 0] != np.floor(y[:, 0])) | (y[:, 0] < 0) | (y[:, 0] >= outputs)
+    wrong |= ~np.isfinite(y[:, 0])
+    if wrong.any():
+        row = int(wrong.argmax())
+        at = f"row {row}" if lines is None else f"line {int(lines[row])}"
+        raise complaint(f"{where}, {at}, label", float(y[row, 0]), f"an integer from 0 to {outputs - 1}")
+    return X, y[:, 0].astype(np.int64)
+
+
+def _read_npz(path: Path, limit: int) -> tuple[Array, Array]:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > limit:
+        raise complaint(str(path), Quoted(f"{size} bytes, uncompressed"), f"at most {limit}", "Pass a higher limit=.")
+    with np.load(path, allow_pickle=False) as archive:
+        names = {"X": "X" if "X" in archive else "x", "y": "y"}
+        for name in names.values():
+            if name not in archive:
+                held = ", ".join(show(held) for held in archive.files) or "nothing"
+                raise complaint(str(path), Quoted(f"the arrays {held}"), "arrays named X and y")
+        return archive[names["X"]], archive[names["y"]]
