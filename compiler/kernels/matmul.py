@@ -1,0 +1,580 @@
+"""Register-tiled matrix products as LLVM IR text:  C[m,n] = start + sum_k A[m,k] * B[k,n].
+
+    name, ir = matmul(Matmul("float32", m=None, n=64, k=64, a="k", b="n", lda=64, ldb=64, ldc=64, start="bias"))
+
+The function's C type is `void name(T *A, T *B, T *C, T *D, int64 M, int64 N, int64 K)` (SIGNATURE).  What the spec gives
+as a number is literal in the code, and its argument is ignored; what it gives as None is read from the argument.
+D is the bias vector over n (ignored for other starts).  C may not overlap A, B or D.
+
+The form is the classic one: a tile of `rows` x `vectors` registers accumulates over k; panels of B are packed on the
+stack where they are transposed, large, or have a stride that maps to one cache set; likewise blocks of A.  Sizes come
+from TILES, a table by processor feature; nothing else depends on the processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..native import Extern, Native, build_kernel, features
+
+SIGNATURE = {
+    "float32": "void(f32*,f32*,f32*,f32*,i64,i64,i64)",
+    "float64": "void(f64*,f64*,f64*,f64*,i64,i64,i64)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Matmul:
+    """One product: `a` names the axis of A with unit stride ("k" or "m"), `b` that of B ("n" or "k"); C has it in n.
+
+    lda, ldb, ldc are the strides, in elements, of the other axis; start is "zero", "bias" (D[n]) or "c" (accumulate).
+    """
+
+    dtype: str
+    m: int | None
+    n: int | None
+    k: int | None
+    a: str = "k"
+    b: str = "n"
+    lda: int = 0
+    ldb: int = 0
+    ldc: int = 0
+    start: str = "zero"
+
+    def __post_init__(self) -> None:
+        assert self.dtype in SIGNATURE and self.start in ("zero", "bias", "c") and self.a in "km" and self.b in "nk"
+        assert min(self.lda, self.ldb, self.ldc) >= 1, "leading dimensions are literal"
+
+    @property
+    def name(self) -> str:
+        sizes = "x".join("r" if s is None else str(s) for s in (self.m, self.n, self.k))
+        strides = f"{self.lda}_{self.ldb}_{self.ldc}"
+        return f"matmul_{'s' if self.dtype == 'float32' else 'd'}_{sizes}_{self.a}{self.b}_{strides}_{self.start}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the generator needs to know of a processor: bytes of a vector, rows of a tile by its number of vectors."""
+
+    bytes: int
+    rows: tuple[int, ...]  # rows[v - 1] for a tile of v vectors
+    masks: bool  # cheap masked loads and stores: a row's end is one masked vector, else ever narrower ones
+
+    def lanes(self, dtype: str) -> int:
+        return self.bytes // (4 if dtype == "float32" else 8)
+
+
+TILES: dict[str, Target] = {
+    "avx512": Target(64, (14, 12, 8, 6), True),  # 32 registers
+    "avx2": Target(32, (8, 6, 4), False),  # 16 registers
+    "generic": Target(16, (8, 4, 3), False),
+}
+
+BLOCK_K = 256  # a packed panel of B: 256 x 3 vectors
+BLOCK_M = 240  # rows of A that stay in the second-level cache with it
+PACK_B = 32 * 1024  # bytes of B above which its panels are packed
+
+
+def target() -> Target:
+    """The row of TILES for this processor."""
+    found = features()
+    if {"avx512f", "avx512vl", "avx512dq"} <= found:
+        return TILES["avx512"]
+    return TILES["avx2"] if {"avx2", "fma"} <= found else TILES["generic"]
+
+
+def matmul(spec: Matmul, target_: Target | None = None) -> tuple[str, str]:
+    """The name and the LLVM IR of a product's function."""
+    return spec.name, _Generator(spec, target_ or target()).text()
+
+
+def build(spec: Matmul) -> tuple[Native, Extern]:
+    """The loaded function and its declaration for generated source."""
+    native = build_kernel(*matmul(spec))
+    return native, Extern(native.name, SIGNATURE[spec.dtype])
+
+
+# ---------------------------------------------------------------------------------------------- emitting
+Number = int | str  # a literal, or the name of an i64 value
+
+
+class _Emitter:
+    """LLVM IR line by line, with folding of literal integers and structured loops."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.entry: list[str] = []
+        self.declared: dict[str, str] = {}
+        self.count = 0
+        self.current = "entry"
+
+    def new(self, text: str) -> str:
+        self.count += 1
+        name = f"%v{self.count}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def label(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def begin(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.current = label
+
+    def jump(self, label: str) -> None:
+        self.lines.append(f"  br label %{label}")
+
+    def branch(self, condition: str, yes: str, no: str) -> None:
+        self.lines.append(f"  br i1 {condition}, label %{yes}, label %{no}")
+
+    def call(self, result: str, function: str, arguments: list[str], types: list[str]) -> str:
+        self.declared[function] = f"declare {result} @{function}({', '.join(types)})"
+        passed = ", ".join(f"{t} {a}" for t, a in zip(types, arguments, strict=True))
+        text = f"call {result} @{function}({passed})"
+        if result == "void":
+            self.lines.append(f"  {text}")
+            return ""
+        return self.new(text)
+
+    def add(self, a: Number, b: Number) -> Number:
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        if a == 0 or b == 0:
+            return b if a == 0 else a
+        return self.new(f"add nsw i64 {a}, {b}")
+
+    def sub(self, a: Number, b: Number) -> Number:
+        if isinstance(a, int) and isinstance(b, int):
+            return a - b
+        return a if b == 0 else self.new(f"sub nsw i64 {a}, {b}")
+
+    def mul(self, a: Number, b: Number) -> Number:
+        if isinstance(a, int) and isinstance(b, int):
+            return a * b
+        if a == 0 or b == 0:
+            return 0
+        if a == 1 or b == 1:
+            return b if a == 1 else a
+        return self.new(f"mul nsw i64 {a}, {b}")
+
+    def low(self, a: Number, b: Number) -> Number:
+        """min(a, b)"""
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        return self.call("i64", "llvm.smin.i64", [str(a), str(b)], ["i64", "i64"])
+
+    def loop(
+        self,
+        first: Number,
+        last: Number,
+        step: int,
+        body: Callable[[Number, list[str]], list[str]],
+        carried: Iterable[tuple[str, str]] = (),
+    ) -> tuple[Number, list[str]]:
+        """for i = first; i + step <= last; i += step, with values carried round; gives the i after, and the values."""
+        carried = list(carried)
+        values = [value for _, value in carried]
+        if isinstance(first, int) and isinstance(last, int):
+            trips = max(0, last - first) // step
+            if trips == 0:
+                return first, values
+            if trips == 1:
+                return first + step, body(first, values)
+        before, head, inside, after = self.current, self.label("head"), self.label("loop"), self.label("after")
+        self.jump(head)
+        self.begin(head)
+        at = len(self.lines)
+        i = self.new("")
+        phis = [self.new("") for _ in carried]
+        end = self.add(i, step)
+        self.branch(self.new(f"icmp sle i64 {end}, {last}"), inside, after)
+        self.begin(inside)
+        new = body(i, phis)
+        self.jump(head)
+        rows = [("i64", i, str(first), str(end))]
+        rows += [(kind, phi, value, back) for (kind, value), phi, back in zip(carried, phis, new, strict=True)]
+        for line, (kind, phi, start, back) in enumerate(rows, at):
+            self.lines[line] = f"  {phi} = phi {kind} [ {start}, %{before} ], [ {back}, %{self.current} ]"
+        self.begin(after)
+        return i, phis
+
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        """if condition: body"""
+        inside, after = self.label("then"), self.label("after")
+        self.branch(condition, inside, after)
+        self.begin(inside)
+        body()
+        self.jump(after)
+        self.begin(after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Vector:
+    """Columns of a tile: where they start, how many lanes, how many of them are used (a literal or a mask)."""
+
+    offset: int
+    lanes: int
+    mask: str | None = None
+
+
+class _Generator(_Emitter):
+    def __init__(self, spec: Matmul, target: Target) -> None:
+        super().__init__()
+        self.spec = spec
+        self.target = target
+        self.scalar, self.letter, self.size = ("float", "f32", 4) if spec.dtype == "float32" else ("double", "f64", 8)
+        self.lanes = target.lanes(spec.dtype)
+        self.m: Number = "%M" if spec.m is None else spec.m
+        self.n: Number = "%N" if spec.n is None else spec.n
+        self.k: Number = "%K" if spec.k is None else spec.k
+        # a stride of many pages maps a column of A to one set of the first-level cache
+        self.aliased_a = spec.lda * self.size % 2048 == 0
+        big_b = spec.k is None or spec.n is None or spec.k * spec.n * self.size > PACK_B
+        several_rows = spec.m is None or spec.m >= 16
+        self.pack_b = spec.b == "k" or (several_rows and big_b and (spec.n is None or spec.n > 2 * self.lanes))
+        wide = spec.n is None or spec.n > 3 * self.lanes
+        self.pack_a = several_rows and wide and (spec.a == "m" and spec.lda * self.size >= 1024)
+        blocked = self.pack_a or self.pack_b
+        self.block_k = BLOCK_K if blocked and (spec.k is None or spec.k > BLOCK_K * 3 // 2) else None
+        self.block_m = BLOCK_M if blocked and (spec.m is None or spec.m > BLOCK_M * 3 // 2) else None
+        self.packed_a, self.packed_b = "%packed_a", "%packed_b"
+
+    # ------------------------------------------------------------------------------------------ memory
+    def type(self, lanes: int) -> str:
+        return self.scalar if lanes == 1 else f"<{lanes} x {self.scalar}>"
+
+    def at(self, base: str, offset: Number) -> str:
+        return base if offset == 0 else self.new(f"getelementptr inbounds {self.scalar}, ptr {base}, i64 {offset}")
+
+    def read(self, address: str, vector: _Vector) -> str:
+        kind = self.type(vector.lanes)
+        if vector.mask is None:
+            return self.new(f"load {kind}, ptr {address}, align {self.size}")
+        masked = f"llvm.masked.load.v{vector.lanes}{self.letter}.p0"
+        types = ["ptr", "i32", f"<{vector.lanes} x i1>", kind]
+        return self.call(kind, masked, [address, str(self.size), vector.mask, "zeroinitializer"], types)
+
+    def write(self, value: str, address: str, vector: _Vector) -> None:
+        kind = self.type(vector.lanes)
+        if vector.mask is None:
+            self.lines.append(f"  store {kind} {value}, ptr {address}, align {self.size}")
+            return
+        masked = f"llvm.masked.store.v{vector.lanes}{self.letter}.p0"
+        types = [kind, "ptr", "i32", f"<{vector.lanes} x i1>"]
+        self.call("void", masked, [value, address, str(self.size), vector.mask], types)
+
+    def splat(self, value: str, lanes: int) -> str:
+        if lanes == 1:
+            return value
+        kind = self.type(lanes)
+        one = self.new(f"insertelement {kind} poison, {self.scalar} {value}, i32 0")
+        return self.new(f"shufflevector {kind} {one}, {kind} poison, <{lanes} x i32> zeroinitializer")
+
+    def shuffle(self, a: str, b: str, lanes: int, order: list[int]) -> str:
+        mask = ", ".join(f"i32 {x}" for x in order)
+        kind = self.type(lanes)
+        return self.new(f"shufflevector {kind} {a}, {kind} {b}, <{len(order)} x i32> <{mask}>")
+
+    def multiply_add(self, a: str, b: str, c: str, lanes: int) -> str:
+        kind = self.type(lanes)
+        name = f"llvm.fmuladd.{self.letter}" if lanes == 1 else f"llvm.fmuladd.v{lanes}{self.letter}"
+        return self.call(kind, name, [a, b, c], [kind] * 3)
+
+    def columns(self, count: int) -> list[_Vector]:
+        """Vectors that cover a literal number of columns."""
+        vectors = [_Vector(at, self.lanes) for at in range(0, count - self.lanes + 1, self.lanes)]
+        at, rest = count - count % self.lanes, count % self.lanes
+        if rest and self.target.masks and rest > 1:
+            bits = ", ".join(f"i1 {'true' if x < rest else 'false'}" for x in range(self.lanes))
+            return [*vectors, _Vector(at, self.lanes, f"<{bits}>")]
+        width = self.lanes
+        while rest:
+            while width > rest:
+                width //= 2
+            vectors.append(_Vector(at, width))
+            at, rest = at + width, rest - width
+        return vectors
+
+    # ------------------------------------------------------------------------------------------ the tile
+    def tile(self, i: Number, j: Number, rows: int, vectors: list[_Vector], k0: Number, kn: Number, i0: Number) -> None:
+        """C[i : i+rows, columns of `vectors` from j] from the products over k0 <= k < k0 + kn."""
+        spec = self.spec
+        base_c = self.at("%C", self.add(self.mul(i, spec.ldc), j))
+        cells = [(r, v) for r in range(rows) for v in vectors]
+        accumulators = self.started(cells, base_c, j, k0)
+        if self.pack_a:
+            base_a, step_k, step_m = self.at(self.packed_a, self.mul(self.sub(i, i0), kn)), rows, 1
+        elif spec.a == "m":
+            base_a, step_k, step_m = self.at("%A", self.add(self.mul(k0, spec.lda), i)), spec.lda, 1
+        else:
+            base_a, step_k, step_m = self.at("%A", self.add(self.mul(i, spec.lda), k0)), 1, spec.lda
+        panel = self.panel_width(vectors)
+        base_b, step_b = (self.packed_b, panel) if self.pack_b else (self.at("%B", self.add(self.mul(k0, spec.ldb), j)), spec.ldb)
+        in_panel = [_Vector(v.offset, v.lanes) for v in vectors] if self.pack_b else vectors
+
+        def product(k: Number, values: list[str]) -> list[str]:
+            row_b, row_a = self.at(base_b, self.mul(k, step_b)), self.at(base_a, self.mul(k, step_k))
+            b = [self.read(self.at(row_b, v.offset), v) for v in in_panel]
+            new: list[str] = []
+            for r in range(rows):
+                a = self.new(f"load {self.scalar}, ptr {self.at(row_a, r * step_m)}, align {self.size}")
+                broad = {lanes: self.splat(a, lanes) for lanes in dict.fromkeys(v.lanes for v in vectors)}
+                for x, v in zip(b, vectors, strict=True):
+                    new.append(self.multiply_add(broad[v.lanes], x, values[len(new)], v.lanes))
+            return new
+
+        def unrolled(k: Number, values: list[str]) -> list[str]:
+            for u in range(4):
+                values = product(self.add(k, u), values)
+            return values
+
+        kinds = [self.type(v.lanes) for _, v in cells]
+        k, accumulators = self.loop(0, kn, 4, unrolled, zip(kinds, accumulators, strict=True))
+        if isinstance(k, int) and isinstance(kn, int):
+            for rest in range(k, kn):
+                accumulators = product(rest, accumulators)
+        else:
+            _, accumulators = self.loop(k, kn, 1, product, zip(kinds, accumulators, strict=True))
+        for (r, v), value in zip(cells, accumulators, strict=True):
+            self.write(value, self.at(base_c, r * spec.ldc + v.offset), v)
+
+    def started(self, cells: list[tuple[int, _Vector]], base_c: str, j: Number, k0: Number) -> list[str]:
+        """The accumulators' first values: the start for the first block of k, what is in C for the others."""
+
+        def from_c() -> list[str]:
+            return [self.read(self.at(base_c, r * self.spec.ldc + v.offset), v) for r, v in cells]
+
+        def from_start() -> list[str]:
+            if self.spec.start == "zero":
+                return ["0.0" if v.lanes == 1 else "zeroinitializer" for _, v in cells]
+            bias = {v: self.read(self.at("%D", self.add(j, v.offset)), v) for _, v in cells}
+            return [bias[v] for _, v in cells]
+
+        if self.spec.start == "c" or (isinstance(k0, int) and k0 > 0):
+            return from_c()
+        if isinstance(k0, int):
+            return from_start()
+        first, later, after = self.label("first"), self.label("later"), self.label("start")
+        self.branch(self.new(f"icmp eq i64 {k0}, 0"), first, later)
+        self.begin(first)
+        a = from_start()
+        self.jump(after)
+        self.begin(later)
+        b = from_c()
+        self.jump(after)
+        self.begin(after)
+        return [
+            self.new(f"phi {self.type(v.lanes)} [ {x}, %{first} ], [ {y}, %{later} ]")
+            for (_, v), x, y in zip(cells, a, b, strict=True)
+        ]
+
+    # ------------------------------------------------------------------------------------------ packing
+    def panel_width(self, vectors: list[_Vector]) -> int:
+        return sum(v.lanes for v in vectors)
+
+    def pack_panel(self, j: Number, vectors: list[_Vector], k0: Number, kn: Number) -> None:
+        """packed_b[k, column] = B[k0 + k, j + column]; lanes that are masked out become zero"""
+        width = self.panel_width(vectors)
+        if self.spec.b == "k":
+            self.pack_transposed(j, vectors, k0, kn, width)
+            return
+        base = self.at("%B", self.add(self.mul(k0, self.spec.ldb), j))
+
+        def row(k: Number, _: list[str]) -> list[str]:
+            source, place = self.at(base, self.mul(k, self.spec.ldb)), self.at(self.packed_b, self.mul(k, width))
+            for v in vectors:
+                self.write(self.read(self.at(source, v.offset), v), self.at(place, v.offset), _Vector(v.offset, v.lanes))
+            return []
+
+        self.loop(0, kn, 1, row)
+
+    def pack_transposed(self, j: Number, vectors: list[_Vector], k0: Number, kn: Number, width: int) -> None:
+        """The same from rows of B that run along k: squares of lanes x lanes transposed in registers."""
+        ldb = self.spec.ldb
+        base = self.at("%B", self.add(self.mul(j, ldb), k0))
+
+        def square(k: Number, v: _Vector, lanes_k: int) -> None:
+            used = v.lanes if v.mask is None else v.mask.count("true")
+            whole = _Vector(0, lanes_k)
+            rows = [self.read(self.at(base, self.add(k, (v.offset + r) * ldb)), whole) for r in range(used)]
+            rows += ["0.0" if lanes_k == 1 else "zeroinitializer"] * (v.lanes - used)
+            for r, column in enumerate(self.transposed(rows, lanes_k)):
+                place = self.at(self.packed_b, self.add(self.mul(self.add(k, r), width), v.offset))
+                self.write(column, place, _Vector(0, v.lanes))
+
+        for v in vectors:
+            k: Number = 0
+            for lanes_k in (v.lanes, 1) if v.lanes > 1 else (1,):
+
+                def step(k: Number, _: list[str], v: _Vector = v, lanes_k: int = lanes_k) -> list[str]:
+                    square(k, v, lanes_k)
+                    return []
+
+                k, _ = self.loop(k, kn, lanes_k, step)
+
+    def transposed(self, rows: list[str], lanes: int) -> list[str]:
+        """`lanes` vectors of len(rows) lanes, from len(rows) vectors of `lanes` lanes (both powers of two)."""
+        count = len(rows)
+        if lanes == 1:
+            if count == 1:
+                return rows
+            vector = "poison"
+            for r, value in enumerate(rows):
+                vector = self.new(f"insertelement {self.type(count)} {vector}, {self.scalar} {value}, i32 {r}")
+            return [vector]
+        assert lanes == count
+        low = [x for q in range(lanes // 2) for x in (q, lanes + q)]
+        high = [x + lanes // 2 for x in low]
+        for _ in range(lanes.bit_length() - 1):
+            half = [(rows[r], rows[r + count // 2]) for r in range(count // 2)]
+            rows = [self.shuffle(a, b, lanes, order) for a, b in half for order in (low, high)]
+        return rows
+
+    def pack_rows(self, i: Number, i0: Number, rows: int, k0: Number, kn: Number) -> None:
+        """packed_a[(i - i0) * kn + k * rows + r] = A[k0 + k, i + r], for A with unit stride in m"""
+        base = self.at("%A", self.add(self.mul(k0, self.spec.lda), i))
+        place = self.at(self.packed_a, self.mul(self.sub(i, i0), kn))
+
+        def row(k: Number, _: list[str]) -> list[str]:
+            source, goal = self.at(base, self.mul(k, self.spec.lda)), self.at(place, self.mul(k, rows))
+            for v in self.columns(rows):
+                self.write(self.read(self.at(source, v.offset), v), self.at(goal, v.offset), v)
+            return []
+
+        self.loop(0, kn, 1, row)
+
+    # ------------------------------------------------------------------------------------------ loops
+    def over_rows(self, i0: Number, end: Number, rows: int, body: Callable[[Number, int], None]) -> None:
+        """Tiles of `rows` rows from i0 to end, then smaller ones for what remains."""
+
+        def step(height: int) -> Callable[[Number, list[str]], list[str]]:
+            def run(i: Number, _: list[str]) -> list[str]:
+                body(i, height)
+                return []
+
+            return run
+
+        i, _ = self.loop(i0, end, rows, step(rows))
+        if isinstance(i, int) and isinstance(end, int):
+            if end > i:
+                body(i, end - i)
+            return
+        rest = 1 << (rows - 1).bit_length() - 1 if rows > 1 else 0
+        while rest:
+            i, _ = self.loop(i, end, rest, step(rest))
+            rest //= 2
+
+    def panel(self, j: Number, vectors: list[_Vector], i0: Number, end: Number, k0: Number, kn: Number) -> None:
+        if self.pack_b:
+            self.pack_panel(j, vectors, k0, kn)
+        self.over_rows(i0, end, self.height(), lambda i, rows: self.tile(i, j, rows, vectors, k0, kn, i0))
+
+    def split(self) -> tuple[int, list[list[_Vector]]]:
+        """The number of vectors of a full panel, and the panels that remain after as many of those as fit."""
+        most = len(self.target.rows)
+        if self.spec.n is None:
+            return min(3, most), []
+        vectors = self.columns(self.spec.n)
+        panels = -(-len(vectors) // most) or 1
+        each = -(-len(vectors) // panels) or 1
+        full = self.spec.n // (each * self.lanes)
+        rest = self.columns(self.spec.n - full * each * self.lanes)
+        return each, [rest[at : at + each] for at in range(0, len(rest), each)]
+
+    def height(self) -> int:
+        each, _ = self.split()
+        best = self.target.rows[each - 1]
+        if self.spec.m is None:
+            return best
+        if self.spec.m <= best:
+            return max(1, self.spec.m)
+        even = [r for r in range(best, best * 2 // 3, -1) if self.spec.m % r == 0]
+        tiles = -(-self.spec.m // best)
+        return even[0] if even else -(-self.spec.m // tiles)
+
+    def over_panels(self, i0: Number, end: Number, k0: Number, kn: Number) -> None:
+        each, rest = self.split()
+        full = [_Vector(q * self.lanes, self.lanes) for q in range(each)]
+
+        def step(j: Number, _: list[str]) -> list[str]:
+            self.panel(j, full, i0, end, k0, kn)
+            return []
+
+        width = each * self.lanes
+        last = self.n if isinstance(self.n, str) else self.n // width * width
+        j, _ = self.loop(0, last, width, step)
+        if isinstance(self.n, str):
+            self.masked_panels(j, i0, end, k0, kn)
+            return
+        for vectors in rest:
+            shifted = [_Vector(v.offset - vectors[0].offset, v.lanes, v.mask) for v in vectors]
+            self.panel(self.add(j, vectors[0].offset), shifted, i0, end, k0, kn)
+
+    def masked_panels(self, j: Number, i0: Number, end: Number, k0: Number, kn: Number) -> None:
+        """The columns that remain of a run-time N, one vector, then one column at a time."""
+        for lanes in (self.lanes, 1):
+
+            def step(j: Number, _: list[str], lanes: int = lanes) -> list[str]:
+                self.panel(j, [_Vector(0, lanes)], i0, end, k0, kn)
+                return []
+
+            j, _ = self.loop(j, self.n, lanes, step)
+
+    def block(self, i0: Number, mn: Number, k0: Number, kn: Number) -> None:
+        end = self.add(i0, mn)
+        if self.pack_a:
+            self.over_rows(i0, end, self.height(), lambda i, rows: self.pack_rows(i, i0, rows, k0, kn))
+        self.over_panels(i0, end, k0, kn)
+
+    def blocks(self, size: Number, block: int | None, body: Callable[[Number, Number], None], once: bool) -> None:
+        """body(start, length) over blocks of `size`; at least once if asked (an empty sum still has a start)."""
+        if block is None:
+            body(0, size)
+            return
+        if isinstance(size, int):
+            parts = -(-size // block)
+            block = -(-size // parts)
+            for at in range(0, size, block):
+                body(at, min(block, size - at))
+            return
+        limit: Number = size
+        if once:
+            limit = self.call("i64", "llvm.smax.i64", [str(size), "1"], ["i64", "i64"])
+
+        def step(q: Number, _: list[str]) -> list[str]:
+            start = self.mul(q, block)
+            body(start, self.low(block, self.sub(size, start)))
+            return []
+
+        trips = self.new(f"sdiv i64 {self.add(limit, block - 1)}, {block}")
+        self.loop(0, trips, 1, step)
+
+    def text(self) -> str:
+        self.begin("entry")
+        at = len(self.lines)
+
+        def over_m(k0: Number, kn: Number) -> None:
+            self.blocks(self.m, self.block_m, lambda i0, mn: self.block(i0, mn, k0, kn), once=False)
+
+        self.blocks(self.k, self.block_k, over_m, once=True)
+        self.lines.append("  ret void")
+        allocas: list[str] = []
+        depth = self.block_k or (self.spec.k if self.spec.k is not None else BLOCK_K)
+        if self.pack_b:
+            width = len(self.target.rows) * self.lanes
+            allocas.append(f"  %packed_b = alloca {self.scalar}, i64 {max(1, depth) * width}, align 64")
+        if self.pack_a:
+            height = self.block_m or self.spec.m or 1
+            allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {max(1, depth) * (height + 16)}, align 64")
+        self.lines[at:at] = allocas
+        arguments = ", ".join(f"ptr noalias %{name}" for name in "ABCD")
+        head = f"define void @{self.spec.name}({arguments}, i64 %M, i64 %N, i64 %K) nounwind {{\n"
+        return head + "\n".join(self.lines) + "\n}\n" + "\n".join(self.declared.values()) + "\n"
+
+
+def content(spec: Matmul) -> str:
+    """A short hash of a product's code on this processor."""
+    return hashlib.sha256(matmul(spec)[1].encode()).hexdigest()[:16]
