@@ -1,0 +1,72 @@
+"""The passes, in order.  In: a program as it was derived.  Out: the program that is lowered, and what each pass did.
+
+Each is a pure function Program -> Program in a file of its own.  What follows in the pipeline (fusing loops, order of
+axes, memory) is decided while lowering: it does not stay in the language.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..program import Program
+from .reuse_values import reuse_values
+from .rewriting import operations
+from .share import share
+from .simplify_algebra import simplify_algebra
+from .split_products import split_products
+from .stabilize import stabilize
+from .use_facts import use_facts
+
+Pass = tuple[str, Callable[[Program], Program], str]
+
+PASSES: tuple[Pass, ...] = (
+    ("reuse_values", reuse_values, "f'(z) from a = f(z), where that is cheaper and as accurate; z need not be kept"),
+    # before algebra: what facts make of an adjoint is often a number, which algebra then inlines
+    ("use_facts", use_facts, "what the data promise shortens sums: the gradient of softmax cross-entropy is p - y"),
+    ("simplify_algebra", simplify_algebra, "numbers, copies, identities and conditions go; 0 * inf cannot arise"),
+    ("stabilize", stabilize, "no exponential overflows, and softmax is one exponential"),
+    # the readable program is the one up to here
+    ("share", share, "nothing is computed twice, and nothing that is not needed"),
+    ("split_products", split_products, "every contraction is a pure product of two tensors, in the cheapest order"),
+)
+READABLE: tuple[Pass, ...] = PASSES[:4]
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What a pass did: (before, after) of equations, arithmetic operations and function calls, as written down."""
+
+    name: str
+    reason: str
+    equations: tuple[int, int]
+    operations: tuple[int, int]
+    functions: tuple[int, int]
+    milliseconds: float
+
+
+def run_passes(
+    program: Program,
+    passes: tuple[Pass, ...] = PASSES,
+    verify: Callable[[Program], None] | None = None,
+) -> tuple[Program, tuple[PassReport, ...]]:
+    """The program after the passes, and a row for each.  `verify` is called after each (in tests)."""
+    rows = []
+    before = _count(program)
+    for name, function, reason in passes:
+        start = time.perf_counter()
+        program = function(program)
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        after = _count(program)
+        pairs = list(zip(before, after, strict=True))
+        rows.append(PassReport(name, reason, pairs[0], pairs[1], pairs[2], milliseconds))
+        before = after
+        if verify is not None:
+            verify(program)
+    return program, tuple(rows)
+
+
+def _count(program: Program) -> tuple[int, int, int]:
+    counted = [operations(e.rhs) for e in program.equations]
+    return len(counted), sum(a for a, _ in counted), sum(f for _, f in counted)

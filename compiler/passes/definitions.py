@@ -1,0 +1,93 @@
+"""What a tensor's elements are: the questions that passes ask before they put one expression in place of another.
+
+An element may be replaced by its definition only where (1) one equation alone contributes to it, and once, (2) the
+element is provably inside the range for which the equation holds (a read outside a tensor is 0, its definition there is
+not).  A gather is never provably inside, its values are data.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+from sympy import Expr
+
+from ..graph import at_least, overlap
+from ..program import Access, Equation, Index, Program, affine
+
+
+def solved(equation: Equation) -> dict[int, tuple[Index, Expr]] | None:
+    """axis -> (index, constant), if each left-hand subscript is a constant or an index of its own plus a constant."""
+    found: dict[int, tuple[Index, Expr]] = {}
+    seen: set[Index] = set()
+    for axis, subscript in enumerate(equation.lhs.subscripts):
+        if isinstance(subscript, Index):
+            index, constant = subscript, sp.Integer(0)
+        else:
+            parts = affine(subscript)
+            if parts is None or parts.gathers or (parts.terms and parts.plain is None):
+                return None
+            if parts.plain is None:
+                continue
+            index, constant = parts.plain, parts.constant
+        if index in seen:
+            return None
+        seen.add(index)
+        found[axis] = (index, constant)
+    return found
+
+
+def is_map(equation: Equation) -> bool:
+    """Each element is written by one point of the domain: nothing is summed, nothing left out."""
+    if equation.op != "sum" or equation.where is not sp.true:
+        return False
+    places = solved(equation)
+    return places is not None and len(places) == len(equation.domain)
+
+
+def is_alone(program: Program, equation: Equation) -> bool:
+    """No other equation of the tensor contributes to the elements that this one writes."""
+    others = program.definitions[equation.tensor]
+    return all(other is equation or not overlap(other.lhs, equation.lhs) for other in others)
+
+
+def is_whole(equation: Equation) -> bool:
+    """The left-hand side is a distinct plain index for each axis, running over the whole axis."""
+    left = equation.lhs.subscripts
+    return len(set(left)) == len(left) and all(
+        isinstance(s, Index) and s.low.is_zero and s.high == n for s, n in zip(left, equation.tensor.shape, strict=True)
+    )
+
+
+def covers(index: Index, subscript: Expr) -> bool:
+    """The subscript provably stays within the index's range."""
+    if isinstance(subscript, Index) and subscript.args[1:] == index.args[1:]:
+        return True
+    parts = affine(subscript)
+    if parts is None or parts.gathers:
+        return False
+    low = high = parts.constant
+    for other, coefficient in parts.terms:
+        ends = (coefficient * other.low, coefficient * (other.high - 1))
+        low, high = low + ends[coefficient < 0], high + ends[coefficient > 0]
+    return at_least(low, index.low) and at_least(index.high - 1, high)
+
+
+def binding(equation: Equation, access: Access, anywhere: bool = False) -> dict[Index, Expr] | None:
+    """The indices of a map for which it defines the element that is read; None if that is not certain.
+
+    anywhere: do not ask whether the element is inside (right where the definition, too, reads 0 there).
+    """
+    places = solved(equation)
+    if places is None:
+        return None
+    found: dict[Index, Expr] = {}
+    for axis, (left, subscript) in enumerate(zip(equation.lhs.subscripts, access.subscripts, strict=True)):
+        if axis not in places:
+            if left != subscript:
+                return None
+            continue
+        index, constant = places[axis]
+        value = subscript - constant if constant else subscript
+        if not anywhere and not covers(index, value):
+            return None
+        found[index] = value
+    return found

@@ -1,0 +1,207 @@
+"""Stabilize: no exponential of an unbounded positive argument, no log(1 + exp), no exp/sum exp, no 1 - logistic.
+
+In: a program with logsumexp.  Out: the same values, finite for net inputs far beyond the range of exp.
+
+  * A logsumexp becomes max, e = exp(x - max), s = sum e, max + log s.  A factor exp(x - logsumexp) becomes e/s, so that
+    softmax is one exponential, shared by loss, probabilities and gradient.  A row whose every element is masked by the
+    equation's condition has max = -inf, s = 0 and logsumexp = -inf; nothing visits its e/s.
+  * Scalar forms: the table below, leaves first.  SymPy's own rewrites (codegen.rewriting) are not enough, and
+    logsumexp_2terms_opt is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy import Basic, Expr, Integer
+
+from ..functions import expm1, log1p, logistic, softplus
+from ..program import Access, Equation, Index, Program, Tensor
+from .definitions import covers
+from .rewriting import free_name, names, reads, replace, rewrite_equation
+
+
+def stabilize(program: Program) -> Program:
+    taken = names(program)
+    parts: dict[Tensor, _Softmax] = {}
+    equations: list[Equation] = []
+    memo: dict[Basic, Basic] = {}
+    for equation in program.equations:
+        if equation.op == "logsumexp":
+            equation = rewrite_equation(equation, _stable, memo)
+            parts[equation.tensor] = _expanded(equation, taken)
+            equations.extend(parts[equation.tensor].equations)
+        else:
+            equations.append(equation)
+    changed: dict[Basic, Basic] = {}
+
+    def rule(node: Basic) -> Basic:
+        return _stable(_ratio(node, parts) if parts and isinstance(node, sp.exp) else node)
+
+    done = [rewrite_equation(equation, rule, changed) for equation in equations]
+    return program.with_equations(done)
+
+
+# ---------------------------------------------------------------------------------------------- logsumexp
+@dataclass(frozen=True, slots=True)
+class _Softmax:
+    """A logsumexp taken apart: its equation, the tensors e and s, and the equations that stand for it."""
+
+    origin: Equation
+    exponential: Tensor
+    total: Tensor
+    equations: tuple[Equation, ...]
+
+
+def _expanded(equation: Equation, taken: set[str]) -> _Softmax:
+    argument = [a.tensor.name for a in reads(equation.rhs)]
+    stem = argument[0] if isinstance(equation.rhs, Access) else equation.tensor.name
+    free, bound = equation.lhs.subscripts, equation.bound
+    shape = equation.tensor.shape
+    top = Tensor(free_name(f"{stem}_max", taken), shape)
+    exponential = Tensor(free_name(f"{stem}_exp", taken), (*shape, *(i.high for i in bound)))
+    total = Tensor(free_name(f"{stem}_sum", taken), shape)
+    m, e, s = Access(top, *free), Access(exponential, *free, *bound), Access(total, *free)
+    where = equation.where
+    return _Softmax(
+        equation,
+        exponential,
+        total,
+        (
+            Equation(m, equation.domain, equation.rhs, "max", where),
+            Equation(e, equation.domain, sp.exp(equation.rhs - m), "sum", where),
+            Equation(s, equation.domain, e, "sum", where),
+            Equation(equation.lhs, equation.free, m + sp.log(s)),
+        ),
+    )
+
+
+def _ratio(node: Basic, parts: dict[Tensor, _Softmax]) -> Basic:
+    """exp(x - logsumexp x) -> e/s"""
+    for term in sp.Add.make_args(node.args[0]):
+        coefficient, access = term.as_coeff_Mul()
+        if coefficient != -1 or not isinstance(access, Access) or access.tensor not in parts:
+            continue
+        softmax = parts[access.tensor]
+        origin = softmax.origin
+        table = dict(zip(origin.lhs.subscripts, access.subscripts, strict=True))
+        if not all(covers(i, s) for i, s in table.items()):
+            continue
+        pattern = replace(origin.rhs, table)
+        bound = _solve(pattern, node.args[0] - term, origin.bound)
+        if bound is not None:
+            at = access.subscripts
+            return Access(softmax.exponential, *at, *bound) / Access(softmax.total, *at)
+    return node
+
+
+def _solve(pattern: Basic, found: Basic, bound: tuple[Index, ...]) -> list[Expr] | None:
+    """The values of the bound indices for which the pattern is what was found; each provably in its range."""
+    table: dict[Index, Expr] = {}
+    todo = [(reads(pattern), reads(found))]
+    for left, right in todo:
+        for one, other in zip(left, right, strict=False):
+            if one.tensor == other.tensor:
+                for index, value in zip(one.subscripts, other.subscripts, strict=True):
+                    if index in bound and isinstance(index, Index):
+                        table.setdefault(index, value)
+    if set(table) != set(bound) or not all(covers(i, s) for i, s in table.items()):
+        return None
+    return [table[i] for i in bound] if replace(pattern, table) == found else None
+
+
+# ---------------------------------------------------------------------------------------------- scalars
+def _stable(node: Basic) -> Basic:
+    """One step at the root of an expression whose parts are stable already."""
+    if node.is_Add:
+        return _sum(node)
+    if node.is_Mul:
+        return _product(node)
+    if isinstance(node, sp.log):
+        return _logarithm(node)
+    if node.is_Pow:
+        return _power(node)
+    return node
+
+
+def _sum(node: Expr) -> Expr:
+    """1 - logistic(u), exp(u) - 1, 1 - erf(u), each with a number in front; 1 + exp(u) stays for what is above."""
+    number, terms = node.as_coeff_add()
+    if number.is_zero:
+        return node
+    for term in terms:
+        factor, function = term.as_coeff_Mul()
+        if not isinstance(function, (logistic, sp.exp, sp.erf)):
+            continue
+        u = function.args[0]
+        if factor == -number and isinstance(function, logistic):
+            new = number * logistic(-u)
+        elif factor == -number and isinstance(function, sp.exp):
+            new = factor * expm1(u)
+        elif factor == -number and isinstance(function, sp.erf):
+            new = number * sp.erfc(u)
+        else:
+            continue
+        return sp.Add(new, *(t for t in terms if t is not term))
+    return node
+
+
+def _logarithm(node: Expr) -> Expr:
+    """log(a + b exp(u)), log(logistic(u)), log(exp(u) * ...), log(1 + u)"""
+    argument = node.args[0]
+    number, terms = argument.as_coeff_add()
+    if number.is_positive and len(terms) == 1:
+        factor, function = terms[0].as_coeff_Mul()
+        if isinstance(function, sp.exp) and factor.is_positive:
+            return sp.log(number) + softplus(function.args[0] + sp.log(factor / number))
+    if number == 1:
+        return log1p(sp.Add(*terms))
+    if argument.is_Mul or argument.is_Pow or isinstance(argument, logistic):
+        parts = [_log_factor(f) for f in sp.Mul.make_args(argument)]
+        known = [p for p in parts if p is not None]
+        if known:
+            rest = sp.Mul(*(f for f, p in zip(sp.Mul.make_args(argument), parts, strict=True) if p is None))
+            if rest == 1 or rest.is_positive:
+                return sp.Add(*known) if rest == 1 else sp.Add(*known, sp.log(rest))
+    return node
+
+
+def _log_factor(factor: Expr) -> Expr | None:
+    """log of a factor that is positive and a power of logistic or exp."""
+    base, power = factor.as_base_exp() if not isinstance(factor, sp.exp) else (factor, Integer(1))
+    if isinstance(base, logistic):
+        return -power * softplus(-base.args[0])
+    if isinstance(base, sp.exp):
+        return power * base.args[0]
+    return None
+
+
+def _power(node: Expr) -> Expr:
+    """(1 + exp(u))**-m -> logistic(-u)**m;  logistic(u)**-m stays"""
+    base, power = node.args
+    if isinstance(power, Integer) and power < 0 and base.is_Add:
+        number, terms = base.as_coeff_add()
+        if number.is_positive and len(terms) == 1:
+            factor, function = terms[0].as_coeff_Mul()
+            if isinstance(function, sp.exp) and factor.is_positive:
+                return (logistic(-function.args[0] - sp.log(factor / number)) / number) ** -power
+    return node
+
+
+def _product(node: Expr) -> Expr:
+    """exp(-k u) logistic(u)**m -> logistic(-u)**k logistic(u)**(m-k) for an integer 0 < k <= m"""
+    exponentials = [f for f in node.args if isinstance(f, sp.exp)]
+    if not exponentials:
+        return node
+    for factor in node.args:
+        base, m = factor.as_base_exp() if not isinstance(factor, sp.exp) else (factor, Integer(1))
+        if not isinstance(base, logistic) or not isinstance(m, Integer) or m < 1:
+            continue
+        u = base.args[0]
+        for exponential in exponentials:
+            k = -exponential.args[0] / u
+            if isinstance(k, Integer) and 0 < k <= m:
+                rest = [f for f in node.args if f is not factor and f is not exponential]
+                return _stable(sp.Mul(logistic(-u) ** k, logistic(u) ** (m - k), *rest))
+    return node
