@@ -30,7 +30,7 @@ PER = ("layer", "unit")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """f(x) with its parameters and their defaults, those that are learned, and the initializer that suits W before f."""
+    """f(x), its parameters with their defaults, those that are learned, and the initializer that suits W before f."""
 
     name: str
     formula: str
@@ -141,9 +141,7 @@ def resolve(chosen: Settings, where: str = "activation") -> Activation:
     expression = expression.xreplace(fixed)
     if expression.has(sp.nan, sp.zoo, sp.oo):
         raise complaint(where, Quoted("a formula that divides by zero with these parameters"), "other parameters")
-    return Activation(
-        chosen.row.name or chosen.row.formula, expression, {key: symbols[key] for key in chosen.learned}
-    )
+    return Activation(chosen.row.name or chosen.row.formula, expression, {key: symbols[key] for key in chosen.learned})
 
 
 @cache

@@ -56,7 +56,9 @@ def check_data(network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, s
     checked = _real(_matrix(target, outputs, names[1], "class probabilities"), dtype, names[1])
     _refuse(checked, names[1], lambda block: block < 0, "class probabilities, which are not negative")
     slack = 4 * outputs * float(np.finfo(dtype).eps)
-    facts_hold = all(bool((np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked))
+    facts_hold = all(
+        bool((np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked)
+    )
     return Data(x, checked, DISTRIBUTION, facts_hold)
 
 

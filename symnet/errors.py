@@ -29,7 +29,9 @@ def unknown(where: str, what: str, name: object, known: Iterable[str]) -> Symnet
     names = [str(k) for k in known]
     close = get_close_matches(str(name)[:_SHOWN], names, n=1, cutoff=0.5)
     advice = f"Did you mean {close[0]!r}?" if close else ""
-    return complaint(where, Quoted(f"the unknown {what} {show(name)}"), f"one of {', '.join(names) or '(none)'}", advice)
+    return complaint(
+        where, Quoted(f"the unknown {what} {show(name)}"), f"one of {', '.join(names) or '(none)'}", advice
+    )
 
 
 def show(value: object) -> str:

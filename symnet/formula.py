@@ -77,7 +77,9 @@ def _by_arms(argument: Basic, function: Callable[[Any], Expr], budget: int = ARM
         return function(argument)
     arms = inner[-1].args
     if budget < len(arms):
-        raise SymnetError(f"a formula nests abs, sign, max, min and where in more than {ARMS} ways; write it with fewer.")
+        raise SymnetError(
+            f"a formula nests abs, sign, max, min and where in more than {ARMS} ways; write it with fewer."
+        )
     share = budget // len(arms)
     return sp.Piecewise(
         *[(_by_arms(argument.xreplace({inner[-1]: arm}), function, share), condition) for arm, condition in arms]
@@ -162,7 +164,9 @@ def _tree(text: object, where: str) -> ast.expr:
     except SyntaxError as error:
         raise complaint(where, text, "a formula", f"It cannot be read at column {error.offset}.") from None
     except (ValueError, MemoryError, RecursionError):
-        raise complaint(where, text, "a formula", "It is nested too deeply or holds a character that is none.") from None
+        raise complaint(
+            where, text, "a formula", "It is nested too deeply or holds a character that is none."
+        ) from None
     stack: list[tuple[ast.AST, int]] = [(tree, 1)]
     nodes = 0
     while stack:
@@ -204,7 +208,9 @@ class _Reader:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 result = self.call(node, name, arguments)
             case ast.Compare() | ast.BoolOp():
-                raise complaint(self.at(node), Quoted("a condition"), "a number", "Conditions stand in where(...) only.")
+                raise complaint(
+                    self.at(node), Quoted("a condition"), "a number", "Conditions stand in where(...) only."
+                )
             case _:
                 raise complaint(
                     self.at(node), Quoted(type(node).__name__), "numbers, names, + - * / **, functions and where(...)"
@@ -214,7 +220,7 @@ class _Reader:
     def constant(self, node: ast.Constant) -> Expr:
         value = node.value
         assert isinstance(value, int | float)
-        if isinstance(value, int) and value.bit_length() > 1023 or value != value or value in (float("inf"),):
+        if (isinstance(value, int) and value.bit_length() > 1023) or value != value or value in (float("inf"),):
             raise complaint(self.at(node), Quoted("a number out of range"), "one that a float64 can hold")
         return number(value)
 
@@ -237,8 +243,10 @@ class _Reader:
     def power(self, node: ast.expr, base: Expr, exponent: Expr) -> Expr:
         if exponent.is_number:
             too_large = not exponent.is_Rational or abs(exponent) > EXPONENT or exponent.q > EXPONENT
-            if too_large or base.is_Rational and _bits(base) * abs(exponent) > BITS:
-                raise complaint(self.at(node), Quoted("a large power"), f"exponents of at most {EXPONENT}, as fractions")
+            if too_large or (base.is_Rational and _bits(base) * abs(exponent) > BITS):
+                raise complaint(
+                    self.at(node), Quoted("a large power"), f"exponents of at most {EXPONENT}, as fractions"
+                )
             if base.is_zero and exponent.is_negative:
                 raise complaint(self.at(node), Quoted("a division by zero"), "a base that is not zero")
         return base**exponent
@@ -246,7 +254,9 @@ class _Reader:
     def call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> Expr:
         if name == "where":
             if len(arguments) != 3:
-                raise complaint(self.at(node), Quoted(f"{len(arguments)} arguments"), "where(condition, value, otherwise)")
+                raise complaint(
+                    self.at(node), Quoted(f"{len(arguments)} arguments"), "where(condition, value, otherwise)"
+                )
             condition = self.condition(arguments[0])
             return choose(condition, self.scalar(arguments[1]), self.scalar(arguments[2]))
         if name not in self.functions:
@@ -254,7 +264,9 @@ class _Reader:
         function, least, most = self.functions[name]
         if not least <= len(arguments) <= most:
             raise complaint(
-                self.at(node), Quoted(f"{len(arguments)} arguments of {name}"), f"{least}" + f" to {most}" * (most > least)
+                self.at(node),
+                Quoted(f"{len(arguments)} arguments of {name}"),
+                f"{least}" + f" to {most}" * (most > least),
             )
         return function(*[self.scalar(a) for a in arguments])
 

@@ -33,7 +33,9 @@ class Row:
 
 
 def _uniform(half_width: Callable[[int, int], float]) -> Draw:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]) -> Array:
+    def draw(
+        rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]
+    ) -> Array:
         a = half_width(fan_in, fan_out)
         return rng.uniform(-a, a, shape)
 
@@ -41,7 +43,9 @@ def _uniform(half_width: Callable[[int, int], float]) -> Draw:
 
 
 def _normal(deviation: Callable[[int, int], float]) -> Draw:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]) -> Array:
+    def draw(
+        rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]
+    ) -> Array:
         return rng.normal(0.0, deviation(fan_in, fan_out), shape)
 
     return draw

@@ -1,7 +1,7 @@
 """Losses: a table.  Each says, as equations, what `ell[n]` is, the loss of sample n.
 
-In: a checked choice, the prediction tensor z of shape (N, K) and how targets are given.  Out: a Loss: equations that end
-in ell, the target tensor y, and what the data promise of it.  The mean over samples is taken by network.py.
+In: a checked choice, the prediction tensor z of shape (N, K) and how targets are given.  Out: a Loss: equations that
+end in ell, the target tensor y, and what the data promise of it.  The mean over samples is taken by network.py.
 
 Most are a formula in `prediction` and `target`, whose mean over the outputs is ell:  ell[n] = (1/K) sum_k f(z, y).
 Those of a classifier take labels (integers, y of shape (N,)) or distributions (y of shape (N, K), rows that sum to 1).

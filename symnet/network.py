@@ -1,7 +1,7 @@
 """Network: a spec as equations, with its derivatives, as the programs that are compiled.
 
-In: a Spec.  Out: forward equations, and programs for a training step, a gradient, an evaluation and a prediction.  Stands
-between spec.py and the compiler; nothing is derived before it is asked for, and nothing twice.
+In: a Spec.  Out: forward equations, and programs for a training step, a gradient, an evaluation and a prediction.
+Stands between spec.py and the compiler; nothing is derived before it is asked for, and nothing twice.
 
     ell[n]     loss of sample n                       loss = (1/N) sum_n ell[n]         R = loss + penalty
     delta<l>   the adjoint of z<l>, per sample        d_<name>  the adjoint of any other tensor, dR/dW for parameters
@@ -242,7 +242,7 @@ class Network:
         return optimizers.build(chosen, choice.mapping, pairs)
 
     def training_program(self, optimizer: Optimizer, target: str | None = None) -> Program:
-        """One step: outputs the data loss; updates parameters and states; guarded by the loss and the gradient's norm."""
+        """One step: outputs the data loss; updates parameters and states; guards: the loss and the gradient's norm."""
         from compiler.program import Access, Equation, Program, Tensor
 
         from .layers import own_indices
@@ -275,7 +275,7 @@ class Network:
         loss_sum, correct = Tensor("loss_sum"), Tensor("correct")
         equations = [*self.forward, *found.equations, Equation(Access(loss_sum), (n,), found.ell[n])]
         if not self.is_classifier:
-            return Program(equations, (loss_sum,), facts=found.facts)
+            return Program(tuple(equations), (loss_sum,), facts=found.facts)
         label, labelled = _largest("label", self.prediction)
         equations.append(labelled)
         truth = found.target

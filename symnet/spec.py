@@ -1,8 +1,8 @@
 """What a user may declare, checked at the door: Python values -> a Spec (frozen, hashable).
 
-Stands first in the pipeline (toml_text.py reads TOML for it): network.py turns a Spec into equations.  Nothing here evaluates text or loads SymPy, and
-nothing is allocated: sizes are bounded before anybody computes with them.  A wrong key, type, name or size raises a
-SymnetError that says where, what was found and what was expected.
+Stands first in the pipeline (toml_text.py reads TOML for it); network.py turns a Spec into equations.  Nothing here
+evaluates text or loads SymPy, and nothing is allocated: sizes are bounded before anybody computes with them.  A wrong
+key, type, name or size raises a SymnetError that says where, what was found and what was expected.
 
 A class below is one table of a spec: its fields are the keys, each with the function that checks it and, where the
 key may be left out, a default.
@@ -45,7 +45,7 @@ class Choice:
 # ---------------------------------------------------------------------------------------------- checks of one value
 def _integer(least: int) -> Check:
     def check(value: Any, where: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= LARGEST:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= LARGEST:
             raise complaint(where, value, f"an integer from {least} to {LARGEST}")
         return int(value)
 
@@ -54,7 +54,7 @@ def _integer(least: int) -> Check:
 
 def _number(least: float, below: float = math.inf) -> Check:
     def check(value: Any, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, Real) or not least <= value < below:
+        if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < below:
             span = f"at least {least:g}" if below == math.inf else f"from {least:g} to below {below:g}"
             raise complaint(where, value, f"a number {span}")
         return float(value)
@@ -150,20 +150,21 @@ def _initializer(value: Any, where: str) -> Choice | None:
 
 
 # ---------------------------------------------------------------------------------------------- the tables of a spec
-def key(check: Check, default: Any = MISSING) -> Any:
-    return field(default=default, metadata={"check": check})
+def _by(check: Check) -> dict[str, Check]:
+    """The metadata of a field: what checks its key."""
+    return {"check": check}
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
     """z = W a + b and an activation: `units` outputs, W of shape (units, inputs)."""
 
-    units: int = key(_integer(1))
-    name: str = key(_layer_name, "")
-    activation: Choice = key(_activation, Choice("identity"))
-    bias: bool = key(_boolean, True)
-    initializer: Choice | None = key(_initializer, None)
-    bias_initializer: Choice | None = key(_initializer, None)
+    units: int = field(metadata=_by(_integer(1)))
+    name: str = field(default="", metadata=_by(_layer_name))
+    activation: Choice = field(default=Choice("identity"), metadata=_by(_activation))
+    bias: bool = field(default=True, metadata=_by(_boolean))
+    initializer: Choice | None = field(default=None, metadata=_by(_initializer))
+    bias_initializer: Choice | None = field(default=None, metadata=_by(_initializer))
 
     @property
     def chosen(self) -> activations.Settings:
@@ -182,7 +183,7 @@ class Dense:
         if self.bias:
             shapes["b"] = (self.units,)
         chosen = self.chosen
-        return shapes | {name: (self.units,) if chosen.per == "unit" else () for name in chosen.learned}
+        return shapes | dict.fromkeys(chosen.learned, (self.units,) if chosen.per == "unit" else ())
 
 
 KINDS: Mapping[str, type[Dense]] = {"dense": Dense}
@@ -192,16 +193,16 @@ KINDS: Mapping[str, type[Dense]] = {"dense": Dense}
 class Train:
     """How `symnet train` trains; paths are relative to the spec file."""
 
-    data: str = key(_path)
-    optimizer: Choice = key(checked_optimizer, Choice("adam"))
-    epochs: int = key(_integer(1), 10)
-    batch_size: int = key(_integer(1), 32)
-    shuffle: bool = key(_boolean, True)
-    seed: int = key(_integer(0), 0)
-    dtype: str = key(_word("float32", "float64"), "float32")
-    validation_split: float = key(_number(0, 1), 0.1)
-    test_split: float = key(_number(0, 1), 0.2)
-    model: str = key(_path, "")
+    data: str = field(metadata=_by(_path))
+    optimizer: Choice = field(default=Choice("adam"), metadata=_by(checked_optimizer))
+    epochs: int = field(default=10, metadata=_by(_integer(1)))
+    batch_size: int = field(default=32, metadata=_by(_integer(1)))
+    shuffle: bool = field(default=True, metadata=_by(_boolean))
+    seed: int = field(default=0, metadata=_by(_integer(0)))
+    dtype: str = field(default="float32", metadata=_by(_word("float32", "float64")))
+    validation_split: float = field(default=0.1, metadata=_by(_number(0, 1)))
+    test_split: float = field(default=0.2, metadata=_by(_number(0, 1)))
+    model: str = field(default="", metadata=_by(_path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,8 @@ class Spec:
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """`layer.parameter` -> shape, layer by layer."""
-        shapes, inputs = {}, self.input
+        shapes: dict[str, tuple[int, ...]] = {}
+        inputs = self.input
         for layer in self.layers:
             shapes |= {f"{layer.name}.{name}": shape for name, shape in layer.parameters(inputs).items()}
             inputs = layer.output(inputs)
@@ -284,7 +286,12 @@ def specify(
     if isinstance(train, Mapping):
         train = declare(Train, train, "train")
     spec = Spec(
-        _integer(1)(input, "network, input"), made, _loss(loss, "network, loss"), _number(0)(l2, "network, l2"), train, str(folder)
+        _integer(1)(input, "network, input"),
+        made,
+        _loss(loss, "network, loss"),
+        _number(0)(l2, "network, l2"),
+        train,
+        str(folder),
     )
     _bounded(spec, limit)
     if train is not None and train.validation_split + train.test_split >= 1:
@@ -299,7 +306,9 @@ def _layer(given: Any, number: int) -> Dense:
         kind = given.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
             raise unknown(f"{where}, kind", "kind", kind, KINDS)
-        given = declare(KINDS[kind], given, f"{where} {given['name']!r}" if isinstance(given.get("name"), str) else where)
+        given = declare(
+            KINDS[kind], given, f"{where} {given['name']!r}" if isinstance(given.get("name"), str) else where
+        )
     if not isinstance(given, Dense):
         raise complaint(where, given, "a layer, such as dense(64, activation='relu')")
     return given if given.name else replace(given, name=f"dense{number}")

@@ -1,6 +1,6 @@
 """Data files -> arrays: what `data = "..."` of a spec names.
 
-In: the path of a .csv, .csv.gz, .npy or .npz file and the network that it is for.  Out: X and y, to be checked by data.py.
+In: the path of a .csv, .csv.gz, .npy or .npz file and the network that it is for.  Out: X and y, for data.py to check.
 In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output.  An
 .npz file holds the arrays X and y.  Nothing is unpickled, and sizes are bounded before anything is read, since a small
 compressed file can unfold to terabytes.

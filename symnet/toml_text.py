@@ -1,7 +1,7 @@
 """TOML <-> Spec: what a spec file says, and a spec written so that reading it gives an equal one.
 
-In: a path or text.  Out: a Spec (spec.py checks every key), and the way back.  Length, dots and nesting are limited, since
-a hostile file can make a TOML reader slow or exhaust its stack.
+In: a path or text.  Out: a Spec (spec.py checks every key), and the way back.  Length, dots and nesting are limited,
+since a hostile file can make a TOML reader slow or exhaust its stack.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def _read(text: str, where: str, folder: str, limit: int) -> Spec:
     except tomllib.TOMLDecodeError as error:
         raise SymnetError(f"{where}: this is not TOML: {error}.") from None
     except (RecursionError, ValueError):
-        raise SymnetError(f"{where}: this is not TOML: it is nested too deeply, or a number has too many digits.") from None
+        raise SymnetError(
+            f"{where}: this is not TOML: it is nested too deeply, or a number has too many digits."
+        ) from None
     for name in document:
         if name not in ("network", "layer", "train"):
             raise unknown(where, "table", name, ("network", "layer", "train"))
@@ -84,7 +86,9 @@ def _given(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _pairs(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    return [f"{name} = {_value(value)}" for name, value in values.items() if name not in defaults or defaults[name] != value]
+    return [
+        f"{name} = {_value(value)}" for name, value in values.items() if name not in defaults or defaults[name] != value
+    ]
 
 
 def _value(value: Any) -> str:
