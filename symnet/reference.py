@@ -131,21 +131,31 @@ def _recurrence(run: _Run, component: Sequence[Tensor]) -> None:
 
     The k-th repetition is right for every element at the end of a chain of at most k, and values that reproduce
     themselves are the only ones if no element depends on itself; so more repetitions than elements mean that one does.
-    Unknown elements start as NaN, so that they cannot pass for numbers.
+    Unknown elements start as NaN, so that they cannot pass for numbers; NaN that stays must stay from another start.
     """
+    if _settled(run, component, np.nan):
+        found = {tensor: run.tensors[tensor] for tensor in component}
+        if not any((array != array).any() for array in found.values()):
+            return
+        if _settled(run, component, 0.0) and all(_same(found[tensor], run.tensors[tensor]) for tensor in component):
+            return
+    raise ProgramError(f"an element depends on itself in the recurrence of {', '.join(t.name for t in component)}")
+
+
+def _settled(run: _Run, component: Sequence[Tensor], start: float) -> bool:
     limit = 2
     for tensor in component:
         shape = run.shape(tensor)
         limit += math.prod(shape)
-        start = np.zeros(shape, np.int64) if tensor.kind == "integer" else run.arithmetic.lift(np.full(shape, np.nan))
-        run.tensors[tensor] = start
+        zero = np.zeros(shape, np.int64)
+        run.tensors[tensor] = zero if tensor.kind == "integer" else run.arithmetic.lift(np.full(shape, start))
     for _ in range(limit):
         new = {tensor: _tensor(run, tensor) for tensor in component}
         same = all(_same(new[tensor], run.tensors[tensor]) for tensor in component)
         run.tensors.update(new)
         if same:
-            return
-    raise ProgramError(f"an element depends on itself in the recurrence of {', '.join(t.name for t in component)}")
+            return True
+    return False
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -252,7 +252,8 @@ class _Writer:
                 scale * self.among([self.access, lambda d: Integer(1)])(everything) * tensor[(time - step, *previous)]
             )
 
-        form = self.among(["plain", "slot", "pair", "two axes"])
+        long = self.number(shape[0]) > 1
+        form = self.among(["plain", "slot" if long else "plain", "pair", "two axes"])
         drive = self.expression(domain, 1)
         if form == "plain":
             self.finish(h, Equation(h[domain], everything, sp.tanh(before(h))), Equation(h[domain], domain, drive))
@@ -342,7 +343,7 @@ class _Writer:
             lambda: sp.tanh(a), lambda: sp.sin(a), lambda: sp.cos(a), lambda: logistic(a), lambda: softplus(a),
             lambda: sp.exp(sp.tanh(a)), lambda: sp.exp(-(a**2)), lambda: sp.log(2 + a**2), lambda: log1p(a**2),
             lambda: expm1(sp.tanh(a)), lambda: sp.erf(a), lambda: sp.erfc(a), lambda: sp.tan(sp.tanh(a) / 2),
-            lambda: sp.sqrt(1 + a**2), lambda: a**2, lambda: a**3, lambda: (2 + sp.tanh(a)) ** b.func(*b.args)
+            lambda: sp.sqrt(1 + a**2), lambda: a**2, lambda: a**3, lambda: (2 + sp.tanh(a)) ** b
             if b.is_Rational else (1 + a**2) ** sp.tanh(b),
             lambda: a if c is None else Piecewise((0, c <= Rational(1, 10)), (a, True)),
             lambda: a if c is None else Piecewise((a, c > Rational(-1, 7)), (a * b, True)),
