@@ -11,7 +11,8 @@ from typing import overload
 class Epoch:
     """One epoch: the mean loss of its batches as they were trained, the validation part after it, its duration.
 
-    `validation_loss` is None without validation data, `accuracy` (of the validation part) for a regression too.
+    `epoch` counts from 0 over the life of the model.  `validation_loss` is None without validation data, `accuracy` (of
+    the validation part) unless a classifier has them.
     """
 
     epoch: int
@@ -20,13 +21,20 @@ class Epoch:
     accuracy: float | None
     seconds: float
 
+    def __str__(self) -> str:
+        text = f"epoch {self.epoch + 1}: loss {self.loss:.6g}"
+        if self.validation_loss is not None:
+            text += f", validation loss {self.validation_loss:.6g}"
+        return text if self.accuracy is None else f"{text}, validation accuracy {100 * self.accuracy:.2f} %"
+
 
 @dataclass(frozen=True, slots=True)
 class History(Sequence[Epoch]):
     """The epochs of one `fit` in order; a sequence of `Epoch`.
 
     `stopped` says why it ended: "epochs" (all were made), "patience", "callback".  `best` is the epoch whose
-    parameters were restored, if any.  `steps`, `samples` and `seconds` count this call only.
+    parameters were restored, if any.  `steps`, `samples`, `seconds` and `entries` (how often Python entered the native
+    loop) count this call only.
     """
 
     epochs: tuple[Epoch, ...]
@@ -35,6 +43,7 @@ class History(Sequence[Epoch]):
     steps: int
     samples: int
     seconds: float
+    entries: int
 
     @property
     def loss(self) -> tuple[float, ...]:

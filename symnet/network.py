@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .layers import Built, Parameter
     from .losses import Loss
     from .optimizers import Update
+    from .training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
 
@@ -231,6 +232,24 @@ class Network:
             equations += pullback(self._penalties, {regularizers.penalty(): 1}, self.weights, name=name).equations
         by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
         return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
+
+    # ------------------------------------------------------------------------------------------ compiling
+    def compile(self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
+        """A Model with fresh parameters drawn from the seed; kernels are made when they are first used.
+
+        optimizer: a name, or a mapping such as {"name": "adam", "learning_rate": 1e-3}.  dtype: "float32" or "float64".
+        """
+        from .training import compile_network
+
+        return compile_network(self, optimizer, dtype, seed)
+
+    def value_and_gradient(
+        self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64"
+    ) -> tuple[float, dict[str, Any]]:
+        """R, penalty included, and dR/dW by parameter name, from the compiled forward and backward."""
+        from .training import value_and_gradient
+
+        return value_and_gradient(self, parameters, X, y, dtype)
 
     # ------------------------------------------------------------------------------------------ programs
     def update(self, optimizer: Optimizer, target: str | None = None) -> Update:

@@ -19,7 +19,9 @@ def python(*arguments, cwd=None, path=()):
 
 
 def test_import_loads_neither_numba_nor_scipy_nor_sympy():
-    found = python("-c", "import symnet, sys; print([m for m in ('numba', 'llvmlite', 'scipy', 'sympy') if m in sys.modules])")
+    found = python(
+        "-c", "import symnet, sys; print([m for m in ('numba', 'llvmlite', 'scipy', 'sympy') if m in sys.modules])"
+    )
     assert found.stdout.strip() == "[]", found.stderr
 
 

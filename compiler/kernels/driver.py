@@ -300,7 +300,7 @@ class Control:
         self.entries = 0
         self._alive: dict[str, Array] = {}
         self.set(PERMUTED=-1, PATIENCE=-1, BEST_EPOCH=-1, EPOCHS_END=-1, STEPS_END=-1, SLICE=100_000_000)
-        self.numbers[NUMBER_POSITIONS["BEST"]] = -np.inf
+        self.put_number("BEST", -np.inf)
         self.address(NUMBERS=self.numbers)
 
     def __getitem__(self, name: str) -> int:
@@ -308,6 +308,9 @@ class Control:
 
     def number(self, name: str) -> float:
         return float(self.numbers[NUMBER_POSITIONS[name]])
+
+    def put_number(self, name: str, value: float) -> None:
+        self.numbers[NUMBER_POSITIONS[name]] = value
 
     def set(self, **values: int) -> None:
         for name, value in values.items():

@@ -1,0 +1,195 @@
+"""Kernels of one network, made at first use, and the memory that they share.
+
+In: a spec, an optimizer, a dtype.  Out: for each purpose a `Call`: a native function with its table of slots filled, ready
+to run on rows.  Stands between compiler/executable.py and training.py.
+
+    training      one step on at most `capacity` rows: forward, backward, update
+    evaluation    summed loss and number of hits          prediction    labels, probabilities or values
+    gradient      R and the gradient of every parameter
+
+A kernel that an earlier process made is found by its key in the disk cache, with neither SymPy nor Numba loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compiler import cache
+
+from .data import Data
+from .errors import SymnetError
+from .network import Network
+from .plan import make_plan, structure
+from .spec import Choice
+
+if TYPE_CHECKING:
+    from compiler.executable import Executable, Storage
+    from compiler.program import Program
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ROWS = 256  # rows a call of everything but training: one kernel serves any number of rows
+WITHOUT_FACTS = ", without facts"  # ends a variant whose data do not keep the promises of the program
+ALIGNMENT = 64
+CANARY = np.frombuffer(b"symnet: a kernel that writes here is out of its bounds, a defect!"[:64], np.uint8)
+
+
+class Kernels:
+    """The executables of one network by purpose, all for the storage that its training step wants."""
+
+    def __init__(self, network: Network, optimizer: Choice, dtype: str) -> None:
+        self.network, self.optimizer, self.dtype = network, optimizer, dtype
+        self.plan = make_plan(network, optimizer)
+        self._structure = structure(network.spec, optimizer)
+        self._made: dict[tuple[str, str, int], Executable] = {}
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where each parameter and state stands in memory."""
+        from compiler.executable import Storage, plan_storage
+
+        key = cache.key("storage", self._structure, self.dtype)
+        found = cache.load(key)
+        if found is not None:
+            return Storage.from_manifest(json.loads(found))
+        storage = plan_storage(self.network.training_program(self.optimizer), self.dtype)
+        cache.store(key, json.dumps(storage.manifest).encode())
+        return storage
+
+    def get(self, purpose: str, variant: str = "", capacity: int = ROWS) -> Executable:
+        """The executable for a purpose; `variant`: how targets are given, or what is predicted."""
+        place = (purpose, variant, capacity)
+        if place not in self._made:
+            self._made[place] = self._load(*place)
+        return self._made[place]
+
+    def made(self) -> Mapping[tuple[str, str, int], Executable]:
+        """The executables made so far."""
+        return self._made
+
+    def _load(self, purpose: str, variant: str, capacity: int) -> Executable:
+        from compiler.executable import Executable, compile_program
+
+        parts = (self._structure, self.dtype, purpose, variant, str(capacity))
+        key = cache.key("executable", *parts)
+        found = cache.load(key)
+        if found is not None:
+            executable = Executable.restore(json.loads(found))
+            if executable is not None:
+                return executable
+        made = compile_program(self._program(purpose, variant), self.dtype, self.storage, {"N": capacity})
+        cache.store(key, json.dumps(made.manifest).encode())
+        return made
+
+    def _program(self, purpose: str, variant: str) -> Program:
+        network, given = self.network, variant.removesuffix(WITHOUT_FACTS)
+        match purpose:
+            case "training":
+                program = network.training_program(self.optimizer, given)
+            case "evaluation":
+                program = network.evaluation_program(given)
+            case "prediction":
+                program = network.prediction_program(given)
+            case _:
+                assert purpose == "gradient"
+                program = network.gradient_program(given)
+        return replace(program, facts=()) if given != variant else program
+
+
+class Memory:
+    """One aligned block: parameters and states first, then the scratch part of whichever kernel runs.
+
+    It grows with the kernels.  64 bytes on either side are a canary: `intact` says whether they are as they were.
+    """
+
+    def __init__(self, storage: Storage, dtype: str) -> None:
+        self.storage = storage
+        self.dtype = np.dtype(dtype)
+        self._allocate(storage.elements)
+
+    def _allocate(self, elements: int) -> None:
+        size = elements * self.dtype.itemsize
+        raw = np.zeros(size + 3 * ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT + ALIGNMENT
+        raw[start - ALIGNMENT : start] = CANARY
+        raw[start + size : start + size + ALIGNMENT] = CANARY
+        self._raw, self._start, self._size = raw, start, size
+        self.block = raw[start : start + size].view(self.dtype)
+
+    def reserve(self, elements: int) -> None:
+        """Make room for a kernel that needs so many elements in all."""
+        if elements > len(self.block):
+            kept = self.persistent.copy()
+            self._allocate(elements)
+            self.persistent[:] = kept
+
+    @property
+    def persistent(self) -> Array:
+        """Parameters and states, as they lie in memory."""
+        return self.block[: self.storage.elements]
+
+    def view(self, tensor: str) -> Array:
+        """A parameter or state in its declared shape: a view, valid until the memory grows."""
+        return self.storage.view(self.block, tensor)
+
+    @property
+    def intact(self) -> bool:
+        before = self._raw[self._start - ALIGNMENT : self._start]
+        after = self._raw[self._start + self._size :][:ALIGNMENT]
+        return bool((before == CANARY).all() and (after == CANARY).all())
+
+
+class Call:
+    """A kernel with its table of slots.  Arrays are put in by name; those that are put in are kept alive."""
+
+    def __init__(self, executable: Executable, memory: Memory, hyper: Mapping[str, float], integers: Mapping[str, int]):
+        self.executable, self._memory = executable, memory
+        self.slots: Mapping[str, int] = executable.slots
+        self.table: Array = np.zeros(max(self.slots.values()) + 1, np.int64)
+        self.status: Array = np.zeros(1, np.int64)
+        self.hyper: Array = np.array([hyper[name] for name in executable.hyper], np.float64)
+        self.integers: Array = np.array([integers[name] for name in executable.integers], np.int64)
+        self._alive: dict[str, Array] = {}
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(executable.address)
+        for name, array in (("status", self.status), ("hyper", self.hyper), ("integers", self.integers)):
+            if name in self.slots:
+                self.put(name, array)
+
+    def put(self, name: str, array: Array) -> Array:
+        assert array.flags.c_contiguous, f"{name} is not contiguous"
+        self._alive[name] = array
+        self.table[self.slots[name]] = array.ctypes.data
+        return array
+
+    def number(self, name: str) -> int:
+        """The address of an integer argument, 0 if the kernel does not take it."""
+        if name not in self.executable.integers:
+            return 0
+        return int(self.integers.ctypes.data + 8 * self.executable.integers.index(name))
+
+    def attach(self) -> None:
+        """Make room in the memory and take its address: before every run, since the memory may have moved."""
+        self._memory.reserve(self.executable.memory_elements)
+        self.table[self.slots["memory"]] = self._memory.block.ctypes.data
+
+    def run(self, rows: int) -> None:
+        if "size:N" in self.slots:
+            self.table[self.slots["size:N"]] = rows
+        self.status[0] = 0
+        self._function(self.table.ctypes.data)
+
+
+def assert_intact(memory: Memory) -> None:
+    if not memory.intact:
+        raise SymnetError("A kernel wrote outside its memory.  This is a defect of symnet; do not use this model.")
+
+
+def variant(data: Data) -> str:
+    """Which kernel fits these targets."""
+    return data.target if data.facts_hold else data.target + WITHOUT_FACTS

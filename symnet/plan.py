@@ -1,0 +1,111 @@
+"""Plan: what running a network needs to know of it, without its equations.
+
+In: a Spec and an optimizer.  Out: names, shapes, first values; as JSON, so that a process that finds it in the disk
+cache derives nothing and loads no SymPy.  Stands between network.py and training.py.
+
+Values that are run-time arguments (lambda, learning rate, ...) are not part of a plan: changing them derives nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from compiler import cache
+
+from . import initializers, losses, optimizers
+from .network import Network
+from .spec import Choice, Spec
+from .toml_text import to_toml
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter: its user's name, its tensor's name, its shape, and how its first value is drawn."""
+
+    name: str
+    tensor: str
+    shape: tuple[int, ...]
+    initializer: str
+    options: Mapping[str, Any]
+    fans: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the optimizer: its name in files, its tensor's name, its shape, the value that it starts from."""
+
+    name: str
+    tensor: str
+    shape: tuple[int, ...]
+    initial: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The parameters in the order of the network, then the states of its optimizer."""
+
+    parameters: tuple[Parameter, ...]
+    states: tuple[State, ...]
+
+    def initial(self, seed: int) -> dict[str, Array]:
+        """First values of parameters by name; a pure function of the plan and the seed."""
+        values = {}
+        for position, p in enumerate(self.parameters):
+            values[p.name] = initializers.initial(p.initializer, p.options, p.shape, p.fans, seed, position)
+        return values
+
+
+def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
+    """The spec and the optimizer as far as they decide what is derived and compiled, as text for cache keys."""
+    plain = replace(spec, train=None, l2=1.0 if spec.l2 else 0.0)
+    if not initializers_too:
+        plain = replace(plain, layers=tuple(replace(x, initializer=None, bias_initializer=None) for x in plain.layers))
+    return json.dumps([to_toml(plain), optimizers.TABLE[optimizer.name].name])
+
+
+def make_plan(network: Network, optimizer: Choice) -> Plan:
+    """The plan of a network: from the disk cache, or derived and left there."""
+    key = cache.key("plan", structure(network.spec, optimizer, initializers_too=True))
+    found = cache.load(key)
+    if found is not None:
+        record = json.loads(found)
+        parameters = tuple(
+            Parameter(**{**p, "shape": tuple(p["shape"]), "fans": tuple(p["fans"])}) for p in record["parameters"]
+        )
+        return Plan(parameters, tuple(State(**{**s, "shape": tuple(s["shape"])}) for s in record["states"]))
+    plan = derive_plan(network, optimizer)
+    cache.store(key, json.dumps(asdict(plan)).encode())
+    return plan
+
+
+def derive_plan(network: Network, optimizer: Choice) -> Plan:
+    parameters = []
+    for name, detail in network._details.items():
+        how = detail.initializer
+        parameters.append(
+            Parameter(name, detail.tensor.name, network.parameters[name], how.name, how.mapping, detail.fans)
+        )
+    owners = {p.tensor: p.name for p in parameters}
+    states = []
+    for tensor, initial in network.update(optimizer).states.items():
+        prefix, _, owner = tensor.name.partition("_")
+        name = f"optimizer:{prefix}:{owners[owner]}" if owner in owners else f"optimizer:{tensor.name}"
+        states.append(State(name, tensor.name, tuple(int(n) for n in tensor.shape), float(initial)))
+    return Plan(tuple(parameters), tuple(states))
+
+
+def hyper_values(spec: Spec, optimizer: Choice) -> dict[str, float]:
+    """Symbol -> value of every hyper-parameter of the network and of its optimizer."""
+    row = optimizers.row(optimizer.name, optimizer.mapping, "optimizer")
+    return {"lambda": spec.l2} | optimizers.values(row, optimizer.mapping)
+
+
+def loss_row(spec: Spec) -> losses.Row:
+    return losses.row(spec.loss.name, spec.loss.mapping, "loss")
