@@ -73,6 +73,7 @@ TILES: dict[str, Target] = {
 }
 
 BLOCK_K = 256  # a packed panel of B: 256 x 3 vectors
+FEW_ROWS = 8  # a run-time M below this does not pay for packing
 BLOCK_M = 240  # rows of A that stay in the second-level cache with it
 PACK_B = 32 * 1024  # bytes of B above which its panels are packed
 
@@ -207,7 +208,8 @@ class _Emitter:
         self.branch(condition, inside, after)
         self.begin(inside)
         body()
-        self.jump(after)
+        if self.lines[-1] != "  ret void":
+            self.jump(after)
         self.begin(after)
 
 
@@ -238,8 +240,11 @@ class _Generator(_Emitter):
         wide = spec.n is None or spec.n > 3 * self.lanes
         self.pack_a = several_rows and wide and (spec.a == "m" and spec.lda * self.size >= 1024)
         blocked = self.pack_a or self.pack_b
-        self.block_k = BLOCK_K if blocked and (spec.k is None or spec.k > BLOCK_K * 3 // 2) else None
-        self.block_m = BLOCK_M if blocked and (spec.m is None or spec.m > BLOCK_M * 3 // 2) else None
+        self.block_k = _block(spec.k, BLOCK_K) if blocked else None
+        self.block_m = _block(spec.m, BLOCK_M) if blocked else None
+        few = {1: 12, 2: 8, 3: 6} if target.bytes == 64 else {1: 8, 2: 5, 3: 4}  # wide enough to hide latency
+        self.wide = few.get(spec.m or 0, len(target.rows))  # vectors of a tile at most
+        self.one_row = False
         self.packed_a, self.packed_b = "%packed_a", "%packed_b"
 
     # ------------------------------------------------------------------------------------------ memory
@@ -474,7 +479,7 @@ class _Generator(_Emitter):
 
     def split(self) -> tuple[int, list[list[_Vector]]]:
         """The number of vectors of a full panel, and the panels that remain after as many of those as fit."""
-        most = len(self.target.rows)
+        most = self.wide
         if self.spec.n is None:
             return min(3, most), []
         vectors = self.columns(self.spec.n)
@@ -486,7 +491,9 @@ class _Generator(_Emitter):
 
     def height(self) -> int:
         each, _ = self.split()
-        best = self.target.rows[each - 1]
+        best = self.target.rows[min(each, len(self.target.rows)) - 1]
+        if self.one_row:
+            return 1
         if self.spec.m is None:
             return best
         if self.spec.m <= best:
@@ -535,10 +542,14 @@ class _Generator(_Emitter):
             body(0, size)
             return
         if isinstance(size, int):
-            parts = -(-size // block)
-            block = -(-size // parts)
-            for at in range(0, size, block):
-                body(at, min(block, size - at))
+
+            def whole(start: Number, _: list[str]) -> list[str]:
+                body(start, block)
+                return []
+
+            at, _ = self.loop(0, size, block, whole)
+            if size % block:
+                body(at, size % block)
             return
         limit: Number = size
         if once:
@@ -552,19 +563,30 @@ class _Generator(_Emitter):
         trips = self.new(f"sdiv i64 {self.add(limit, block - 1)}, {block}")
         self.loop(0, trips, 1, step)
 
+    def few_rows(self) -> None:
+        """The whole product without packing, a row at a time, and return."""
+        kept = self.pack_a, self.pack_b, self.wide, self.one_row
+        self.pack_a, self.pack_b, self.wide, self.one_row = False, False, 8, True
+        self.over_panels(0, "%M", 0, self.k)
+        self.lines.append("  ret void")
+        self.pack_a, self.pack_b, self.wide, self.one_row = kept
+
     def text(self) -> str:
+        spec = self.spec
         self.begin("entry")
         at = len(self.lines)
 
         def over_m(k0: Number, kn: Number) -> None:
             self.blocks(self.m, self.block_m, lambda i0, mn: self.block(i0, mn, k0, kn), once=False)
 
+        if spec.m is None and self.pack_b and spec.b == "n":
+            self.when(self.new(f"icmp slt i64 %M, {FEW_ROWS}"), self.few_rows)
         self.blocks(self.k, self.block_k, over_m, once=True)
         self.lines.append("  ret void")
         allocas: list[str] = []
         depth = self.block_k or (self.spec.k if self.spec.k is not None else BLOCK_K)
         if self.pack_b:
-            width = len(self.target.rows) * self.lanes
+            width = self.split()[0] * self.lanes
             allocas.append(f"  %packed_b = alloca {self.scalar}, i64 {max(1, depth) * width}, align 64")
         if self.pack_a:
             height = self.block_m or self.spec.m or 1
@@ -573,6 +595,17 @@ class _Generator(_Emitter):
         arguments = ", ".join(f"ptr noalias %{name}" for name in "ABCD")
         head = f"define void @{self.spec.name}({arguments}, i64 %M, i64 %N, i64 %K) nounwind {{\n"
         return head + "\n".join(self.lines) + "\n}\n" + "\n".join(self.declared.values()) + "\n"
+
+
+def _block(size: int | None, usual: int) -> int | None:
+    """The length of a block: near the usual one, dividing the size if possible; None if one block is enough."""
+    if size is None:
+        return usual
+    if size <= usual * 3 // 2:
+        return None
+    parts = -(-size // usual)
+    even = [p for p in range(parts, 2 * parts) if size % p == 0]
+    return -(-size // (even[0] if even else parts))
 
 
 def content(spec: Matmul) -> str:
