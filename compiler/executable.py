@@ -1,0 +1,313 @@
+"""A program compiled: what it needs, where everything stands, and the address of its native function.
+
+    storage = plan_storage(program, "float32")                       the persistent part, shared by a model's programs
+    exe = compile_program(program, "float32", storage, {"N": 32})    -> Executable
+    call(exe, values, sizes)                                         one run on named arrays
+    interpret(program, values, sizes)                                the general nests, run by Python: an oracle
+
+The native function is `void f(int64_t *table)`; `Executable.slots` says what stands at which position of the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import sympy as sp
+
+from .flat import aligned_runs, join_registers, merge_flat_loops
+from .lower import Lowered, lower, storage_orders
+from .memory import Arena, Storage, place_persistent, place_values, register_tensors
+from .nest import Call, Guarded, Loop, Node
+from .prepare import prepare
+from .product import Product
+from .program import Program, Tensor
+from .source import Places, Writer, scalar_lines
+
+ITEM_SIZE = {"float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """A native function and the table that it takes.  `manifest` is all of it in JSON; `load` makes it again."""
+
+    address: int
+    source: str
+    manifest: dict[str, Any]
+
+    @property
+    def slots(self) -> dict[str, int]:
+        return dict(self.manifest["slots"])
+
+    @property
+    def hyper(self) -> tuple[str, ...]:
+        return tuple(self.manifest["hyper"])
+
+    @property
+    def integers(self) -> tuple[str, ...]:
+        return tuple(self.manifest["integers"])
+
+    @property
+    def memory_elements(self) -> int:
+        return int(self.manifest["memory_elements"])
+
+    @property
+    def capacity(self) -> dict[str, int]:
+        return dict(self.manifest["capacity"])
+
+
+def call(
+    executable: Executable,
+    values: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    function: Callable[[list[int]], None] | None = None,
+) -> dict[str, Any]:
+    """Run once on named values, with arrays made for the occasion: the outputs, states as they are afterwards, and
+    "status".  For tests and for looking at single batches; training keeps its arrays and calls the address itself."""
+    import ctypes
+
+    import numpy as np
+
+    manifest = executable.manifest
+    real = np.dtype(manifest["dtype"])
+    storage = Storage.from_json(manifest["storage"])
+    raw = np.zeros(manifest["memory_elements"] * real.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    block = raw[start : start + manifest["memory_elements"] * real.itemsize].view(real)
+    for slot in storage.slots:
+        if slot.name in values:
+            storage.view(block, slot.name)[...] = values[slot.name]
+    hyper = np.array([float(values[name]) for name in manifest["hyper"]] or [0.0])
+    integers = np.array([int(values[name]) for name in manifest["integers"]] or [0], np.int64)
+    status = np.zeros(1, np.int64)
+    arrays: dict[str, Any] = {"memory": block, "hyper": hyper, "integers": integers, "status": status}
+    for name in manifest["slots"]:
+        owner, _, part = name.partition(":")
+        if name in arrays or owner == "size":
+            continue
+        kind = np.dtype(np.int64) if manifest["kinds"][owner] == "integer" else real
+        if owner in manifest["outputs"]:
+            arrays[name] = np.zeros([_number(n, sizes) for n in manifest["outputs"][owner]], kind)
+        elif part:
+            rows = values[owner]
+            arrays[name] = {"rows": rows.indptr, "columns": rows.indices, "values": rows.data}[part]
+            arrays[name] = np.ascontiguousarray(arrays[name], kind if part == "values" else np.int64)
+        else:
+            arrays[name] = np.ascontiguousarray(values[owner], kind)
+    table = (ctypes.c_int64 * len(manifest["slots"]))()
+    for name, position in manifest["slots"].items():
+        owner, _, part = name.partition(":")
+        table[position] = sizes[part] if owner == "size" else arrays[name].ctypes.data
+    if function is None:
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(executable.address)(ctypes.addressof(table))
+    else:
+        function([arrays[n] if n in arrays else sizes[n.partition(":")[2]] for n in manifest["slots"]])
+    results = {name: arrays[name] for name in manifest["outputs"] if name in arrays}
+    results |= {slot.name: storage.view(block, slot.name).copy() for slot in storage.slots}
+    return {**results, "status": int(status[0])}
+
+
+def _number(text: str, sizes: Mapping[str, int]) -> int:
+    factors = [sizes[part] if part in sizes else int(part) for part in text.split("*")]
+    result = 1
+    for factor in factors:
+        result *= factor
+    return result
+
+
+def interpret(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The general loop nests of a program, run by Python in float64: slow, and independent of LLVM and of kernels."""
+    from .interpreter import NAMESPACE
+
+    text, _, _, manifest = generate(program, "float64", None, dict(sizes), plain=True)
+    space = dict(NAMESPACE)
+    exec(compile(text, "<kernel>", "exec"), space)  # the text is our own: no user's text reaches it
+    return call(Executable(0, text, manifest), values, sizes, space["kernel"])
+
+
+def plan_storage(program: Program, dtype: str) -> Storage:
+    prepared = prepare(program.live())
+    return place_persistent(prepared, storage_orders(prepared), ITEM_SIZE[dtype])
+
+
+def compile_program(
+    program: Program,
+    dtype: str,
+    storage: Storage | None = None,
+    capacity: Mapping[str, int] | None = None,
+    *,
+    plain: bool = False,
+) -> Executable:
+    """Lower a program and compile it.  Sizes that are symbols may be at most `capacity` at run time."""
+    from . import native
+    from .kernels import matmul
+
+    started = perf_counter()
+    text, calls, layout_of, manifest = generate(program, dtype, storage, dict(capacity or {}), plain=plain)
+    lowered = perf_counter()
+    namespace: dict[str, Any] = {}
+    depends = []
+    for name, spec in calls.items():
+        built, extern = matmul.build(spec)
+        namespace[name] = extern
+        depends.append(built)
+    compiled = native.build_source(text, "kernel", namespace, tuple(dict.fromkeys(depends)))
+    manifest["key"] = compiled.key
+    manifest["milliseconds"] = {"lower": 1e3 * (lowered - started), "compile": 1e3 * (perf_counter() - lowered)}
+    return Executable(compiled.address, text, manifest)
+
+
+def load(manifest: dict[str, Any], source: str) -> Executable | None:
+    """An executable of an earlier process, from its manifest; None where the cache no longer has its code."""
+    from . import native
+
+    found = native.restore(manifest["key"])
+    return None if found is None else Executable(found.address, source, manifest)
+
+
+# ------------------------------------------------------------------------------------------------ generating
+def generate(
+    program: Program, dtype: str, storage: Storage | None, capacity: dict[str, int], plain: bool = False
+) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
+    """The source text, the products that it calls by name, the tree, and the manifest without a key."""
+    item = ITEM_SIZE[dtype]
+    prepared = program.live() if plain else prepare(program.live())
+    if storage is None:
+        storage = place_persistent(prepared, {} if plain else storage_orders(prepared), item)
+    orders = {**({} if plain else storage_orders(prepared)), **storage.orders}
+    tree = lower(prepared, orders, plain)
+    if not plain:
+        tree.body = join_registers(tree.body, tree.layout)
+    places, arena = _place(prepared, tree, storage, capacity, item)
+    if not plain:
+        tree.body = merge_flat_loops(tree.body, tree.layout, places.offsets, item)
+    slots, head = _table(prepared, places, dtype)
+    calls, kernels = _products(tree, dtype)
+    writer = Writer(tree.layout, places, dtype, kernels)
+    scalars = scalar_lines(tree.scalars, places)
+    writer.nodes(tree.body)
+    text = "\n".join(["def kernel(table):", *head, *scalars, *writer.header, *writer.lines, ""])
+    manifest = {
+        "slots": slots,
+        "hyper": [t.name for t in places.hyper],
+        "integers": [t.name for t in places.integers],
+        "memory_elements": arena.elements,
+        "arena": {"elements": arena.elements - storage.elements, "lower_bound": arena.lower_bound},
+        "capacity": capacity,
+        "dtype": dtype,
+        "storage": storage.to_json(),
+        "outputs": {t.name: [str(n) for n in t.shape] for t in prepared.outputs},
+        "kinds": {t.name: t.kind for t in prepared.tensors},
+    }
+    json.dumps(manifest)  # fails here rather than in the cache
+    return text, calls, tree, manifest
+
+
+def _place(
+    program: Program, tree: Lowered, storage: Storage, capacity: Mapping[str, int], item: int
+) -> tuple[Places, Arena]:
+    persistent = {s.name: s.offset for s in storage.slots}
+    outputs = set(program.outputs)
+    registers = register_tensors(tree.body, tree.layout, {*program.roots})
+    pointers: dict[Tensor, str] = {}
+    hyper: dict[Tensor, int] = {}
+    integers: dict[Tensor, int] = {}
+    sparse: dict[Tensor, tuple[str, str, str]] = {}
+    offsets: dict[Tensor, int] = {}
+    for tensor in program.tensors:
+        if tensor.role == "hyper":
+            table = integers if tensor.kind == "integer" else hyper
+            table[tensor] = len(table)
+        elif tensor.sparse:
+            number = len(pointers) + 3 * len(sparse)
+            sparse[tensor] = (f"p{number}", f"p{number + 1}", f"p{number + 2}")
+        elif tensor.name in persistent and tensor.role in ("parameter", "state"):
+            offsets[tensor] = persistent[tensor.name]
+        elif tensor in outputs or tensor.role in ("input", "target", "constant"):
+            pointers[tensor] = f"p{len(pointers) + 3 * len(sparse)}"
+    for new, state in tree.layout.owner.items():
+        if state in offsets:
+            offsets[new] = offsets[state]
+    scalar = {e.tensor for e in tree.scalars}
+    elsewhere = {*offsets, *pointers, *hyper, *integers, *sparse, *scalar}
+    runs = aligned_runs(tree.body, tree.layout, storage, registers | elsewhere)
+    arena = place_values(tree.body, tree.layout, registers, elsewhere, capacity, storage.elements, item, runs)
+    offsets.update(arena.offsets)
+    whole = {t: o * item // 8 for t, o in arena.offsets.items() if t.kind == "integer"}
+    sizes = sorted({s for t in program.tensors for n in t.shape for s in n.free_symbols}, key=str)
+    names = {s.name: f"n{k}" for k, s in enumerate(sizes)}
+    return Places(offsets, pointers, hyper, integers, names, registers, sparse, whole), arena
+
+
+def _table(program: Program, places: Places, dtype: str) -> tuple[dict[str, int], list[str]]:
+    """The positions of the table, and the lines that read it."""
+    real = "pointer_f64" if dtype == "float64" else "pointer_f32"
+    slots: dict[str, int] = {}
+    lines: list[str] = []
+
+    def slot(name: str, variable: str, converter: str, comment: str = "") -> None:
+        slots[name] = len(slots)
+        value = f"table[{slots[name]}]"
+        lines.append(f"    {variable} = {converter}({value})" if converter else f"    {variable} = {value}")
+        lines[-1] += f"  # {comment}" if comment else ""
+
+    slot("memory", "M", real)
+    lines.append("    MI = pointer_i64(table[0])")
+    slot("hyper", "H", "pointer_f64", ", ".join(t.name for t in places.hyper))
+    slot("integers", "I", "pointer_i64", ", ".join(t.name for t in places.integers))
+    slot("status", "status", "pointer_i64")
+    for tensor, variable in places.pointers.items():
+        slot(tensor.name, variable, "pointer_i64" if tensor.kind == "integer" else real, tensor.name)
+    for tensor, (rows, columns, values) in places.sparse.items():
+        slot(f"{tensor.name}:rows", rows, "pointer_i64", f"{tensor.name}: where each row starts")
+        slot(f"{tensor.name}:columns", columns, "pointer_i64", f"{tensor.name}: columns")
+        slot(f"{tensor.name}:values", values, real, f"{tensor.name}: values")
+    for name, variable in places.sizes.items():
+        slot(f"size:{name}", variable, "", name)
+    return slots, lines
+
+
+def _products(tree: Lowered, dtype: str) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
+    """Distinct products by name, and for each call its function's name and its sizes as text."""
+    from .kernels.matmul import Matmul
+
+    sizes = sorted({s for t in tree.program.tensors for n in t.shape for s in n.free_symbols}, key=str)
+    texts = {s: f"n{k}" for k, s in enumerate(sizes)}
+    specs: dict[Any, str] = {}
+    kernels: dict[Call, tuple[str, str]] = {}
+    for call in _calls(tree.body):
+        product = call.fields["product"]
+        assert isinstance(product, Product)
+        extents = product.extents()
+        m, n, k = (int(e) if e.is_Integer else None for e in extents)
+        spec = Matmul(
+            dtype, m, n, k, "m" if product.a_transposed else "k", "k" if product.b_transposed else "n",
+            product.lda, product.ldb, product.ldc, {"accumulate": "c"}.get(str(call.fields["start"]), str(call.fields["start"])),
+        )  # fmt: skip
+        name = specs.setdefault(spec, f"product{len(specs)}")
+        arguments = ", ".join(_size_text(e, texts) for e in extents)
+        kernels[call] = (name, arguments)
+    return {name: spec for spec, name in specs.items()}, kernels
+
+
+def _size_text(extent: sp.Expr, texts: Mapping[sp.Symbol, str]) -> str:
+    coefficient, rest = extent.as_coeff_Mul()
+    factors = [] if coefficient == 1 and rest != 1 else [str(int(coefficient))]
+    for factor in sp.Mul.make_args(rest):
+        if factor != 1:
+            factors += [texts[factor.as_base_exp()[0]]] * int(factor.as_base_exp()[1])
+    return "*".join(factors)
+
+
+def _calls(body: Sequence[Node]) -> list[Call]:
+    found: list[Call] = []
+    for node in body:
+        match node:
+            case Call():
+                found.append(node)
+            case Loop() | Guarded():
+                found += _calls(node.body)
+    return found

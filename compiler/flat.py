@@ -1,0 +1,140 @@
+"""Flat loops side by side: one loop over all parameters instead of one for each.
+
+Adjoining flat loops that are equal up to a constant step in every address become one loop, if that step is the padded
+length of the first; sums of several loops into one scalar share one register.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+from .fuse import flat_chain
+from .layout import Layout, elements
+from .memory import Storage, padded
+from .nest import Guarded, Loop, Node, Statement, effects
+from .program import Access, Index, Tensor, outer_accesses
+
+
+def join_registers(body: list[Node], layout: Layout) -> list[Node]:
+    """`r1` summed and stored, then `r2` summed and added to the same scalar: one register for both."""
+    ends: dict[Tensor, Statement] = {}
+    rename: dict[str, str] = {}
+    dropped: set[int] = set()
+    for node in body:
+        if isinstance(node, Statement) and node.kind == "end" and node.op == "sum" and not node.lhs.subscripts:
+            earlier = ends.get(node.lhs.tensor)
+            if earlier is not None and node.adds:
+                rename[node.register] = rename.get(earlier.register, earlier.register)
+                node.adds = earlier.adds
+                dropped.add(id(earlier))
+            ends[node.lhs.tensor] = node
+        else:
+            reads, _ = effects(node, layout)
+            for tensor in [t for t in ends if t in reads]:
+                del ends[tensor]
+    kept = [n for n in body if id(n) not in dropped]
+    kept = [n for n in kept if not (isinstance(n, Statement) and n.kind == "begin" and n.register in rename)]
+    for node in kept:
+        _rename_registers(node, rename)
+    return kept
+
+
+def _rename_registers(node: Node, rename: Mapping[str, str]) -> None:
+    match node:
+        case Statement():
+            node.register = rename.get(node.register, node.register)
+        case Loop() | Guarded():
+            for child in node.body:
+                _rename_registers(child, rename)
+
+
+def aligned_runs(body: Sequence[Node], layout: Layout, storage: Storage, elsewhere: set[Tensor]) -> list[list[Tensor]]:
+    """What each parameter's flat update loop reads beside persistent tensors (its gradient): runs of the same order."""
+    parameters = [s.name for s in storage.slots if s.role == "parameter"]
+    found: dict[str, list[Tensor]] = {}
+    for node in body:
+        if not isinstance(node, Loop) or (chain := flat_chain(node, layout)) is None:
+            continue
+        statements = [s for s in chain[-1].body if isinstance(s, Statement)]
+        stored = [layout.root(s.lhs.tensor).name for s in statements if s.kind == "store"]
+        target = next((name for name in stored if name in parameters), None)
+        if target is None or target in found:
+            continue
+        size = storage.slot(target).size
+        reads = dict.fromkeys(a.tensor for s in statements for a in outer_accesses(s.rhs))
+        found[target] = [t for t in reads if t not in elsewhere and t.rank and elements(t) == size]
+    if not found or any(name not in found for name in parameters):
+        return []
+    lengths = {len(v) for v in found.values()}
+    runs = [list(run) for run in zip(*(found[name] for name in parameters), strict=True)] if len(lengths) == 1 else []
+    flat = [t for run in runs for t in run]
+    return runs if len(set(flat)) == len(flat) else []
+
+
+def merge_flat_loops(body: list[Node], layout: Layout, offsets: Mapping[Tensor, int], item_size: int) -> list[Node]:
+    result: list[Node] = []
+    last: tuple[object, list[int], int] | None = None
+    for node in body:
+        form = _form(node, layout, offsets) if isinstance(node, Loop) else None
+        if form is None:
+            result.append(node)
+            last = None
+            continue
+        signature, addresses, count = form
+        if last is not None and last[0] == signature and addresses:
+            step = padded(last[2], item_size)
+            if all(b - a == step for a, b in zip(last[1], addresses, strict=True)):
+                merged = result[-1]
+                assert isinstance(merged, Loop) and isinstance(node, Loop)
+                base = _form(merged, layout, offsets)
+                assert base is not None
+                merged.count = addresses[0] - base[1][0] + count
+                last = (signature, addresses, count)
+                continue
+        result.append(node)
+        last = form
+    return result
+
+
+def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> tuple[object, list[int], int] | None:
+    """What a flat loop does, without addresses; the addresses; its length.  None if it cannot be merged."""
+    chain = flat_chain(node, layout)
+    if chain is None:
+        return None
+    names = {c.index.name for c in chain}
+    count = sp.Mul(*(c.index.high for c in chain))
+    if not count.is_Integer:
+        return None
+    addresses: list[int] = []
+    lines: list[object] = []
+    numbers: dict[Access, Expr] = {}
+
+    def number(access: Access) -> bool:
+        if access in numbers:
+            return True
+        root = layout.root(access.tensor)
+        moving = any(i.name in names for i in access.atoms(Index))
+        if not moving:
+            numbers[access] = access
+            return True
+        if root not in offsets:
+            return False
+        numbers[access] = Symbol(f"a{len(numbers)}", real=True)
+        addresses.append(offsets[root] + int(layout.address(access).constant))
+        return True
+
+    for statement in chain[-1].body:
+        assert isinstance(statement, Statement)
+        found = outer_accesses(statement.rhs)
+        if statement.kind == "combine":
+            found_all = found
+        else:
+            found_all = [*found, statement.lhs]
+        if not all(number(a) for a in found_all):
+            return None
+        lhs = numbers.get(statement.lhs) if statement.kind != "combine" else None
+        lines.append((statement.kind, statement.op, statement.register, lhs, statement.rhs.xreplace(numbers)))
+    return tuple(lines), addresses, int(count)

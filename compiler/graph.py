@@ -1,0 +1,124 @@
+"""Which equation must run before which: boxes, dependences, strongly connected components.
+
+In: equations.  Out: components in an order in which each comes after what it reads.  An equation depends on another
+only where the element ranges overlap (slices are the unit of dependence, not tensors), so that the first slot of a
+recurrence (`h[0] = x`) stands outside its cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sympy import Expr
+from sympy import Integer as _Integer
+
+from .program import Access, Equation, Tensor, affine
+
+Range = tuple[Expr, Expr]
+
+
+def at_least(left: Expr, right: Expr) -> bool:
+    """True if left >= right provably holds."""
+    return bool((left - right).is_nonnegative)
+
+
+def reach(access: Access) -> tuple[Range, ...]:
+    """For each axis the range of elements that the access can name, cut to the tensor's own range."""
+    return tuple(_subscript_range(s, n) for s, n in zip(access.subscripts, access.tensor.shape, strict=True))
+
+
+def _subscript_range(subscript: Expr, extent: Expr) -> Range:
+    parts = affine(subscript)
+    if parts is None or parts.gathers:
+        return (_ZERO, extent)
+    low = high = parts.constant
+    for index, coefficient in parts.terms:
+        ends = (coefficient * index.low, coefficient * (index.high - 1))
+        low, high = low + ends[coefficient < 0], high + ends[coefficient > 0]
+    return (_ZERO if at_least(_ZERO, low) else low, extent if at_least(high + 1, extent) else high + 1)
+
+
+_ZERO = _Integer(0)
+
+
+def overlap(one: Access, other: Access) -> bool:
+    """False only if the two accesses of one tensor provably never name the same element."""
+    return not any(
+        at_least(b[0], a[1]) or at_least(a[0], b[1]) for a, b in zip(reach(one), reach(other), strict=True)
+    )
+
+
+def box(equation: Equation) -> tuple[Range, ...] | None:
+    """The elements written, if each is written exactly once for each point of the bound indices; else None."""
+    if equation.where != True and not equation.bound:  # noqa: E712 (SymPy's true)
+        return None
+    seen = set()
+    for subscript in equation.lhs.subscripts:
+        parts = affine(subscript)
+        if parts is None or parts.gathers or (parts.terms and parts.plain is None):
+            return None
+        if parts.plain in seen:
+            return None
+        if parts.plain is not None:
+            seen.add(parts.plain)
+    return reach(equation.lhs)
+
+
+def dependences(equations: Sequence[Equation]) -> dict[Equation, list[Equation]]:
+    """equation -> the equations whose results it reads, in program order."""
+    written: dict[Tensor, list[Equation]] = {}
+    for equation in equations:
+        written.setdefault(equation.tensor, []).append(equation)
+    needs: dict[Equation, list[Equation]] = {}
+    for equation in equations:
+        found = {q: None for a in equation.reads() for q in written.get(a.tensor, ()) if overlap(q.lhs, a)}
+        needs[equation] = list(found)
+    return needs
+
+
+def components(
+    roots: Iterable[Equation], needs: Mapping[Equation, Sequence[Equation]]
+) -> list[list[Equation]]:
+    """Strongly connected components reachable from the roots, dependences first (Tarjan 1972, without recursion)."""
+    order: dict[Equation, int] = {}
+    low: dict[Equation, int] = {}
+    path: list[Equation] = []
+    on_path: set[Equation] = set()
+    result: list[list[Equation]] = []
+    for root in roots:
+        if root in order:
+            continue
+        work = [(root, iter(needs[root]))]
+        order[root] = low[root] = len(order)
+        path.append(root)
+        on_path.add(root)
+        while work:
+            node, successors = work[-1]
+            for successor in successors:
+                if successor not in order:
+                    order[successor] = low[successor] = len(order)
+                    path.append(successor)
+                    on_path.add(successor)
+                    work.append((successor, iter(needs[successor])))
+                    break
+                if successor in on_path:
+                    low[node] = min(low[node], order[successor])
+            else:
+                work.pop()
+                if work:
+                    parent = work[-1][0]
+                    low[parent] = min(low[parent], low[node])
+                if low[node] == order[node]:
+                    component = []
+                    while True:
+                        member = path.pop()
+                        on_path.discard(member)
+                        component.append(member)
+                        if member is node:
+                            break
+                    result.append(component[::-1])
+    return result
+
+
+def is_cycle(component: Sequence[Equation], needs: Mapping[Equation, Sequence[Equation]]) -> bool:
+    return len(component) > 1 or component[0] in needs[component[0]]

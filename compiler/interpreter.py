@@ -1,0 +1,66 @@
+"""The names of generated source, for Python itself: the general loop nests can be run without compiling anything.
+
+Arrays stand for pointers (flat views), NumPy scalars for registers; warnings of overflow are silenced by the caller's
+`np.errstate` where it wants that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_MASK = (1 << 64) - 1
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    def quiet(*arguments: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*map(np.float64, arguments))
+
+    return quiet
+
+
+def _mix(h: int) -> int:
+    h = (h + 0x9E3779B97F4A7C15) & _MASK
+    h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & _MASK
+    return h ^ (h >> 31)
+
+
+def _uniform(*keys: int) -> float:
+    h = 0x9E3779B97F4A7C15
+    for key in keys:
+        h = _mix(h ^ ((int(key) & _MASK) * 0xD1342543DE82EF95 & _MASK))
+    return (h >> 11) * 2.0**-53
+
+
+def _integers(array: Any) -> Any:
+    return array.reshape(-1).view(np.int64)
+
+
+NAMESPACE: dict[str, Any] = {
+    "F64": np.float64,
+    "pointer_f64": lambda array: array.reshape(-1),
+    "pointer_i64": _integers,
+    "select": lambda condition, a, b: a if condition else b,
+    "reduce_add": lambda a, b: a + b,
+    "reduce_max": lambda a, b: np.maximum(a, b),
+    "isfinite": np.isfinite,
+    "uniform_f64": _uniform,
+    "exp": _quiet(np.exp),
+    "log": _quiet(np.log),
+    "sqrt": _quiet(np.sqrt),
+    "sin": _quiet(np.sin),
+    "cos": _quiet(np.cos),
+    "tan": _quiet(np.tan),
+    "tanh": _quiet(np.tanh),
+    "expm1": _quiet(np.expm1),
+    "log1p": _quiet(np.log1p),
+    "erf": lambda x: np.float64(math.erf(x)),
+    "erfc": lambda x: np.float64(math.erfc(x)),
+    "logistic": _quiet(lambda x: np.exp(-np.logaddexp(0.0, -x))),
+    "softplus": _quiet(lambda x: np.logaddexp(0.0, x)),
+}

@@ -1,0 +1,250 @@
+"""Where tensors live: one block of memory, its persistent part first, then an arena shared by live ranges.
+
+Persistent are parameters and states: one flat run for the parameters, one for each kind of state in the same order and
+with the same padding, so that one flat loop updates all of them.  Every tensor starts on a 64-byte boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+
+from .layout import Layout, elements
+from .nest import Guarded, Loop, Node, Statement, effects
+from .program import Access, Program, Tensor, accesses, outer_accesses
+
+ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One persistent tensor: its first element in the block, declared shape, storage order of its axes."""
+
+    name: str
+    role: str
+    offset: int
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The persistent part of the block, shared by all programs of one model."""
+
+    slots: tuple[Slot, ...]
+    elements: int
+    item_size: int
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def slot(self, name: str) -> Slot:
+        return next(s for s in self.slots if s.name == name)
+
+    def view(self, block: Any, name: str) -> Any:
+        """The tensor as an array of its declared shape, a view into the block (a NumPy array)."""
+        slot = self.slot(name)
+        stored = block[slot.offset : slot.offset + slot.size].reshape([slot.shape[axis] for axis in slot.order])
+        return stored.transpose([slot.order.index(axis) for axis in range(len(slot.order))])
+
+    def to_json(self) -> dict[str, Any]:
+        slots = [[s.name, s.role, s.offset, list(s.shape), list(s.order)] for s in self.slots]
+        orders = {name: list(order) for name, order in self.orders.items()}
+        return {"slots": slots, "elements": self.elements, "item_size": self.item_size, "orders": orders}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Storage:
+        slots = tuple(Slot(n, r, o, tuple(shape), tuple(order)) for n, r, o, shape, order in data["slots"])
+        orders = {name: tuple(order) for name, order in data["orders"].items()}
+        return Storage(slots, data["elements"], data["item_size"], orders)
+
+
+def padded(count: int, item_size: int) -> int:
+    unit = ALIGNMENT // item_size
+    return -(-count // unit) * unit
+
+
+def place_persistent(program: Program, orders: Mapping[str, tuple[int, ...]], item_size: int) -> Storage:
+    """Parameters in one run, ordered so that equal update formulas are neighbours; states follow in the same order."""
+    parameters = [t for t in program.tensors if t.role == "parameter"]
+    updates = dict(program.updates)
+    groups = {p: _companions(program, updates, p) for p in parameters}
+    keys = [_update_form(program, updates, p) for p in parameters]
+    first = {key: k for k, key in reversed(list(enumerate(keys)))}
+    parameters = [p for _, _, p in sorted((first[key], k, p) for k, (key, p) in enumerate(zip(keys, parameters, strict=True)))]
+    runs: list[list[Tensor]] = [parameters]
+    for kind in range(max((len(g) for g in groups.values()), default=0)):
+        runs.append([groups[p][kind] for p in parameters if kind < len(groups[p])])
+    placed = {t for run in runs for t in run}
+    runs.append([t for t in program.tensors if t.role == "state" and t not in placed])
+    slots = []
+    offset = 0
+    for tensor in (t for run in runs for t in run):
+        shape = tuple(int(n) for n in tensor.shape)
+        order = orders.get(tensor.name, tuple(range(tensor.rank)))
+        slots.append(Slot(tensor.name, tensor.role, offset, shape, order))
+        offset += padded(slots[-1].size, item_size)
+    return Storage(tuple(slots), offset, item_size, dict(orders))
+
+
+def _companions(program: Program, updates: Mapping[Tensor, Tensor], parameter: Tensor) -> list[Tensor]:
+    """The states of the parameter's shape that its next value is made from, in order of the updates."""
+    if parameter not in updates:
+        return []
+    seen: set[Tensor] = set()
+    stack = [updates[parameter]]
+    while stack:
+        tensor = stack.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        for equation in program.definitions.get(tensor, ()):
+            if not equation.bound:
+                stack.extend(a.tensor for a in equation.reads() if a.subscripts == equation.lhs.subscripts)
+    states = [s for s, _ in program.updates if s in seen and s.role == "state" and s.shape == parameter.shape]
+    return states
+
+
+def _update_form(program: Program, updates: Mapping[Tensor, Tensor], parameter: Tensor) -> str:
+    """The update's formula, written without names: what may share a flat loop."""
+    if parameter not in updates:
+        return ""
+    names: dict[Tensor, str] = {}
+    lines = []
+    stack = [updates[parameter]]
+    while stack:
+        tensor = stack.pop(0)
+        for equation in program.definitions.get(tensor, ()):
+            if equation.bound or len(lines) > 50:
+                continue
+            found = outer_accesses(equation.rhs)
+            plain = {a: sp.Symbol(names.setdefault(a.tensor, f"t{len(names)}")) for a in found if a.tensor.rank}
+            lines.append(str(equation.rhs.xreplace(plain)))
+            stack += [a.tensor for a in found if a.tensor.rank and a.tensor not in stack]
+    return ";".join(lines)
+
+
+# ------------------------------------------------------------------------------------------------ locals
+def register_tensors(body: Sequence[Node], layout: Layout, keep: Iterable[Tensor]) -> set[Tensor]:
+    """Values that live inside one iteration: written once, read only at the written element, further inside."""
+    written: dict[Tensor, list[tuple[tuple[int, ...], Access] | None]] = {}
+    read: dict[Tensor, list[tuple[tuple[int, ...], Access] | None]] = {}
+    stack: list[tuple[Node, tuple[int, ...]]] = [(node, ()) for node in reversed(body)]
+    while stack:
+        node, path = stack.pop()
+        match node:
+            case Loop() | Guarded():
+                stack += [(child, (*path, id(node))) for child in reversed(node.body)]
+            case Statement():
+                if node.kind in ("store", "end") and not node.adds and node.where == True:  # noqa: E712
+                    written.setdefault(node.lhs.tensor, []).append((path, node.lhs))
+                elif node.kind in ("add", "store", "end"):
+                    written.setdefault(node.lhs.tensor, []).append(None)
+                if node.kind != "begin":
+                    outer = outer_accesses(node.rhs, node.where)
+                    inner = accesses(*(s for a in (*outer, node.lhs) for s in a.subscripts))
+                    for access in outer:
+                        read.setdefault(access.tensor, []).append((path, access))
+                    for access in inner:
+                        read.setdefault(access.tensor, []).append((path, access))
+            case _:
+                for table, found in zip((read, written), effects(node, layout), strict=True):
+                    for place in found:
+                        if isinstance(place, Tensor):
+                            table.setdefault(place, []).append(None)
+    kept = set(keep)
+    found = set()
+    for tensor, places in written.items():
+        if tensor in kept or tensor.role != "value" or len(places) != 1 or places[0] is None or tensor in layout.owner:
+            continue
+        path, lhs = places[0]
+        uses = read.get(tensor, [])
+        if all(u is not None and u[0][: len(path)] == path and str(u[1]) == str(lhs) for u in uses):
+            found.add(tensor)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the arena
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """Offsets (in elements, from the start of the block) of the values that need memory; the block's whole length."""
+
+    offsets: dict[Tensor, int]
+    elements: int
+    lower_bound: int  # the largest sum of sizes that are alive at once
+
+
+def place_values(
+    body: Sequence[Node],
+    layout: Layout,
+    in_registers: set[Tensor],
+    elsewhere: set[Tensor],
+    capacity: Mapping[str, int],
+    start: int,
+    item_size: int,
+    runs: Sequence[Sequence[Tensor]] = (),
+) -> Arena:
+    """Best fit by live range; a range is closed at both ends, so a result never overwrites what it is made from.
+
+    `runs` are tensors to be laid side by side in this order (gradients, as their parameters are)."""
+    first: dict[Tensor, int] = {}
+    last: dict[Tensor, int] = {}
+    for number, node in enumerate(body):
+        for table in effects(node, layout):
+            for place in table:
+                if isinstance(place, Tensor) and place not in in_registers and place not in elsewhere:
+                    first.setdefault(place, number)
+                    last[place] = number
+    sizes = {t: padded(_bytes(t, capacity, item_size) // item_size, item_size) for t in first}
+    offsets: dict[Tensor, int] = {}
+    top = start
+    for run in runs:
+        for tensor in run:
+            offsets[tensor] = top
+            top += sizes[tensor]
+    alive: list[Tensor] = []
+    free: list[tuple[int, int]] = []
+    bound = fixed = top - start
+    for tensor in sorted((t for t in first if t not in offsets), key=lambda t: first[t]):
+        for ended in [t for t in alive if last[t] < first[tensor]]:
+            alive.remove(ended)
+            free.append((offsets[ended], sizes[ended]))
+        free = _merge(free)
+        fitting = [f for f in free if f[1] >= sizes[tensor]]
+        if fitting:
+            chosen = min(fitting, key=lambda f: (f[1], f[0]))
+            free.remove(chosen)
+            if chosen[1] > sizes[tensor]:
+                free.append((chosen[0] + sizes[tensor], chosen[1] - sizes[tensor]))
+            offsets[tensor] = chosen[0]
+        else:
+            offsets[tensor] = top
+            top += sizes[tensor]
+        alive.append(tensor)
+        bound = max(bound, fixed + sum(sizes[t] for t in alive))
+    return Arena(offsets, top, bound)
+
+
+def _bytes(tensor: Tensor, capacity: Mapping[str, int], item_size: int) -> int:
+    count = elements(tensor).subs({s: capacity[s.name] for s in elements(tensor).free_symbols})
+    return int(count) * (8 if tensor.kind == "integer" else item_size)
+
+
+def _merge(free: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for offset, size in sorted(free):
+        if joined and joined[-1][0] + joined[-1][1] == offset:
+            joined[-1] = (joined[-1][0], joined[-1][1] + size)
+        else:
+            joined.append((offset, size))
+    return joined
+
+

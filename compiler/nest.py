@@ -1,0 +1,264 @@
+"""The loop tree, and how one equation becomes a part of it: the general loop nest, which lowers everything.
+
+In: an equation and how it meets its tensor ("store" what was not written before, or "add" to it).  Out: nodes, for
+`fuse` to insert and `source` to print.  Loop indices are unique within a tree, so renaming can never capture one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+from sympy import Basic, Expr, Integer
+from sympy.logic.boolalg import Boolean
+
+from .layout import Layout
+from .program import (
+    Access,
+    Equation,
+    Index,
+    Tensor,
+    accesses,
+    affine,
+    outer_accesses,
+    position,
+    subscript_in_range,
+)
+
+Place = Tensor | str  # what is read or written: a tensor, or a register
+
+
+@dataclass(slots=True, eq=False)
+class Statement:
+    """store: lhs = rhs; add: lhs += rhs; begin, combine, end: a reduction in a register, then lhs = or += register."""
+
+    kind: str
+    lhs: Access
+    rhs: Expr
+    where: Boolean
+    equation: Equation
+    op: str = "sum"
+    register: str = ""
+    adds: bool = False  # for `end`
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A product (or another kernel): reads and writes whole ranges; `fields` is what its printer needs."""
+
+    equation: Equation
+    name: str
+    operands: tuple[Access, ...]
+    target: Access
+    accumulates: bool
+    fields: dict[str, object]
+
+
+@dataclass(slots=True, eq=False)
+class Check:
+    """The guards are looked at: where one is not finite, the step ends here."""
+
+    guards: tuple[Tensor, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """for index in its range: body.  With `row`, the index runs over the stored columns of a row of a sparse tensor."""
+
+    index: Index
+    body: list[Node]
+    reverse: bool = False
+    parallel: bool = True
+    row: Access | None = None
+    count: int | None = None  # elements of a flat loop that several tensors share
+    reads: dict[Place, list[Access]] = field(default_factory=dict)
+    writes: dict[Place, list[Access]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Guarded:
+    """if condition: body.  Slots of a recurrence at which an equation does not act."""
+
+    condition: Boolean
+    body: list[Node]
+
+
+Node = Loop | Statement | Call | Check | Guarded
+IDENTITY: dict[str, Expr] = {"sum": Integer(0), "max": -sp.oo, "logsumexp": -sp.oo, "argmax": Integer(-1)}
+
+
+def effects(node: Node, layout: Layout) -> tuple[dict[Place, list[Access]], dict[Place, list[Access]]]:
+    """(reads, writes): place -> accesses.  Tensors that share storage count as one."""
+    reads: dict[Place, list[Access]] = {}
+    writes: dict[Place, list[Access]] = {}
+
+    def note(table: dict[Place, list[Access]], place: Place, access: Access | None) -> None:
+        entry = table.setdefault(place, [])
+        if access is not None and access not in entry:
+            entry.append(access)
+
+    match node:
+        case Loop():
+            return node.reads, node.writes
+        case Check():
+            for guard in node.guards:
+                note(reads, guard, Access(guard))
+        case Guarded():
+            for child in node.body:
+                for table, found in zip((reads, writes), effects(child, layout), strict=True):
+                    for place, touched in found.items():
+                        for access in touched or (None,):
+                            note(table, place, access)
+        case Call():
+            for access in accesses(*node.operands):
+                note(reads, layout.root(access.tensor), access)
+            note(writes, layout.root(node.target.tensor), node.target)
+        case Statement():
+            if node.kind in ("begin", "combine", "end"):
+                note(reads if node.kind == "end" else writes, node.register, None)
+            if node.kind != "begin":
+                for access in accesses(node.rhs, node.where, *node.lhs.subscripts):
+                    note(reads, layout.root(access.tensor), access)
+            if node.kind in ("store", "add", "end"):
+                note(writes, layout.root(node.lhs.tensor), node.lhs)
+    return reads, writes
+
+
+def absorb_effects(loop: Loop, node: Node, layout: Layout) -> None:
+    """Make the loop's own effects include those of a node that joined its body."""
+    for mine, theirs in zip((loop.reads, loop.writes), effects(node, layout), strict=True):
+        for place, found in theirs.items():
+            entry = mine.setdefault(place, [])
+            entry.extend(a for a in found if a not in entry)
+
+
+def make_loop(index: Index, body: Sequence[Node], layout: Layout, **options: object) -> Loop:
+    loop = Loop(index, list(body), **options)
+    for node in loop.body:
+        absorb_effects(loop, node, layout)
+    return loop
+
+
+def rename(node: Node, new: Mapping[str, str], layout: Layout) -> Node:
+    """The node with loop indices renamed everywhere; their ranges stay (a guarded part may know a narrower one)."""
+
+    def change(expression: Basic) -> Basic:
+        found = {i: i.named(new[i.name]) for i in expression.atoms(Index) if i.name in new}
+        return expression.xreplace(found) if found else expression
+
+    match node:
+        case Statement():
+            return replace(node, lhs=change(node.lhs), rhs=change(node.rhs), where=change(node.where))
+        case Call():
+            return replace(node, operands=tuple(map(change, node.operands)), target=change(node.target))
+        case Guarded():
+            return Guarded(change(node.condition), [rename(child, new, layout) for child in node.body])
+        case Loop():
+            row = None if node.row is None else change(node.row)
+            body = [rename(child, new, layout) for child in node.body]
+            return make_loop(change(node.index), body, layout, reverse=node.reverse, parallel=node.parallel, row=row)
+    return node
+
+
+class Names:
+    """Fresh names for loop indices and registers."""
+
+    def __init__(self) -> None:
+        self._numbers: Iterator[int] = itertools.count()
+
+    def index(self, like: Index) -> Index:
+        return like.named(f"{like.name.partition('_')[0]}_{next(self._numbers)}")
+
+    def register(self) -> str:
+        return f"r{next(self._numbers)}"
+
+
+# ------------------------------------------------------------------------------------------------ the general nest
+def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bool = False) -> list[Node]:
+    """Loops over the free indices and over the bound ones, the scalar expression inside."""
+    new = {i: names.index(i) for i in equation.domain}
+    equation, original = equation.substitute(new), equation
+    order = loop_order(equation, layout, plain)
+    split = len(order)
+    while split and order[split - 1] in equation.bound:
+        split -= 1
+    prefix, suffix = order[:split], order[split:]
+    in_register = bool(suffix) and not any(i in equation.bound for i in prefix)
+    if equation.op != "sum" and not in_register:
+        in_register, prefix, suffix = True, list(order), []
+    nodes: list[Node] = []
+    if in_register:
+        shared = dict(equation=original, op=equation.op, register=names.register())
+        value = equation.rhs
+        if equation.op == "argmax":
+            shared["adds"] = False
+            value = sp.Tuple(equation.rhs, position(equation.bound))
+        combine = Statement("combine", equation.lhs, value, equation.where, **shared)
+        end = Statement("end", equation.lhs, Integer(0), sp.true, **{**shared, "adds": kind == "add"})
+        begin = Statement("begin", equation.lhs, Integer(0), sp.true, **shared)
+        inner = _around(suffix, [combine], equation, layout)
+        return _around(prefix, [begin, *inner, end], equation, layout)
+    if kind == "store" and equation.bound:
+        nodes += zeros(equation, layout, names)
+        kind = "add"
+    statement = Statement(kind, equation.lhs, equation.rhs, equation.where, original)
+    return nodes + _around(order, [statement], equation, layout)
+
+
+def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:
+    """lhs = what nothing combines to, over the indices of the domain that it names (an enclosing loop's is not of it)."""
+    own = [i for i in layout.stored_order(equation.lhs) if i in equation.domain]
+    new = {i: names.index(i) for i in own}
+    statement = Statement("store", equation.lhs.xreplace(new), IDENTITY[equation.op], sp.true, equation)
+    return _around([new[i] for i in own], [statement], None, layout)
+
+
+def _around(order: Sequence[Index], body: list[Node], equation: Equation | None, layout: Layout) -> list[Node]:
+    rows = sparse_rows(equation) if equation is not None else {}
+    for index in reversed(order):
+        body = [make_loop(index, body, layout, row=rows.get(index))]
+    return body
+
+
+def sparse_rows(equation: Equation) -> dict[Index, Access]:
+    """column index -> the sparse access that enumerates it (one for each row index)."""
+    found: dict[Index, Access] = {}
+    for access in outer_accesses(equation.rhs):
+        if access.tensor.sparse and access.tensor.rank == 2:
+            row, column = access.subscripts
+            if isinstance(row, Index) and isinstance(column, Index) and column not in found and row not in found:
+                found[column] = access
+    return found
+
+
+def loop_order(equation: Equation, layout: Layout, plain: bool) -> list[Index]:
+    """Slowest loop first.
+
+    Free before bound where the reduction needs a register (or `plain` asks for it); else in the storage order of the
+    access with the most indices, so that the innermost loop is contiguous in what matters most.
+    """
+    domain = equation.domain
+    free = [i for i in layout.stored_order(equation.lhs) if i in domain]
+    free += [i for i in equation.free if i not in free]
+    if plain or equation.op != "sum":
+        order = free + list(equation.bound)
+    else:
+        candidates = [equation.lhs, *outer_accesses(equation.rhs)]
+        largest = max(candidates, key=lambda a: len([i for i in layout.stored_order(a) if i in domain]))
+        order = [i for i in layout.stored_order(largest) if i in domain]
+        order += [i for i in free if i not in order]
+        order += [i for i in domain if i not in order]
+    for column, access in sparse_rows(equation).items():  # a row must be known before its columns are visited
+        row = access.subscripts[0]
+        if row in order and order.index(row) > order.index(column):
+            order.remove(row)
+            order.insert(order.index(column), row)
+    return order
+
+
+def unsafe_axes(access: Access) -> list[tuple[Expr, Expr]]:
+    """(subscript, extent) of each axis on which the access may leave the tensor."""
+    pairs = zip(access.subscripts, access.tensor.shape, strict=True)
+    return [(s, n) for s, n in pairs if not subscript_in_range(s, n)]

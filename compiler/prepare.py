@@ -1,0 +1,139 @@
+"""Last changes in the language before loops are made: what helps the shape of the code, not its meaning.
+
+In: a program after the passes.  Out: a program.  Each function is a pure Program -> Program, like the passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import sympy as sp
+from sympy import Expr
+
+from .fuse import EXPENSIVE, SHORT_ROW
+from .graph import at_least, box
+from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
+
+CHEAP = 6  # operations that cost less than a store and a load
+
+
+def prepare(program: Program) -> Program:
+    return split_short_rows(inline_cheap_maps(merge_maps(trim_domains(program))))
+
+
+def trim_domains(program: Program) -> Program:
+    """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out."""
+    return program.with_equations(_trimmed(e) for e in program.equations)
+
+
+def _trimmed(equation: Equation) -> Equation:
+    new: dict[Index, Index] = {}
+    factors = sp.Mul.make_args(equation.rhs) if equation.op == "sum" else ()
+    for access in (equation.lhs, *(f for f in factors if isinstance(f, Access))):
+        for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
+            parts = affine(subscript)
+            index = parts.plain if parts is not None else None
+            if index is None or index not in equation.domain:
+                continue
+            low, high = new.get(index, index).low, new.get(index, index).high
+            first, last = -parts.constant, extent - parts.constant
+            low = first if at_least(first, low) else low
+            high = last if at_least(high, last) else high
+            if (low, high) != (index.low, index.high):
+                new[index] = Index(index.name, high, low)
+    return equation.substitute(new) if new else equation
+
+
+def merge_maps(program: Program) -> Program:
+    """Maps of one tensor over one box become one equation: one loop, one store."""
+    merged: dict[Equation, Equation | None] = {}
+    for equations in program.definitions.values():
+        maps: dict[object, Equation] = {}
+        for equation in equations:
+            if equation.bound or equation.op != "sum" or box(equation) is None or not _plain(equation.lhs):
+                continue
+            key = box(equation)
+            if key not in maps:
+                maps[key] = equation
+                continue
+            lead = maps[key]
+            new = dict(zip(equation.lhs.subscripts, lead.lhs.subscripts, strict=True))
+            current = merged.get(lead) or lead
+            merged[lead] = replace(current, rhs=sp.Add(current.rhs, equation.rhs.xreplace(new)))
+            merged[equation] = None
+    result = (merged.get(e, e) for e in program.equations)
+    return program.with_equations(e for e in result if e is not None)
+
+
+def _plain(lhs: Access) -> bool:
+    return all(isinstance(s, Index) for s in lhs.subscripts) and len(set(lhs.subscripts)) == len(lhs.subscripts)
+
+
+def inline_cheap_maps(program: Program) -> Program:
+    """A cheap elementwise value goes into the loops that read it instead of through memory; products need it stored."""
+    kept = set(program.roots)
+    readers: dict[Tensor, list[Equation]] = {}
+    for equation in program.equations:
+        for access in equation.reads():
+            readers.setdefault(access.tensor, []).append(equation)
+    table: dict[Tensor, Equation] = {}
+    for tensor, equations in program.definitions.items():
+        [*_, equation] = equations
+        if len(equations) != 1 or tensor in kept or equation.bound or equation.op != "sum" or tensor.kind != "real":
+            continue
+        if equation.where != True or not _plain(equation.lhs) or not _is_cheap(equation.rhs):  # noqa: E712
+            continue
+        if any(_is_product(r) or not _reads_inside(r, tensor) or r.tensor == tensor for r in readers.get(tensor, [])):
+            continue
+        table[tensor] = equation
+    result = [e if e.tensor in table else _inlined(e, table) for e in program.equations]
+    return program.with_equations(e for e in result if e.tensor not in table)
+
+
+def _is_cheap(rhs: Expr) -> bool:
+    return not rhs.has(*EXPENSIVE, sp.Piecewise) and sp.count_ops(rhs) <= CHEAP and not rhs.has(sp.Pow(sp.Wild("a"), sp.Rational(1, 2)))
+
+
+def _is_product(equation: Equation) -> bool:
+    return bool(equation.bound) and equation.op == "sum" and equation.rhs.is_Mul and len(outer_accesses(equation.rhs)) > 1
+
+
+def _reads_inside(equation: Equation, tensor: Tensor) -> bool:
+    """Every access to the tensor is an outer one, surely in range."""
+    outer = [a for a in outer_accesses(equation.rhs) if a.tensor == tensor]
+    everything = [a for a in accesses(equation.rhs, equation.where, *equation.lhs.subscripts) if a.tensor == tensor]
+    return len(outer) == len(everything) and all(in_range(a) for a in outer)
+
+
+def _inlined(equation: Equation, table: Mapping[Tensor, Equation]) -> Equation:
+    while True:
+        found = [a for a in outer_accesses(equation.rhs) if a.tensor in table]
+        if not found:
+            return equation
+        new = {}
+        for access in found:
+            definition = table[access.tensor]
+            subscripts = dict(zip(definition.lhs.subscripts, access.subscripts, strict=True))
+            new[access] = definition.rhs.xreplace(subscripts)
+        equation = replace(equation, rhs=equation.rhs.xreplace(new))
+
+
+def split_short_rows(program: Program) -> Program:
+    """f(z[n,k] - m[n]) over short rows: the difference in row loops, the expensive function in one flat loop."""
+    result: list[Equation] = []
+    for equation in program.equations:
+        rhs = equation.rhs
+        if equation.bound or len(equation.domain) < 2 or not isinstance(rhs, EXPENSIVE) or not _plain(equation.lhs):
+            result.append(equation)
+            continue
+        fastest = equation.lhs.subscripts[-1].extent
+        broadcast = any(0 < len(indices(*a.subscripts)) < len(equation.domain) for a in outer_accesses(rhs))
+        if not (fastest.is_Integer and fastest < SHORT_ROW and broadcast and len(rhs.args) == 1):
+            result.append(equation)
+            continue
+        argument = Tensor(f"{equation.tensor.name}_argument", equation.tensor.shape)
+        access = Access(argument, *equation.lhs.subscripts)
+        result.append(replace(equation, lhs=access, rhs=rhs.args[0]))
+        result.append(replace(equation, rhs=rhs.func(access)))
+    return program.with_equations(result)

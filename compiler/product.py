@@ -1,0 +1,131 @@
+"""Which equations are matrix products: recognized by index sets and strides, never by where an equation came from.
+
+C[batch, m, n] = sum_k A[batch, m, k] * B[batch, k, n].  Several indices may make up one of m, n, k where the strides
+allow to run over them as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy import Expr, Integer
+
+from .layout import Layout
+from .program import Access, Equation, Index, affine, in_range
+
+TINY = 16  # below this many multiplications for each row a loop nest is faster than a call; measured
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """C = A B with unit stride of C in n; `a_transposed`: unit stride of A in m; `b_transposed`: of B in k."""
+
+    batch: tuple[Index, ...]
+    m: tuple[Index, ...]
+    n: tuple[Index, ...]
+    k: tuple[Index, ...]
+    a: Access
+    b: Access
+    a_transposed: bool
+    b_transposed: bool
+    lda: int
+    ldb: int
+    ldc: int
+
+    def extents(self) -> tuple[Expr, Expr, Expr]:
+        return tuple(sp.Mul(*(i.extent for i in group)) for group in (self.m, self.n, self.k))
+
+
+def as_product(equation: Equation, layout: Layout) -> Product | None:
+    """The product that the equation is, or None."""
+    rhs = equation.rhs
+    if equation.op != "sum" or equation.where != True or not equation.bound or not rhs.is_Mul:  # noqa: E712
+        return None
+    if len(rhs.args) != 2 or not all(isinstance(a, Access) and a.tensor.kind == "real" for a in rhs.args):
+        return None
+    a, b = sorted(rhs.args, key=str)
+    c = equation.lhs
+    if any(x.tensor.sparse or not in_range(x) or _tangled(x) for x in (a, b, c)):
+        return None
+    strides = layout.address(c).strides
+    fastest = [i for i in equation.domain if strides.get(i) == 1]
+    for first, second in ((a, b), (b, a)):
+        found = _arrange(first, second, equation, layout)
+        if found is not None and any(i in found.n for i in fastest):
+            return found
+    return None
+
+
+def _tangled(access: Access) -> bool:
+    """A gather, or an axis with more than one index, or an index on two axes."""
+    seen: set[Index] = set()
+    for subscript in access.subscripts:
+        parts = affine(subscript)
+        if parts is None or parts.gathers or (parts.terms and parts.plain is None) or parts.plain in seen:
+            return True
+        if parts.plain is not None:
+            seen.add(parts.plain)
+    return False
+
+
+def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Product | None:
+    of_a, of_b, of_c = layout.address(a).strides, layout.address(b).strides, layout.address(equation.lhs).strides
+    batch = [i for i in equation.domain if i in of_a and i in of_b and i in of_c]
+    m = [i for i in equation.domain if i in of_a and i in of_c and i not in of_b]
+    n = [i for i in equation.domain if i in of_b and i in of_c and i not in of_a]
+    k = [i for i in equation.domain if i in of_a and i in of_b and i not in of_c]
+    if len(batch) + len(m) + len(n) + len(k) != len(equation.domain) or not (m and n and k):
+        return None
+    small = sp.Mul(*(i.extent for i in (*n, *k) if i.extent.is_Integer), *(i.extent for i in m if i.extent.is_Integer))
+    if small <= TINY:
+        return None
+    m_, n_, k_ = (_merged(group, tables) for group, tables in ((m, (of_a, of_c)), (n, (of_b, of_c)), (k, (of_a, of_b))))
+    if m_ is None or n_ is None or k_ is None:
+        return None
+    (m, (am, cm)), (n, (bn, cn)), (k, (ak, bk)) = m_, n_, k_
+    if cn != 1 or not _literal(cm):
+        return None
+    a_transposed = _unit(am, m) and not _unit(ak, k) if ak != 1 else False
+    if not a_transposed and ak != 1:
+        return None
+    b_transposed = bn != 1
+    if b_transposed and bk != 1:
+        return None
+    lda, ldb = (ak if a_transposed else am), (bn if b_transposed else bk)
+    if not (_literal(lda) and _literal(ldb)):
+        return None
+    return Product(
+        tuple(batch), tuple(m), tuple(n), tuple(k), a, b, a_transposed, b_transposed, int(lda), int(ldb), int(cm)
+    )
+
+
+def _unit(stride: Expr, group: Sequence[Index]) -> bool:
+    return stride == 1
+
+
+def _literal(stride: Expr) -> bool:
+    return bool(stride.is_Integer)
+
+
+def _merged(
+    group: Sequence[Index], tables: Sequence[Mapping[Index, Expr]]
+) -> tuple[list[Index], list[Expr]] | None:
+    """The group ordered slowest first, and its stride in each table, if it can be run over as one index."""
+    ordered = sorted(group, key=lambda i: -sp.Poly(tables[0][i], *_symbols(tables[0][i])).total_degree() * 10**12 - _size(tables[0][i]))
+    if any(i.low != Integer(0) for i in ordered) and len(ordered) > 1:
+        return None
+    for table in tables:
+        for slow, fast in zip(ordered, ordered[1:], strict=False):
+            if table[slow] != table[fast] * fast.extent:
+                return None
+    return ordered, [table[ordered[-1]] for table in tables]
+
+
+def _symbols(stride: Expr) -> tuple[sp.Symbol, ...]:
+    return tuple(sorted(stride.free_symbols, key=str)) or (sp.Symbol("_"),)
+
+
+def _size(stride: Expr) -> int:
+    return int(stride.as_coeff_Mul()[0])
