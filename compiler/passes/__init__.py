@@ -22,16 +22,17 @@ from .use_facts import use_facts
 Pass = tuple[str, Callable[[Program], Program], str]
 
 PASSES: tuple[Pass, ...] = (
-    ("reuse_values", reuse_values, "f'(z) from a = f(z), where that is cheaper and as accurate; z need not be kept"),
     # before algebra: what facts make of an adjoint is often a number, which algebra then inlines
     ("use_facts", use_facts, "what the data promise shortens sums: the gradient of softmax cross-entropy is p - y"),
     ("simplify_algebra", simplify_algebra, "numbers, copies, identities and conditions go; 0 * inf cannot arise"),
     ("stabilize", stabilize, "no exponential overflows, and softmax is one exponential"),
-    # the readable program is the one up to here
+    # the program that people read is the one up to here
     ("share", share, "nothing is computed twice, and nothing that is not needed"),
+    # after share, which finds f itself by comparing; elimination costs more, and gives what is left
+    ("reuse_values", reuse_values, "f'(z) from a = f(z) where that is cheaper and as accurate; z need not be kept"),
     ("split_products", split_products, "every contraction is a pure product of two tensors, in the cheapest order"),
 )
-READABLE: tuple[Pass, ...] = PASSES[:4]
+READABLE: tuple[Pass, ...] = PASSES[:3]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from ..graph import at_least, overlap
 from ..program import Access, Equation, Index, Program, affine
 
 
-def solved(equation: Equation) -> dict[int, tuple[Index, Expr]] | None:
-    """axis -> (index, constant), if each left-hand subscript is a constant or an index of its own plus a constant."""
+def solved(access: Access) -> dict[int, tuple[Index, Expr]] | None:
+    """axis -> (index, constant), if each subscript is a constant or an index of its own plus a constant."""
     found: dict[int, tuple[Index, Expr]] = {}
     seen: set[Index] = set()
-    for axis, subscript in enumerate(equation.lhs.subscripts):
+    for axis, subscript in enumerate(access.subscripts):
         if isinstance(subscript, Index):
             index, constant = subscript, sp.Integer(0)
         else:
@@ -39,7 +39,7 @@ def is_map(equation: Equation) -> bool:
     """Each element is written by one point of the domain: nothing is summed, nothing left out."""
     if equation.op != "sum" or equation.where is not sp.true:
         return False
-    places = solved(equation)
+    places = solved(equation.lhs)
     return places is not None and len(places) == len(equation.domain)
 
 
@@ -71,16 +71,16 @@ def covers(index: Index, subscript: Expr) -> bool:
     return at_least(low, index.low) and at_least(index.high - 1, high)
 
 
-def binding(equation: Equation, access: Access, anywhere: bool = False) -> dict[Index, Expr] | None:
-    """The indices of a map for which it defines the element that is read; None if that is not certain.
+def binding(pattern: Access, access: Access, anywhere: bool = False) -> dict[Index, Expr] | None:
+    """The indices of the pattern for which it is the access, each in its range; None if that is not certain.
 
     anywhere: do not ask whether the element is inside (right where the definition, too, reads 0 there).
     """
-    places = solved(equation)
+    places = solved(pattern)
     if places is None:
         return None
     found: dict[Index, Expr] = {}
-    for axis, (left, subscript) in enumerate(zip(equation.lhs.subscripts, access.subscripts, strict=True)):
+    for axis, (left, subscript) in enumerate(zip(pattern.subscripts, access.subscripts, strict=True)):
         if axis not in places:
             if left != subscript:
                 return None

@@ -34,14 +34,14 @@ from .rewriting import (
 
 
 def share(program: Program) -> Program:
-    program = _merge(program.live())
+    program = merge_definitions(program.live())
     program = _name_scalars(program).live()
     ordered = in_dependence_order(program.equations)
     return program.with_equations(_shortly_named(e) for e in ordered)
 
 
 # ---------------------------------------------------------------------------------------------- whole definitions
-def _merge(program: Program) -> Program:
+def merge_definitions(program: Program) -> Program:
     """Equal definitions are one; readers of the second read the first.  A root keeps its name, as a copy."""
     owner: dict[object, Tensor] = {}
     instead: dict[Tensor, Tensor] = {}

@@ -112,7 +112,7 @@ def _inlined(equation: Equation, access: Access) -> Basic:
         return rhs
     source = rhs.as_coeff_Mul()[1]
     anywhere = is_whole(equation) and isinstance(source, Access) and _is_transposition(equation.lhs, source)
-    table = binding(equation, access, anywhere)
+    table = binding(equation.lhs, access, anywhere)
     return access if table is None else replace(rhs, table)
 
 

@@ -29,7 +29,7 @@ def stabilize(program: Program) -> Program:
     memo: dict[Basic, Basic] = {}
     for equation in program.equations:
         if equation.op == "logsumexp":
-            equation = rewrite_equation(equation, _stable, memo)
+            equation = rewrite_equation(equation, stable_scalar, memo)
             parts[equation.tensor] = _expanded(equation, taken)
             equations.extend(parts[equation.tensor].equations)
         else:
@@ -37,7 +37,7 @@ def stabilize(program: Program) -> Program:
     changed: dict[Basic, Basic] = {}
 
     def rule(node: Basic) -> Basic:
-        return _stable(_ratio(node, parts) if parts and isinstance(node, sp.exp) else node)
+        return stable_scalar(_ratio(node, parts) if parts and isinstance(node, sp.exp) else node)
 
     done = [rewrite_equation(equation, rule, changed) for equation in equations]
     return program.with_equations(done)
@@ -112,7 +112,7 @@ def _solve(pattern: Basic, found: Basic, bound: tuple[Index, ...]) -> list[Expr]
 
 
 # ---------------------------------------------------------------------------------------------- scalars
-def _stable(node: Basic) -> Basic:
+def stable_scalar(node: Basic) -> Basic:
     """One step at the root of an expression whose parts are stable already."""
     if node.is_Add:
         return _sum(node)
@@ -203,5 +203,5 @@ def _product(node: Expr) -> Expr:
             k = -exponential.args[0] / u
             if isinstance(k, Integer) and 0 < k <= m:
                 rest = [f for f in node.args if f is not factor and f is not exponential]
-                return _stable(sp.Mul(logistic(-u) ** k, logistic(u) ** (m - k), *rest))
+                return stable_scalar(sp.Mul(logistic(-u) ** k, logistic(u) ** (m - k), *rest))
     return node
