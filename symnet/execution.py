@@ -1,7 +1,7 @@
 """Kernels of one network, made at first use, and the memory that they share.
 
-In: a spec, an optimizer, a dtype.  Out: for each purpose a `Call`: a native function with its table of slots filled, ready
-to run on rows.  Stands between compiler/executable.py and training.py.
+In: a Network, an optimizer, a dtype.  Out: for each purpose a `Call`: a native function with its table of slots
+filled, ready to run on rows.  Stands between compiler/executable.py and training.py.
 
     training      one step on at most `capacity` rows: forward, backward, update
     evaluation    summed loss and number of hits          prediction    labels, probabilities or values
@@ -15,13 +15,14 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compiler import cache
+from compiler import cache, native
+from compiler.storage import Storage
 
 from .data import Data
 from .errors import SymnetError
@@ -30,7 +31,6 @@ from .plan import make_plan, structure
 from .spec import Choice
 
 if TYPE_CHECKING:
-    from compiler.executable import Executable, Storage
     from compiler.program import Program
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,52 +40,63 @@ ALIGNMENT = 64
 CANARY = np.frombuffer(b"symnet: a kernel that writes here is out of its bounds, a defect!"[:64], np.uint8)
 
 
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A compiled program as it is run: its address, its source, and what compiler.executable says of it, as JSON."""
+
+    address: int
+    source: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        return self.manifest["slots"]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(self.manifest["outputs"])
+
+
 class Kernels:
-    """The executables of one network by purpose, all for the storage that its training step wants."""
+    """The kernels of one network by purpose, all for the storage that its training step wants."""
 
     def __init__(self, network: Network, optimizer: Choice, dtype: str) -> None:
         self.network, self.optimizer, self.dtype = network, optimizer, dtype
         self.plan = make_plan(network, optimizer)
         self._structure = structure(network.spec, optimizer)
-        self._made: dict[tuple[str, str, int], Executable] = {}
+        self._made: dict[tuple[str, str, int], Kernel] = {}
 
     @cached_property
     def storage(self) -> Storage:
         """Where each parameter and state stands in memory."""
-        from compiler.executable import Storage, plan_storage
-
         key = cache.key("storage", self._structure, self.dtype)
         found = cache.load(key)
         if found is not None:
-            return Storage.from_manifest(json.loads(found))
-        storage = plan_storage(self.network.training_program(self.optimizer), self.dtype)
-        cache.store(key, json.dumps(storage.manifest).encode())
-        return storage
+            return Storage.from_json(json.loads(found))
+        from compiler.executable import plan_storage
 
-    def get(self, purpose: str, variant: str = "", capacity: int = ROWS) -> Executable:
-        """The executable for a purpose; `variant`: how targets are given, or what is predicted."""
+        record = plan_storage(self.network.training_program(self.optimizer), self.dtype).to_json()
+        cache.store(key, json.dumps(record).encode())
+        return Storage.from_json(record)
+
+    def get(self, purpose: str, variant: str = "", capacity: int = ROWS) -> Kernel:
+        """The kernel for a purpose; `variant`: how targets are given, or what is predicted."""
         place = (purpose, variant, capacity)
         if place not in self._made:
-            self._made[place] = self._load(*place)
+            key = cache.key("kernels", self._structure, self.dtype, purpose, variant, str(capacity))
+            self._made[place] = _restored(key) or self._compiled(key, *place)
         return self._made[place]
 
-    def made(self) -> Mapping[tuple[str, str, int], Executable]:
-        """The executables made so far."""
-        return self._made
+    def made(self, purpose: str) -> list[Kernel]:
+        """The kernels made so far for a purpose, the latest last."""
+        return [kernel for (other, _, _), kernel in self._made.items() if other == purpose]
 
-    def _load(self, purpose: str, variant: str, capacity: int) -> Executable:
-        from compiler.executable import Executable, compile_program
+    def _compiled(self, key: str, purpose: str, variant: str, capacity: int) -> Kernel:
+        from compiler.executable import compile_program
 
-        parts = (self._structure, self.dtype, purpose, variant, str(capacity))
-        key = cache.key("executable", *parts)
-        found = cache.load(key)
-        if found is not None:
-            executable = Executable.restore(json.loads(found))
-            if executable is not None:
-                return executable
         made = compile_program(self._program(purpose, variant), self.dtype, self.storage, {"N": capacity})
-        cache.store(key, json.dumps(made.manifest).encode())
-        return made
+        cache.store(key, json.dumps({"manifest": made.manifest, "source": made.source}).encode())
+        return Kernel(made.address, made.source, made.manifest)
 
     def _program(self, purpose: str, variant: str) -> Program:
         network, given = self.network, variant.removesuffix(WITHOUT_FACTS)
@@ -100,6 +111,16 @@ class Kernels:
                 assert purpose == "gradient"
                 program = network.gradient_program(given)
         return replace(program, facts=()) if given != variant else program
+
+
+def _restored(key: str) -> Kernel | None:
+    """A kernel of an earlier process, if the disk cache still has all of it."""
+    found = cache.load(key)
+    if found is None:
+        return None
+    record = json.loads(found)
+    code = native.restore(record["manifest"]["key"])
+    return None if code is None else Kernel(code.address, record["source"], record["manifest"])
 
 
 class Memory:
@@ -148,34 +169,37 @@ class Memory:
 class Call:
     """A kernel with its table of slots.  Arrays are put in by name; those that are put in are kept alive."""
 
-    def __init__(self, executable: Executable, memory: Memory, hyper: Mapping[str, float], integers: Mapping[str, int]):
-        self.executable, self._memory = executable, memory
-        self.slots: Mapping[str, int] = executable.slots
+    def __init__(self, kernel: Kernel, memory: Memory, hyper: Mapping[str, float], integers: Mapping[str, int]) -> None:
+        self.kernel, self._memory = kernel, memory
+        self.slots = kernel.slots
         self.table: Array = np.zeros(max(self.slots.values()) + 1, np.int64)
         self.status: Array = np.zeros(1, np.int64)
-        self.hyper: Array = np.array([hyper[name] for name in executable.hyper], np.float64)
-        self.integers: Array = np.array([integers[name] for name in executable.integers], np.int64)
+        self._integers: list[str] = kernel.manifest["integers"]
+        self._numbers: Array = np.array([integers[name] for name in self._integers], np.int64)
         self._alive: dict[str, Array] = {}
-        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(executable.address)
-        for name, array in (("status", self.status), ("hyper", self.hyper), ("integers", self.integers)):
-            if name in self.slots:
-                self.put(name, array)
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
+        self.put("hyper", np.array([hyper[name] for name in kernel.manifest["hyper"]], np.float64))
+        self.put("integers", self._numbers)
+        self.put("status", self.status)
 
     def put(self, name: str, array: Array) -> Array:
         assert array.flags.c_contiguous, f"{name} is not contiguous"
-        self._alive[name] = array
-        self.table[self.slots[name]] = array.ctypes.data
+        if name in self.slots:
+            self._alive[name] = array
+            self.table[self.slots[name]] = array.ctypes.data
         return array
 
     def number(self, name: str) -> int:
         """The address of an integer argument, 0 if the kernel does not take it."""
-        if name not in self.executable.integers:
-            return 0
-        return int(self.integers.ctypes.data + 8 * self.executable.integers.index(name))
+        return int(self._numbers.ctypes.data + 8 * self._integers.index(name)) if name in self._integers else 0
+
+    def reserve(self) -> None:
+        """Make room in the memory."""
+        self._memory.reserve(self.kernel.manifest["memory_elements"])
 
     def attach(self) -> None:
-        """Make room in the memory and take its address: before every run, since the memory may have moved."""
-        self._memory.reserve(self.executable.memory_elements)
+        """Take the address of the memory: before every run, since a kernel that needs more room moves it."""
+        self.reserve()
         self.table[self.slots["memory"]] = self._memory.block.ctypes.data
 
     def run(self, rows: int) -> None:

@@ -82,8 +82,8 @@ class Loop:
         self._last: object = None
         c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self._order[2]), SEED=model.seed)
         c.set(SINGLE=int(model.dtype == "float32"))
-        loss = self._call.put(self._call.executable.outputs[0], np.zeros(1, model.dtype))
-        c.set(STEP_KERNEL=self._call.executable.address, STEP_SIZE=self._call.slots["size:N"])
+        loss = self._call.put(self._call.kernel.outputs[0], np.zeros(1, model.dtype))
+        c.set(STEP_KERNEL=self._call.kernel.address, STEP_SIZE=self._call.slots["size:N"])
         c.set(STEP_NUMBER=self._call.number("step"))
         c.address(STEP_TABLE=self._call.table, STEP_LOSS=loss, STEP_STATUS=self._call.status)
         c.address(PERMUTATION=np.empty(data.rows if self._order[2] else 0, np.int64))
@@ -106,8 +106,8 @@ class Loop:
         model, c = self._model, self.control
         self._validation, self._monitor = data, monitor
         self._check = check = model.new_call("evaluation", variant(data))
-        results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.executable.outputs}
-        c.set(CHECK_KERNEL=check.executable.address, CHECK_SIZE=check.slots["size:N"])
+        results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.kernel.outputs}
+        c.set(CHECK_KERNEL=check.kernel.address, CHECK_SIZE=check.slots["size:N"])
         c.set(CHECK_ROWS=data.rows, CHECK_CHUNK=ROWS, BY_ACCURACY=int(monitor.by_accuracy))
         c.set(PATIENCE=-1 if monitor.patience is None else monitor.patience)
         c.address(CHECK_TABLE=check.table, CHECK_LOSS=results["loss_sum"], CHECK_CORRECT=results.get("correct"))
@@ -185,7 +185,7 @@ class Loop:
         """Tell the kernels where the memory is: a kernel that was first used in a callback may have moved it."""
         calls = [call for call in (self._call, self._check) if call is not None]
         for call in calls:
-            self._model.memory.reserve(call.executable.memory_elements)
+            call.reserve()
         for call in calls:
             call.attach()
         self.control.address(PERSISTENT=self._model.memory.persistent)
@@ -224,14 +224,14 @@ class Loop:
         c = self.control
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
         return SymnetError(
-            f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found a loss "
-            "or a gradient that is not finite, expected finite numbers.  The parameters before this step are kept.  "
+            f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found a "
+            "loss or a gradient that is not finite, expected finite numbers.  The parameters before this step are kept.  "
             "Use a smaller learning_rate, or scale the inputs."
         )
 
 
 def whole_number(where: str, value: Any, low: int, high: int = 2**31) -> int:
     """The integer, if it is one from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise complaint(where, value, f"an integer from {low} to {high}")
     return int(value)

@@ -12,7 +12,7 @@ import os
 import threading
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from . import storage
 from .data import Data, check_data, check_inputs, split
 from .errors import Quoted, SymnetError, complaint, unknown
-from .execution import ROWS, Call, Kernels, Memory, assert_intact, variant
+from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
 from .history import Epoch, History
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
@@ -53,7 +53,8 @@ class Model:
             self.memory.view(state.tensor)[...] = state.initial
 
     def __repr__(self) -> str:
-        return f"Model({self.network!r}, {self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps)"
+        made = f"{self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps"
+        return f"Model({self.network!r}; {made})"
 
     # ------------------------------------------------------------------------------------------ parameters
     @property
@@ -127,7 +128,8 @@ class Model:
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
                 raise complaint("fit, validation_data", Quoted(type(validation_data).__name__), "a pair (X, y)")
             names = ("validation_data[0]", "validation_data[1]")
-            return data, check_data(self.network, *validation_data, self.dtype, names)
+            X, y = validation_data
+            return data, check_data(self.network, X, y, self.dtype, names)
         if not fraction:
             return data, None
         parts = split(data.rows, self.seed, fraction, 0.0)
@@ -150,7 +152,7 @@ class Model:
         x = check_inputs(self.network, X, self.dtype)
         with self.lock:
             call = self.call("prediction", what)
-            output = next(name for name in call.executable.outputs)
+            (output,) = call.kernel.outputs
             shape, dtype = ((), np.int64) if what == "label" else ((self.network.spec.output,), np.dtype(self.dtype))
             result = np.empty((len(x), *shape), dtype)
             for rows in _chunks(len(x)):
@@ -165,7 +167,7 @@ class Model:
         data = check_data(self.network, X, y, self.dtype)
         with self.lock:
             call = self.call("evaluation", variant(data))
-            totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.executable.outputs}
+            totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
             sums = dict.fromkeys(totals, 0.0)
             for rows in _chunks(data.rows):
                 call.put("x", data.x[rows])
@@ -186,21 +188,21 @@ class Model:
 
     def new_call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The same with a table of its own."""
-        executable = self.kernels.get(purpose, variant, capacity)
-        return Call(executable, self.memory, self._hyper, {"step": 0, "seed": self.seed})
+        kernel = self.kernels.get(purpose, variant, capacity)
+        return Call(kernel, self.memory, self._hyper, {"step": 0, "seed": self.seed})
 
     # ------------------------------------------------------------------------------------------ reading
     @property
     def source(self) -> str:
         """The generated source of the training step, for the batch size used last (32 before the first training)."""
-        return self._training_executable().source
+        return self._step().source
 
     def report(self) -> str:
         """What each pass of the compiler did to the training step, and what the kernel is made of."""
-        return self._training_executable().report()
+        return describe(self._step().manifest)
 
-    def _training_executable(self) -> Any:
-        made = [e for (purpose, _, _), e in self.kernels.made().items() if purpose == "training"]
+    def _step(self) -> Kernel:
+        made = self.kernels.made("training")
         return made[-1] if made else self.kernels.get("training", self.network.targets[0], 32)
 
     # ------------------------------------------------------------------------------------------ files
@@ -304,7 +306,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
         network = Network.from_spec(specify(layers=spec["layer"], train=spec.get("train"), **spec["network"]))
         progress = Progress.checked(record["progress"])
-        optimizer = {k: v for k, v in record["optimizer"].items()}
+        optimizer = dict(record["optimizer"])
         dtype, seed = record["dtype"], record["seed"]
     except SymnetError as error:
         raise SymnetError(f"{path}: {error}") from None
@@ -358,7 +360,7 @@ def value_and_gradient(
     with model.lock:
         model.parameters.update(parameters)
         call = model.call("gradient", variant(data))
-        risk, *names = call.executable.outputs
+        risk, *names = call.kernel.outputs
         value = call.put(risk, np.zeros(1, dtype))
         parts = {
             user: call.put(name, np.zeros(shape, dtype))
@@ -392,6 +394,31 @@ def _differentiator(network: Network, dtype: str) -> Model:
 
 
 # ---------------------------------------------------------------------------------------------- small things
+def describe(manifest: Mapping[str, Any]) -> str:
+    """A manifest as a table: a line for each pass (columns as it recorded them), then the kernel."""
+    passes: list[dict[str, Any]] = list(manifest.get("passes", ()))
+    lines = []
+    if passes:
+        columns = list(passes[0])
+        cells = [columns, *[[_cell(row.get(c, "")) for c in columns] for row in passes]]
+        widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
+        lines = [
+            "  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths)))
+            for row in cells
+        ]
+    storage, arena = manifest["storage"], manifest["arena"]
+    lines += [
+        f"parameters and states: {storage['elements']} elements of {manifest['dtype']}",
+        f"scratch: {arena['elements']} elements for {manifest['capacity'].get('N', 1)} rows",
+    ]
+    lines += [f"{name}: {_cell(value)} ms" for name, value in manifest.get("milliseconds", {}).items()]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
 def _chunks(rows: int) -> Iterator[slice]:
     for start in range(0, rows, ROWS):
         yield slice(start, min(start + ROWS, rows))
