@@ -97,7 +97,9 @@ def test_max_carries_nan_from_either_side() -> None:
         assert math.isnan(value(read(text), math.nan, 1.0)) and math.isnan(value(read(text), 1.0, math.nan))
 
 
-@pytest.mark.parametrize("text", ["abs(max(x, 0) - 1)", "max(abs(x), abs(y))", "where(abs(x) < 1, sign(x), sqrt(y**2))"])
+@pytest.mark.parametrize(
+    "text", ["abs(max(x, 0) - 1)", "max(abs(x), abs(y))", "where(abs(x) < 1, sign(x), sqrt(y**2))"]
+)
 def test_only_the_functions_of_the_language_are_left(text: str) -> None:
     expression = read(text)
     for node in sp.preorder_traversal(expression):

@@ -94,7 +94,13 @@ def test_to_toml_gives_back_an_equal_network(layers: list) -> None:
 
 def test_to_toml_says_every_key_that_is_not_at_its_default() -> None:
     text = to_toml(from_toml(ISSUE))
-    for line in ('loss = "softmax_cross_entropy"', "l2 = 0.0001", 'name = "hidden1"', 'activation = "relu"', "epochs = 30"):
+    for line in (
+        'loss = "softmax_cross_entropy"',
+        "l2 = 0.0001",
+        'name = "hidden1"',
+        'activation = "relu"',
+        "epochs = 30",
+    ):
         assert line in text.splitlines()
     assert from_toml(text.replace("epochs = 30", "epochs = 31")) != from_toml(text)
 
