@@ -25,6 +25,7 @@ from .toml_text import from_toml, to_toml
 if TYPE_CHECKING:
     from compiler.program import Equation, Program, Tensor
 
+    from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter
     from .losses import Loss
@@ -232,6 +233,12 @@ class Network:
             equations += pullback(self._penalties, {regularizers.penalty(): 1}, self.weights, name=name).equations
         by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
         return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
+
+    def gradient(self, name: str, target: str | None = None) -> Gradient:
+        """dR/dW of the parameter `layer.W`: prints as a textbook does, and evaluates on numbers."""
+        from .gradient import gradient
+
+        return gradient(self, name, self._target(target))
 
     # ------------------------------------------------------------------------------------------ compiling
     def compile(self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:

@@ -1,0 +1,169 @@
+"""One gradient, as an object: its equations, its expression, its value on numbers, its formula as a textbook prints it.
+
+In: a Network and the name of a parameter.  Out: a Gradient.  It holds equations of the network's own gradient program,
+so what it shows is what is compiled; it evaluates them with the oracle, which shares no code with compiled kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sympy as sp
+from sympy import Expr, Tuple
+from sympy.core.symbol import Str
+from sympy.logic.boolalg import Boolean
+
+from compiler.program import Equation, Index, Program, Tensor
+
+from .errors import complaint, unknown
+from .notation import aligned_latex, latex_lines, readable, unicode_lines
+from .textbook import aligned, letters
+
+if TYPE_CHECKING:
+    from .network import Network
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Reduction(Expr):
+    """op over the bound indices, where the condition holds, of an expression; a scalar."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, op: str | Str, expression: Expr, bound: Iterable[Index], where: Boolean = sp.true) -> Reduction:
+        return Expr.__new__(cls, op if isinstance(op, Str) else Str(op), expression, Tuple(*bound), where)
+
+    @property
+    def op(self) -> str:
+        return str(self.args[0].name)
+
+    @property
+    def expression(self) -> Expr:
+        return self.args[1]
+
+    @property
+    def bound(self) -> tuple[Index, ...]:
+        return tuple(self.args[2])
+
+    @property
+    def where(self) -> Boolean:
+        return self.args[3]
+
+    def _sympystr(self, printer: object) -> str:
+        condition = "" if self.where is sp.true else f" where {self.where}"
+        return f"{self.op}_{','.join(i.name for i in self.bound)}({self.expression}{condition})"
+
+
+def expression(program: Program, tensor: Tensor) -> Expr:
+    """One element of the tensor: the sum of its equations, each a reduction over its bound indices."""
+    equations = program.definitions[tensor]
+    own = letters(equations)
+    terms = []
+    for equation in (aligned(e, own) for e in equations):
+        simple = equation.op == "sum" and not equation.bound and equation.where is sp.true
+        reduced = Reduction(equation.op, equation.rhs, equation.bound, equation.where)
+        terms.append(equation.rhs if simple else reduced)
+    return sp.Add(*terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """dR/dW for one parameter W; it has the shape of W.
+
+    name: the parameter's name in the network.  tensor: the gradient's own tensor.  program: the equations it needs, in
+    order, with the gradient as the output.
+
+    >>> from symnet.network import Network
+    >>> from symnet.spec import dense
+    >>> print(Network(input=2, layers=[dense(1)], loss="squared_error").gradient("dense1.W"))
+    δ1 = 2 (z1 - y)
+    ∂R/∂W1 = (1/N) Σ δ1 xᵀ
+    """
+
+    name: str
+    tensor: Tensor
+    program: Program
+    network: Network
+    target: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.network.parameters[self.name]
+
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        """What the gradient is computed from, forward equations first."""
+        return self.program.equations
+
+    @property
+    def expr(self) -> Expr:
+        """One element of the gradient; its leaves are accesses of the program's tensors."""
+        return expression(self.program, self.tensor)
+
+    # ------------------------------------------------------------------------------------------ numbers
+    def evaluate(
+        self, parameters: Mapping[str, Any], X: Any, y: Any, hyper: Mapping[str, float] | None = None
+    ) -> Array:
+        """The gradient in float64, by the slow evaluator: R is the mean loss over the rows of X plus the penalty.
+
+        parameters: an array for each parameter of the network, by its name.  hyper: other values of the network's
+        hyper-parameters, such as {"lambda": 0}.
+        """
+        from .reference import evaluate
+
+        values: dict[str, Any] = {**self.network.hyper, **(hyper or {})}
+        for name, tensor in self.network.tensors.items():
+            if name not in parameters:
+                raise complaint("parameters", list(parameters), f"a value for {name!r}, too")
+            values[tensor.name] = np.asarray(parameters[name], dtype=np.float64)
+        for name in parameters:
+            if name not in self.network.tensors:
+                raise unknown("parameters", "parameter", name, self.network.tensors)
+        rows, truth = np.asarray(X, dtype=np.float64), np.asarray(y)
+        target = _target_of(self.network, truth)
+        program = self.program if target == self.target else gradient(self.network, self.name, target).program
+        given = self.network.loss(target).target
+        shape = (len(rows), *(int(n) for n in given.shape[1:]))
+        if truth.size != np.prod(shape):
+            raise complaint("y", truth.shape, f"the shape {shape}")
+        values[self.network.input.name] = rows
+        values[given.name] = truth.reshape(shape).astype(np.int64 if given.kind == "integer" else np.float64)
+        return evaluate(program, values, {"N": len(rows)})[self.tensor.name]
+
+    # ------------------------------------------------------------------------------------------ text
+    @property
+    def _lines(self) -> tuple[Program, list[Tensor]]:
+        program = readable(self.program)
+        backward = {e.tensor for e in self.network.gradients(self.target).equations}
+        return program, [tensor for tensor in program.definitions if tensor in backward]
+
+    def __str__(self) -> str:
+        return "\n".join(unicode_lines(*self._lines))
+
+    def latex(self) -> str:
+        """The deltas that it needs and the gradient itself, aligned at the equals signs."""
+        return aligned_latex(latex_lines(*self._lines))
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+
+def _target_of(network: Network, y: Array) -> str:
+    """Integers, one for each sample, are labels; rows of floats are distributions."""
+    if not network.is_classifier:
+        return network.targets[0]
+    return "labels" if y.ndim == 1 or y.shape[1:] == (1,) else "distribution"
+
+
+def gradient(network: Network, name: str, target: str | None = None) -> Gradient:
+    """The gradient of R with respect to a parameter, for targets given as `target`."""
+    found = network.gradients(target).by_name
+    if name not in found:
+        raise unknown("gradient", "parameter", name, found)
+    whole = network.gradient_program(target)
+    program = Program(whole.equations, (found[name],), facts=whole.facts).live()
+    return Gradient(name, found[name], program, network, target or network.targets[0])

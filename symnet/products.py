@@ -1,0 +1,395 @@
+"""One equation as products of matrices and vectors, for textbook.py.
+
+In: an equation.  Out: its terms.  An axis as long as the data have rows is the axis of samples and is not written; what
+is left of a tensor is a scalar, a vector or a matrix.  The indices of a term are the corners of a graph, its matrices
+the edges, its vectors sit on corners; a tree reads as matrix products from the free index outwards:
+
+    sum_i W[i,j]*delta[n,i]                       Wᵀ δ
+    sum_n delta[n,i]*x[n,j]                       Σ δ xᵀ
+    f(z[n,j]) * sum_i W[i,j]*delta[n,i]           f(z) ⊙ Wᵀ δ
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sympy as sp
+from sympy import Basic, Expr
+
+from compiler.program import Access, Equation, Index, Tensor, indices
+
+from .scalar import Scalars, weight
+from .typeset import ONE, ONES, TWO, Call, Element, Hadamard, Node, Norm, Over, Power, Product, Sum, Transpose
+
+if TYPE_CHECKING:
+    from .textbook import Book
+
+
+class NoMatrixForm(Exception):
+    """The equation is not a product of matrices and vectors: it is written with indices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """sign * coefficient * body; None where there is nothing to write."""
+
+    sign: int
+    coefficient: Node | None
+    body: Node | None
+
+    @property
+    def node(self) -> Node:
+        front = [] if self.coefficient is None else [self.coefficient]
+        return product(front) if self.body is None else scaled(front, self.body)
+
+
+class Terms:
+    """One equation as terms of matrix products."""
+
+    def __init__(self, book: Book, equation: Equation) -> None:
+        self.book = book
+        self.equation = equation
+        self.onehots: dict[Index, list[Node]] = {}
+        self.free = self._left()
+        domain = [i for i in equation.domain if not self.is_sample(i)]
+        samples = [i for i in equation.domain if self.is_sample(i)]
+        if len(samples) > 1:
+            raise NoMatrixForm
+        self.sample = samples[0] if samples else None
+        self.over_samples = self.sample is not None and self.sample not in indices(*equation.lhs.subscripts)
+        self.bound = [i for i in domain if i not in self.free]
+        self._conditions()
+
+    def is_sample(self, index: Index) -> bool:
+        return self.book.rows is not None and index.high == self.book.rows and index.low == 0
+
+    # ------------------------------------------------------------------------------------------ left-hand side
+    def _left(self) -> list[Index]:
+        """The free indices besides the sample; a label as a subscript is a column of the identity."""
+        tensor, subscripts = self.equation.tensor, list(self.equation.lhs.subscripts)
+        shape = list(tensor.shape)
+        if self.book.samples(tensor):
+            first = subscripts.pop(0)
+            shape.pop(0)
+            if not isinstance(first, Index) or not self.is_sample(first):
+                raise NoMatrixForm
+        if self.book.rows in shape or len(shape) > 2:
+            raise NoMatrixForm
+        free: list[Index] = []
+        for subscript, extent in zip(subscripts, shape, strict=True):
+            if isinstance(subscript, Index) and (subscript.low, subscript.high) == (0, extent):
+                free.append(subscript)
+                continue
+            free.append(Index(f".{len(free)}", extent))
+            self.onehots.setdefault(free[-1], []).append(self.onehot(subscript))
+        if len(set(free)) != len(free):
+            raise NoMatrixForm
+        return free
+
+    def _conditions(self) -> None:
+        """index = label is a factor onehot(label)."""
+        if self.equation.where is sp.true:
+            return
+        for part in sp.And.make_args(self.equation.where):
+            if not isinstance(part, sp.Eq):
+                raise NoMatrixForm
+            sides = sorted(part.args, key=lambda side: not isinstance(side, Index))
+            if not isinstance(sides[0], Index) or sides[0] not in (*self.free, *self.bound):
+                raise NoMatrixForm
+            self.onehots.setdefault(sides[0], []).append(self.onehot(sides[1]))
+
+    def onehot(self, subscript: Expr) -> Node:
+        return Call("onehot", (self.label(subscript),))
+
+    def label(self, subscript: Expr) -> Node:
+        """An integer that each sample has."""
+        if isinstance(subscript, Access) and subscript.tensor.rank == 1 and self.book.samples(subscript.tensor):
+            return self.book.name(subscript.tensor)
+        raise NoMatrixForm
+
+    # ------------------------------------------------------------------------------------------ accesses
+    def axes(self, access: Access) -> tuple[Index, ...]:
+        """Its indices besides the sample.  Raises NoMatrixForm if they are not plain, or not the whole axis."""
+        tensor, subscripts, shape = access.tensor, access.subscripts, access.tensor.shape
+        if self.book.samples(tensor):
+            if subscripts[0] != self.sample:
+                raise NoMatrixForm
+            subscripts, shape = subscripts[1:], shape[1:]
+            if len(subscripts) == 1 and isinstance(subscripts[0], Access):
+                self.label(subscripts[0])
+                return ()
+        if self.book.rows in shape or len(shape) > 2 or len(set(subscripts)) != len(subscripts):
+            raise NoMatrixForm
+        for subscript, extent in zip(subscripts, shape, strict=True):
+            if not isinstance(subscript, Index) or (subscript.low, subscript.high) != (0, extent):
+                raise NoMatrixForm
+        return tuple(subscripts)
+
+    def access(self, access: Access, context: tuple[Index, ...]) -> Node:
+        """One tensor within an expression whose elements have the indices of `context`."""
+        axes, tensor = self.axes(access), access.tensor
+        if len(axes) < tensor.rank - self.book.samples(tensor):
+            return Element(self.book.name(tensor), (self.label(access.subscripts[1]),))
+        if len(context) == 2 and len(axes) == 1:
+            raise NoMatrixForm
+        node = self.book.inlined(tensor) or self.book.name(tensor)
+        return Transpose(node) if len(axes) == 2 and axes != context else node
+
+    def softmax(self, exponent: Expr, context: tuple[Index, ...]) -> Node | None:
+        """exp(z[k] - s) where s is the logsumexp over k of z[k]"""
+        for term in exponent.args if exponent.is_Add else ():
+            read = -term
+            if not isinstance(read, Access) or read.tensor not in self.book.program.definitions:
+                continue
+            (equation, *more) = self.book.program.definitions[read.tensor]
+            if equation.op != "logsumexp" or more or equation.where is not sp.true or len(equation.bound) != 1:
+                continue
+            new: dict[Basic, Basic] = dict(zip(equation.lhs.subscripts, read.subscripts, strict=True))
+            (other,) = context or (None,)
+            if other is None or equation.bound[0].args[1:] != other.args[1:]:
+                continue
+            if equation.rhs.xreplace({**new, equation.bound[0]: other}) == exponent - term:
+                return Call("softmax", (self.scalars(context).node(exponent - term),))
+        return None
+
+    def scalars(self, context: tuple[Index, ...]) -> Scalars:
+        return Scalars(self.book, self, self.equation.tensor, context)
+
+    # ------------------------------------------------------------------------------------------ terms
+    def reduction(self) -> Node:
+        """max, logsumexp, argmax over all elements of a vector or matrix"""
+        if self.free or self.over_samples or self.onehots or not 1 <= len(self.bound) <= 2:
+            raise NoMatrixForm
+        return Call(self.equation.op, (self.scalars(tuple(self.bound)).node(self.equation.rhs),))
+
+    def terms(self) -> Iterator[Term]:
+        rhs = self.equation.rhs
+        reduced = {*self.bound, *([self.sample] if self.over_samples else [])}
+        parts = sp.Add.make_args(rhs)
+        if not all(reduced <= {*indices(part), *self.onehots} for part in parts):
+            parts = (rhs,)  # a summand without the index would be counted once for each value of it
+        ordered = sorted(parts, key=lambda part: (self.rank(part), str(part)))
+        yield from (self.term(part) for part in ordered)
+
+    def rank(self, expression: Expr) -> int:
+        """The place of the last definition in it."""
+        return max((self.book.place.get(a.tensor, -1) for a in leaves(expression)[0]), default=-2)
+
+    def term(self, expression: Expr) -> Term:
+        coefficient: Expr = sp.Integer(1)
+        alone: list[tuple[tuple, Node]] = []  # scalars of each sample
+        vectors: dict[Index, list[tuple[tuple, Node]]] = {}
+        matrices: dict[frozenset[Index], list[Expr]] = {}
+        for factor in sp.Mul.make_args(expression):
+            found, bare = leaves(factor)
+            if bare:
+                raise NoMatrixForm
+            axes = list(dict.fromkeys(i for access in found for i in self.axes(access)))
+            key = (self.rank(factor), weight(factor), str(factor))
+            if len(axes) == 2:
+                matrices.setdefault(frozenset(axes), []).append(factor)
+            elif axes:
+                vectors.setdefault(axes[0], []).append((key, self.scalars((axes[0],)).node(factor)))
+            elif any(self.book.samples(a.tensor) for a in found):
+                alone.append((key, self.scalars(()).node(factor)))
+            elif found and self.scalars(()).node(factor) == ONE:
+                continue
+            elif len(axes) > 2:
+                raise NoMatrixForm
+            else:
+                coefficient *= factor
+        for index, nodes in self.onehots.items():
+            vectors.setdefault(index, []).extend(((-1, False, str(node)), node) for node in nodes)
+        over_samples = self.over_samples
+        if over_samples and self.sample not in indices(expression) and not self.onehots:
+            coefficient, over_samples = coefficient * self.sample.extent, False  # type: ignore[union-attr]
+        for index in self.bound:
+            if index not in vectors and not any(index in pair for pair in matrices):
+                coefficient *= index.extent
+        tree = Tree(self, vectors, matrices)
+        body = tree.product(self.free, [node for _, node in sorted(alone, key=lambda item: item[0]) if node != ONE])
+        if over_samples:
+            body = Over("sum", (), body if body is not None else ONE, samples=str(self.book.rows))
+        sign, written = self.scalars(()).coefficient(coefficient)
+        if written is None and body is None:
+            written = ONE
+        return Term(sign, written, body)
+
+
+class Tree:
+    """The factors of a term as a graph: indices are corners, matrices edges, vectors sit on corners."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        vectors: dict[Index, list[tuple[tuple, Node]]],
+        matrices: dict[frozenset[Index], list[Expr]],
+    ) -> None:
+        self.terms, self.vectors, self.matrices = terms, vectors, matrices
+        self.neighbours: dict[Index, list[Index]] = {index: [] for index in (*terms.free, *vectors)}
+        for pair in matrices:
+            one, other = sorted(pair, key=str)
+            self.neighbours.setdefault(one, []).append(other)
+            self.neighbours.setdefault(other, []).append(one)
+
+    def product(self, free: Sequence[Index], alone: list[Node]) -> Node | None:
+        """The whole term: scalars, then the vector or matrix over the free indices; None if there is nothing."""
+        seen: set[Index] = set()
+        parts: list[set[Index]] = []
+        for index in self.neighbours:
+            if index not in seen:
+                parts.append(self._connected(index))
+                seen |= parts[-1]
+        factors = [*alone, *(self.closed(part) for part in parts if not part & set(free))]
+        match free:
+            case []:
+                pass
+            case [i]:
+                return scaled(factors, self.vector(i))
+            case [i, j]:
+                same = any(i in part and j in part for part in parts)
+                factors.append(self.path(i, j) if same else product([self.vector(i), Transpose(self.vector(j))]))
+        return product(factors) if factors else None
+
+    def _connected(self, start: Index) -> set[Index]:
+        found, stack, edges = {start}, [start], 0
+        while stack:
+            near = self.neighbours[stack.pop()]
+            edges += len(near)
+            stack.extend(i for i in near if i not in found)
+            found.update(near)
+        if edges // 2 != len(found) - 1:
+            raise NoMatrixForm  # a cycle of matrices: a trace
+        return found
+
+    def matrix(self, row: Index, column: Index) -> Node:
+        """All factors with these two indices, element by element."""
+        nodes: list[Node] = []
+        for factor in self.matrices[frozenset((row, column))]:
+            turned = all(self.terms.axes(a) in ((column, row), ()) for a in leaves(factor)[0])
+            if turned:
+                nodes.append(Transpose(self.terms.scalars((column, row)).node(factor)))
+            else:
+                nodes.append(self.terms.scalars((row, column)).node(factor))
+        return nodes[0] if len(nodes) == 1 else Hadamard(tuple(nodes))
+
+    def at(self, index: Index, but: Iterable[Index]) -> list[Node]:
+        """What stands at a corner: its vectors, then a product for each edge that leads on."""
+        nodes = [node for _, node in sorted(self.vectors.get(index, ()), key=lambda item: item[0])]
+        chains = [
+            product([self.matrix(index, k), self.vector(k, index)]) for k in self.neighbours[index] if k not in but
+        ]
+        return [*nodes, *chains]
+
+    def vector(self, index: Index, came_from: Index | None = None) -> Node:
+        return hadamard(self.at(index, () if came_from is None else (came_from,)))
+
+    def path(self, i: Index, j: Index) -> Node:
+        """The matrices from i to j."""
+        before: dict[Index, Index | None] = {i: None}
+        stack = [i]
+        while stack:
+            corner = stack.pop()
+            for k in self.neighbours[corner]:
+                if k not in before:
+                    before[k] = corner
+                    stack.append(k)
+        corners: list[Index] = []
+        corner_: Index | None = j
+        while corner_ is not None:
+            corners.append(corner_)
+            corner_ = before[corner_]
+        corners.reverse()
+        factors: list[Node] = []
+        for place, corner in enumerate(corners):
+            beside = self.at(corner, corners)
+            if beside:
+                factors.append(Call("diag", (hadamard(beside),)))
+            if place + 1 < len(corners):
+                factors.append(self.matrix(corner, corners[place + 1]))
+        return product(factors)
+
+    def closed(self, part: set[Index]) -> Node:
+        """A scalar: u·v, ‖v‖², ‖W‖², uᵀ W v, the sum of all elements."""
+        corners = [i for i in self.neighbours if i in part]
+        if len(corners) == 1:
+            nodes = self.at(corners[0], ())
+            match nodes:
+                case [Power(base, exponent)] if exponent == TWO:
+                    return Norm(base)
+                case [one]:
+                    return Call("sum", (one,))
+                case [one, *others]:
+                    return product([Transpose(one), hadamard(others)])
+        if len(corners) == 2 and not any(self.vectors.get(i) for i in corners):
+            match self.matrix(*corners):
+                case Power(base, exponent) | Transpose(Power(base, exponent)) if exponent == TWO:
+                    return Norm(base, matrix=True)
+                case whole:
+                    return Call("sum", (whole,))
+        start = min((i for i in corners if len(self.neighbours[i]) == 1), key=lambda i: not self.vectors.get(i))
+        beside = self.vectors.get(start, [])
+        left = hadamard([node for _, node in sorted(beside, key=lambda item: item[0])])
+        (along,) = self.neighbours[start]
+        return product([Transpose(left), self.matrix(start, along), self.vector(along, start)])
+
+
+# ---------------------------------------------------------------------------------------------- putting together
+def product(factors: Sequence[Node]) -> Node:
+    flat = [f for factor in factors for f in (factor.factors if isinstance(factor, Product) else (factor,))]
+    flat = [f for f in flat if f != ONE] or [ONE]
+    return flat[0] if len(flat) == 1 else Product(tuple(flat))
+
+
+def scaled(scalars: Sequence[Node], node: Node) -> Node:
+    """Scalars in front; of an elementwise product they go to its first factor."""
+    if isinstance(node, Hadamard):
+        return Hadamard((product([*scalars, node.factors[0]]), *node.factors[1:]))
+    return product([*scalars, node])
+
+
+def hadamard(factors: Sequence[Node]) -> Node:
+    flat = [f for factor in factors for f in (factor.factors if isinstance(factor, Hadamard) else (factor,))]
+    if not flat:
+        return ONES
+    return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
+
+
+def total(terms: Sequence[Term]) -> Node:
+    """The sum of the terms, positive ones first, a coefficient that all share in front."""
+    terms = [part for term in terms for part in _spliced(term)]
+    terms = sorted(terms, key=lambda term: term.sign < 0)
+    shared = terms[0].coefficient
+    if len(terms) > 1 and shared not in (None, ONE) and all(t.coefficient == shared and t.body for t in terms):
+        sign = terms[0].sign
+        inner = Sum(tuple((term.sign * sign, term.body) for term in terms if term.body is not None))
+        assert shared is not None
+        whole: Node = Product((shared, inner))
+        return Sum(((-1, whole),)) if sign < 0 else whole
+    written = tuple((t.sign, t.node) for t in terms)
+    return written[0][1] if len(written) == 1 and written[0][0] > 0 else Sum(written)
+
+
+def _spliced(term: Term) -> list[Term]:
+    """A sum that was put in the place of a name is part of this sum."""
+    if term.coefficient in (None, ONE) and isinstance(term.body, Sum):
+        return [Term(term.sign * sign, None, body) for sign, body in term.body.terms]
+    return [term]
+
+
+def leaves(expression: Expr) -> tuple[list[Access], list[Index]]:
+    """(accesses, indices that stand as numbers), not looking into subscripts"""
+    found: dict[Access, None] = {}
+    bare: dict[Index, None] = {}
+    stack: list[Basic] = [expression]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Access):
+            found[node] = None
+        elif isinstance(node, Index):
+            bare[node] = None
+        elif not isinstance(node, Tensor):
+            stack.extend(node.args)
+    return list(found), list(bare)

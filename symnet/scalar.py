@@ -1,0 +1,224 @@
+"""Scalar expressions as they are written: what stands inside one element of an equation.
+
+In: a SymPy expression over accesses.  Out: a Node.  Within a formula of vectors every operation is meant element by
+element: a product of two vectors is ⊙, a function acts on each element; a Piecewise is written with Iverson brackets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sympy as sp
+from sympy import Basic, Expr
+from sympy.core.relational import Relational
+
+from compiler.functions import FUNCTIONS, expm1, log1p, logistic
+from compiler.program import Access, Index, Tensor, indices
+
+from .typeset import (
+    ONE,
+    Call,
+    Element,
+    Fraction,
+    Hadamard,
+    Iverson,
+    Logic,
+    Name,
+    Node,
+    Number,
+    Power,
+    Product,
+    Relation,
+    Sum,
+)
+
+if TYPE_CHECKING:
+    from .products import Terms
+    from .textbook import Book
+
+SIGNS = {
+    sp.Eq: "=", sp.Ne: "!=", sp.StrictLessThan: "<", sp.LessThan: "<=", sp.StrictGreaterThan: ">", sp.GreaterThan: ">=",
+}  # fmt: skip
+
+
+class Scalars:
+    """Expressions of one equation.  Without `terms` every access is written with its subscripts."""
+
+    def __init__(self, book: Book, terms: Terms | None, tensor: Tensor, context: tuple[Index, ...] = ()) -> None:
+        self.book, self.terms, self.tensor, self.context = book, terms, tensor, context
+
+    def node(self, expression: Expr) -> Node:
+        """The expression; inside it, a value that has a name is written by its name."""
+        match expression:
+            case Access():
+                return self._access(expression)
+            case Index():
+                return Name(expression.name)
+            case sp.Integer() | sp.Float() | sp.Rational():
+                return self._number(expression)
+            case sp.Symbol() | sp.NumberSymbol():
+                return Name(str(expression))
+            case sp.Add():
+                return self._sum(expression)
+            case sp.Mul():
+                return self._product(expression)
+            case sp.Pow():
+                return self._power(expression)
+            case sp.Piecewise():
+                return self._pieces(expression)
+            case _:
+                return self._function(expression)
+
+    def signed(self, expression: Expr) -> tuple[int, Node]:
+        """(sign, the expression without it)"""
+        number, _ = expression.as_coeff_Mul()
+        return (-1, self.node(-expression)) if number.is_negative else (1, self.node(expression))
+
+    def coefficient(self, expression: Expr) -> tuple[int, Node | None]:
+        """(sign, the scalar without it, None for 1)"""
+        sign, node = self.signed(expression)
+        return sign, None if node == ONE else node
+
+    def condition(self, condition: Basic) -> Node:
+        match condition:
+            case sp.And() | sp.Or():
+                word = "and" if isinstance(condition, sp.And) else "or"
+                return Logic(word, tuple(self.condition(c) for c in sorted(condition.args, key=str)))
+            case sp.Not():
+                return Logic("not", (self.condition(condition.args[0]),))
+            case Relational():
+                left, right = condition.args
+                return Relation(SIGNS[type(condition)], self.node(left), self.node(right))
+        return Name(str(condition))
+
+    # ------------------------------------------------------------------------------------------ kinds of nodes
+    def _access(self, access: Access) -> Node:
+        if self.terms is not None:
+            return self.terms.access(access, self.context)
+        name = self.book.name(access.tensor)
+        return Element(name, tuple(self.node(s) for s in access.subscripts)) if access.subscripts else name
+
+    def _number(self, number: Expr) -> Node:
+        if number.is_negative:
+            return Sum(((-1, self._number(-number)),))
+        if number.is_Rational and not number.is_Integer:
+            return Fraction(Number(str(number.p)), Number(str(number.q)))
+        return Number(str(number) if number.is_Integer else f"{float(number):.6g}")
+
+    def _is_vector(self, expression: Expr) -> bool:
+        return self.terms is not None and any(i in self.context for i in indices(expression))
+
+    def _sum(self, expression: Expr) -> Node:
+        def order(term: Expr) -> tuple:
+            negative = bool(term.as_coeff_Mul()[0].is_negative)
+            place = self.terms.rank(term) if self.terms is not None else 0
+            return negative, place, str(term)
+
+        return Sum(tuple(self.signed(term) for term in sorted(expression.args, key=order)))
+
+    def _product(self, expression: Expr) -> Node:
+        sign, expression = (-1, -expression) if expression.as_coeff_Mul()[0].is_negative else (1, expression)
+        above, below = [], []
+        for factor in sp.Mul.make_args(expression):
+            if factor.is_Rational and not factor.is_Integer:
+                above.append(sp.Integer(factor.p))
+                below.append(sp.Integer(factor.q))
+            elif factor.is_Pow and factor.exp.as_coeff_Mul()[0].is_negative:
+                below.append(1 / factor)
+            else:
+                above.append(factor)
+        top = self._side_by_side([f for f in above if f != 1])
+        node = Fraction(top or ONE, self._side_by_side(below) or ONE) if below else top or ONE
+        return Sum(((-1, node),)) if sign < 0 else node
+
+    def _side_by_side(self, factors: list[Expr]) -> Node | None:
+        def order(factor: Expr) -> tuple:
+            place = self.terms.rank(factor) if self.terms is not None else 0
+            return not factor.is_number, place, weight(factor), str(factor)
+
+        factors = sorted(factors, key=order)
+        scalars = [node for node in (self.node(f) for f in factors if not self._is_vector(f)) if node != ONE]
+        vectors = [self.node(f) for f in factors if self._is_vector(f)]
+        if len(vectors) > 1:
+            front = Product((*scalars, vectors[0])) if scalars else vectors[0]
+            return Hadamard((front, *vectors[1:]))
+        whole = [*scalars, *vectors]
+        if not whole:
+            return ONE if factors else None
+        return whole[0] if len(whole) == 1 else Product(tuple(whole))
+
+    def _power(self, expression: Expr) -> Node:
+        base, exponent = expression.base, expression.exp
+        if exponent.as_coeff_Mul()[0].is_negative:
+            return Fraction(ONE, self.node(1 / expression))
+        return Power(self.node(base), self.node(exponent))
+
+    def _function(self, expression: Expr) -> Node:
+        if isinstance(expression, FUNCTIONS):
+            known = self.book.known_value(expression, self.tensor)
+            if known is not None:
+                return self._access(known)
+            argument = expression.args[0]
+            if isinstance(expression, sp.exp) and self.terms is not None:
+                found = self.terms.softmax(argument, self.context)
+                if found is not None:
+                    return found
+            if isinstance(expression, logistic) and argument.could_extract_minus_sign():
+                return Sum(((1, ONE), (-1, self.node(logistic(-argument)))))
+        if isinstance(expression, (expm1, log1p)):
+            return self.node(type(expression).definition(argument))
+        return Call(expression.func.__name__, tuple(self.node(a) for a in expression.args))
+
+    def _pieces(self, expression: sp.Piecewise) -> Node:
+        """max, min, | |, or a sum of pieces, each with the bracket that says where it holds"""
+        pairs = [(pair.expr, pair.cond) for pair in expression.args]
+        if len(pairs) == 2 and isinstance(pairs[0][1], Relational):
+            found = self._extreme(pairs[0][0], pairs[0][1], pairs[1][0])
+            if found is not None:
+                return found
+        terms: list[tuple[int, Node]] = []
+        excluded: list[Basic] = []
+        for value, holds in pairs:
+            where = sp.And(*excluded, holds)
+            excluded.append(sp.Not(holds))
+            if value == 0 or where is sp.false:
+                continue
+            sign, node = self.signed(value)
+            bracket = Iverson(self.condition(where))
+            if node == ONE:
+                node = bracket
+            elif self._is_vector(value):
+                node = Hadamard((bracket, node))
+            else:
+                node = Product((node, bracket))
+            terms.append((sign, node))
+        terms.reverse()  # the last piece is the one that holds in general
+        if not terms:
+            return Number("0")
+        return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Sum(tuple(terms))
+
+    def _extreme(self, one: Expr, where: Relational, other: Expr) -> Node | None:
+        """`one` where it is at most (at least) `other`, else `other`"""
+        less = isinstance(where, (sp.StrictLessThan, sp.LessThan))
+        if not less and not isinstance(where, (sp.StrictGreaterThan, sp.GreaterThan)):
+            return None
+        left, right = where.args
+        if one == -other and right == 0 and left in (one, other):
+            if less == (left == other):
+                return Call("abs", (self.node(other),))
+            return None
+        if {left, right} != {one, other}:
+            return None
+        # other <= one gives one: the larger
+        larger = less == (left == other)
+        arguments = sorted((one, other), key=lambda e: (not e.is_number, str(e)))
+        return Call("max" if larger else "min", tuple(self.node(a) for a in arguments))
+
+
+def weight(factor: Expr) -> int:
+    """Within a product: tensors, then functions, then what needs brackets; 1 - σ(z) after σ(z)."""
+    if isinstance(factor, Access):
+        return 0
+    if isinstance(factor, logistic) and factor.args[0].could_extract_minus_sign():
+        return 3
+    return 1 if isinstance(factor, FUNCTIONS) else 2
