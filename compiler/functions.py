@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 
 import sympy as sp
+from mpmath.libmp import prec_to_dps
 from sympy import Expr, Function, Integer, Symbol
 
 _X = Symbol("x", real=True)
@@ -24,6 +25,9 @@ class ScalarFunction(Function):
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return _derivative(type(self)).xreplace({_X: self.args[0]})  # type: ignore[arg-type]
+
+    def _eval_evalf(self, prec: int) -> Expr:
+        return type(self).definition(self.args[0]).evalf(prec_to_dps(prec))
 
 
 class logistic(ScalarFunction):
