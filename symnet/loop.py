@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compiler.kernels.driver import HISTORY_COLUMNS, Control
+from compiler.kernels.driver import HISTORY_COLUMNS, Control, ready
 
 from .data import Data
 from .errors import SymnetError, complaint
@@ -78,6 +78,7 @@ class Loop:
         self._check: Call | None = None
         self._monitor = Monitor()
         self._kept: Array | None = None
+        ready()
         self.control = c = Control()
         self._last: object = None
         c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self._order[2]), SEED=model.seed)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import gzip
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,31 +23,51 @@ if TYPE_CHECKING:
     from .network import Network
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Result = TypeVar("Result")
 LIMIT = 2**32  # bytes of a data file, uncompressed
 
 
 def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Array, Array]:
     """X and y from a data file; raises SymnetError that names the file and, for text, the line."""
     path = Path(path)
+    if path.name.lower().endswith(".npz"):
+        return _checked(path, lambda: _read_npz(path, limit))
+    table, lines = _checked(path, lambda: _read_table(path, limit))
+    return _separate(network, table, str(path), lines)
+
+
+def read_table(path: str | Path, limit: int = LIMIT) -> Array:
+    """The numbers of a .csv, .csv.gz or .npy file, two-dimensional; raises SymnetError."""
+    path = Path(path)
+    table = _checked(path, lambda: _read_table(path, limit))[0]
+    if table.ndim != 2:
+        raise complaint(str(path), Quoted(f"an array of shape {table.shape}"), "rows and columns")
+    return table
+
+
+def _checked(path: Path, read: Callable[[], Result]) -> Result:
+    """What `read` gives; an error of any library becomes a SymnetError that names the file."""
     where = str(path)
     if not path.is_file():
         raise complaint(where, Quoted("no such file"), "a data file: .csv, .csv.gz, .npy or .npz")
-    name = path.name.lower()
     try:
-        if name.endswith((".csv", ".csv.gz")):
-            table, lines = _read_csv(path, limit)
-            return _separate(network, table, where, lines)
-        if name.endswith(".npy"):
-            return _separate(network, np.load(path, mmap_mode="r", allow_pickle=False), where, None)
-        if name.endswith(".npz"):
-            return _read_npz(path, limit)
+        return read()
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise complaint(where, Quoted(f"a file that cannot be read ({error})"), "a data file") from None
     except ValueError as error:
         if isinstance(error, SymnetError):
             raise
         raise complaint(where, Quoted(f"a file that cannot be read ({error})"), "an array of numbers") from None
-    raise complaint(where, Quoted("an unknown kind of file"), "a name that ends in .csv, .csv.gz, .npy or .npz")
+
+
+def _read_table(path: Path, limit: int) -> tuple[Array, Array | None]:
+    """(numbers, line of each row or None)"""
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.gz")):
+        return _read_csv(path, limit)
+    if name.endswith(".npy"):
+        return np.load(path, mmap_mode="r", allow_pickle=False), None
+    raise complaint(str(path), Quoted("an unknown kind of file"), "a name that ends in .csv, .csv.gz, .npy or .npz")
 
 
 def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:

@@ -287,6 +287,11 @@ def _loop() -> Callable[[int], None]:
     return native.callable_from(native.build_source(SOURCE, "drive", namespace), "void(i64*)")
 
 
+def ready() -> None:
+    """Build or load the native loop, so that the first run does not wait for it."""
+    _loop()
+
+
 class Control:
     """One block of `CONTROL`, its floating-point part, and everything whose address stands in it.
 

@@ -1,0 +1,160 @@
+"""The command `symnet`.
+
+    symnet train spec.toml              train on the data that the spec names, write the model, test it
+    symnet show spec.toml               print the equations and the gradients
+    symnet predict model data.csv       print a prediction a line
+    symnet --version
+
+The last part of the data is for the test alone: neither training nor the choice of the best epoch sees it.  What a user
+got wrong is one message on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import Quoted, SymnetError, complaint
+
+if TYPE_CHECKING:
+    from .history import Epoch
+    from .network import Network
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except SymnetError as error:
+        print(f"symnet: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `symnet show ... | head`
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        print(f"symnet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("symnet: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="symnet", description="Networks as equations, trained in one native loop.")
+    parser.add_argument("--version", action="version", version=f"symnet {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    train = commands.add_parser("train", help="train a network on the data that its spec names")
+    train.add_argument("spec", help="a TOML file with [network], [[layer]] and [train]")
+    train.add_argument("--seed", type=_seed, help="of the split, the first parameters and the order; else the spec's")
+    train.add_argument("--model", help="where the model is written; else the spec's, else beside the spec")
+    train.set_defaults(run=_train)
+    show = commands.add_parser("show", help="print a network's equations and gradients")
+    show.add_argument("spec", help="a TOML file")
+    show.set_defaults(run=_show)
+    predict = commands.add_parser("predict", help="predict with a trained model")
+    predict.add_argument("model", help="a file that `symnet train` wrote")
+    predict.add_argument("data", help="a .csv, .csv.gz or .npy file: the inputs, with or without targets after them")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer from 0")
+    return int(text)
+
+
+# ---------------------------------------------------------------------------------------------- train
+def _train(options: argparse.Namespace) -> None:
+    from .data import check_data, split
+    from .network import Network
+    from .tables import load_data
+
+    network = Network.from_toml(Path(options.spec))
+    spec = network.spec
+    train = spec.train
+    if train is None:
+        raise complaint(options.spec, Quoted("no table [train]"), "[train] with the key data")
+    target = Path(
+        options.model or (spec.path(train.model) if train.model else Path(options.spec).with_suffix(".safetensors"))
+    )
+    if not target.parent.is_dir():
+        raise complaint("model", str(target), "a file in a folder that exists")
+    seed = train.seed if options.seed is None else options.seed
+    X, y = load_data(network, spec.path(train.data))
+    check_data(network, X, y, train.dtype)
+    parts = split(len(X), seed, train.validation_split, train.test_split)
+    model = network.compile(train.optimizer, train.dtype, seed)
+    print(
+        f"{len(X)} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
+    )
+    validated = len(parts.validation) > 0
+    history = model.fit(
+        X[parts.train],
+        y[parts.train],
+        train.epochs,
+        train.batch_size,
+        validation_data=(X[parts.validation], y[parts.validation]) if validated else None,
+        shuffle=train.shuffle,
+        callbacks=[lambda epoch: _progress(epoch, train.epochs)],
+        restore_best=validated,
+    )
+    model.save(target)
+    print(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
+    print(f"{history.seconds:.2f} s, {history.samples_per_second:.0f} samples/s")
+    if len(parts.test):
+        found = model.evaluate(X[parts.test], y[parts.test])
+        print(
+            f"test accuracy {100 * found['accuracy']:.2f} %"
+            if "accuracy" in found
+            else f"test loss {found['loss']:.6g}"
+        )
+
+
+def _progress(epoch: Epoch, epochs: int) -> None:
+    text = f"epoch {epoch.epoch + 1}/{epochs}  loss {epoch.loss:.4f}"
+    if epoch.validation_loss is not None:
+        text += f"  validation loss {epoch.validation_loss:.4f}"
+    if epoch.accuracy is not None:
+        text += f"  validation accuracy {100 * epoch.accuracy:.2f} %"
+    print(text, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------- show, predict
+def _show(options: argparse.Namespace) -> None:
+    from .network import Network
+    from .notation import show
+
+    print(show(Network.from_toml(Path(options.spec))))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from .training import load
+
+    model = load(options.model)
+    for row in model.predict(_inputs(model.network, Path(options.data))).tolist():
+        print(",".join(map(repr, row)) if isinstance(row, list) else row)
+
+
+def _inputs(network: Network, path: Path) -> Any:
+    """The inputs of a table: its first columns."""
+    from .tables import read_table
+
+    table = read_table(path)
+    inputs, outputs = network.spec.input, network.spec.output
+    widths = sorted({inputs, inputs + outputs} | ({inputs + 1} if network.is_classifier else set()))
+    if table.shape[1] not in widths:
+        expected = f"{' or '.join(map(str, widths))}: {inputs} inputs, with or without the target"
+        raise complaint(str(path), Quoted(f"{table.shape[1]} columns"), expected)
+    return table[:, :inputs]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
