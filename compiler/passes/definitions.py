@@ -8,10 +8,10 @@ not).  A gather is never provably inside, its values are data.
 from __future__ import annotations
 
 import sympy as sp
-from sympy import Expr
+from sympy import Basic, Expr
 
 from ..graph import at_least, overlap
-from ..program import Access, Equation, Index, Program, affine
+from ..program import Access, Affine, Equation, Index, Program, affine
 
 
 def solved(access: Access) -> dict[int, tuple[Index, Expr]] | None:
@@ -64,11 +64,36 @@ def covers(index: Index, subscript: Expr) -> bool:
     parts = affine(subscript)
     if parts is None or parts.gathers:
         return False
-    low = high = parts.constant
-    for other, coefficient in parts.terms:
-        ends = (coefficient * other.low, coefficient * (other.high - 1))
-        low, high = low + ends[coefficient < 0], high + ends[coefficient > 0]
+    low, high = _ends(parts)
     return at_least(low, index.low) and at_least(index.high - 1, high)
+
+
+def _ends(parts: Affine) -> tuple[Expr, Expr]:
+    """The smallest and the largest value of a subscript without gathers."""
+    low = high = parts.constant
+    for index, coefficient in parts.terms:
+        ends = (coefficient * index.low, coefficient * (index.high - 1))
+        low, high = low + ends[coefficient < 0], high + ends[coefficient > 0]
+    return low, high
+
+
+def is_outside(access: Access) -> bool:
+    """Some subscript provably names no element."""
+    for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
+        if isinstance(subscript, Index):
+            continue
+        parts = affine(subscript)
+        if parts is None or parts.gathers:
+            continue
+        low, high = _ends(parts)
+        if high.is_negative or (low - extent).is_nonnegative:
+            return True
+    return False
+
+
+def zero_if_outside(node: Basic) -> Basic:
+    """The rule that a read outside a tensor is 0, once a constant has come to stand for an index."""
+    return sp.Integer(0) if isinstance(node, Access) and is_outside(node) else node
 
 
 def binding(pattern: Access, access: Access, anywhere: bool = False) -> dict[Index, Expr] | None:

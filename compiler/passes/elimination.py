@@ -3,12 +3,13 @@
 In: two scalar expressions (or a comparison for h) in Z and in parameters.  Out: g in F and the parameters, or None.
 
   * f itself standing in h is F.
-  * A comparison z <= t is f(z) <= f(t) where f never falls (proved), is continuous, and rises on the far side of t; so a
-    kink keeps the side that it had.
+  * A comparison z <= t is f(z) <= f(t) where f never falls (proved), is continuous, and rises on the far side of t; so
+    a kink keeps the side that it had.
   * Piece by piece, f and h become quotients of polynomials in one power of exp (or in z); the resultant of
     p(E) - F q(E) and r(E) - G s(E) is a polynomial in F and G, and a factor linear in G is a candidate.
   * A candidate is taken if g(f(z)) is h(z) within 4 ulp of max|h|, in float32 and float64, for z from -1e4 to 1e4, on
-    both sides of every threshold down to the last bit, at NaN and at infinities.
+    both sides of every threshold, at NaN and at infinities.  (Beside a threshold, where f(z) is rounded to the very
+    value that it has there, the kink's own side counts: that is what f says.)
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,7 +110,7 @@ def _cells(*expressions: Basic) -> list[Expr] | None:
     ordered = sorted(thresholds)
     if not ordered:
         return [Integer(0)]
-    middles = [(low + high) / 2 for low, high in zip(ordered, ordered[1:], strict=False)]
+    middles = [(low + high) / 2 for low, high in pairwise(ordered)]
     return [ordered[0] - 1, *middles, ordered[-1] + 1]
 
 

@@ -1,4 +1,4 @@
-"""Reuse of values: f'(z) is computed from a = f(z) where that is cheaper, so that z need not be kept and no function runs twice.
+"""Reuse of values: f'(z) is computed from a = f(z) where that is cheaper; z need not be kept, no function runs twice.
 
 In: a program whose forward pass holds a[..] = f(z[..]).  Out: the same, where other equations read g(a) in place of a
 function of z alone, with g(f(z)) the same function (see elimination).  Logistic: a(1 - a); tanh: 1 - a**2; softplus:
@@ -21,7 +21,7 @@ from ..functions import FUNCTIONS
 from ..program import Access, Equation, Index, Program, Tensor, in_range
 from .definitions import binding, is_alone, is_map
 from .elimination import F, Z, through_value
-from .rewriting import in_dependence_order, inside, nodes, reads, replace
+from .rewriting import in_dependence_order, inside, live, nodes, reads, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def reuse_values(program: Program) -> Program:
     changed = [_reusing(equation, values) for equation in program.equations]
     if all(new is old for new, old in zip(changed, program.equations, strict=True)):
         return program
-    return program.with_equations(in_dependence_order(changed)).live()
+    return live(program.with_equations(in_dependence_order(changed)))
 
 
 def _value(equation: Equation, program: Program) -> _Value | None:

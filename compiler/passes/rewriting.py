@@ -124,6 +124,26 @@ def nodes(*roots: Basic) -> list[Basic]:
     return list(found)
 
 
+def equation_reads(equation: Equation) -> list[Access]:
+    """Every access that the equation reads (like Equation.reads, without its sorting by printed form)."""
+    return reads(equation.rhs, equation.where, *equation.lhs.subscripts)
+
+
+def live(program: Program) -> Program:
+    """Only what the roots need."""
+    wanted: set[Tensor] = set()
+    stack = list(program.roots)
+    while stack:
+        tensor = stack.pop()
+        if tensor not in wanted:
+            wanted.add(tensor)
+            for equation in program.definitions.get(tensor, ()):
+                stack.extend(access.tensor for access in equation_reads(equation))
+    if all(e.tensor in wanted for e in program.equations):
+        return program
+    return program.with_equations(e for e in program.equations if e.tensor in wanted)
+
+
 def reads(*roots: Basic) -> list[Access]:
     """Every access, also those inside subscripts."""
     return [node for node in nodes(*roots) if isinstance(node, Access)]
@@ -191,4 +211,6 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 def names(program: Program) -> set[str]:
-    return {tensor.name for tensor in program.tensors}
+    """The names of all tensors."""
+    used = {a.tensor for e in program.equations for a in (e.lhs, *equation_reads(e))}
+    return {t.name for t in used.union(program.roots, (old for old, _ in program.updates))}

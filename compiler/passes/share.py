@@ -23,6 +23,7 @@ from .rewriting import (
     free_name,
     in_dependence_order,
     inside,
+    live,
     names,
     nodes,
     reads,
@@ -34,8 +35,8 @@ from .rewriting import (
 
 
 def share(program: Program) -> Program:
-    program = merge_definitions(program.live())
-    program = _name_scalars(program).live()
+    program = merge_definitions(live(program))
+    program = live(_name_scalars(program))
     ordered = in_dependence_order(program.equations)
     return program.with_equations(_shortly_named(e) for e in ordered)
 

@@ -21,15 +21,18 @@ import sympy as sp
 from sympy import Basic, Expr, Integer, Symbol
 
 from ..program import Access, Equation, Index, Program, Tensor
-from .definitions import binding, covers, is_map, is_whole
+from .definitions import binding, covers, is_map, is_outside, is_whole, zero_if_outside
 from .rewriting import (
+    equation_reads,
     in_dependence_order,
     is_constant,
+    live,
     nodes,
     operations,
     piecewise,
     reads,
     replace,
+    rewrite,
     rewrite_equation,
     substitute,
 )
@@ -44,7 +47,7 @@ def simplify_algebra(program: Program) -> Program:
     program = inline_simple(program.with_equations(solved_once))
     memo: dict[Basic, Basic] = {}
     program = program.with_equations(_leave_sums(rewrite_equation(e, _simpler, memo)) for e in program.equations)
-    return program.with_equations(in_dependence_order(_without_zeros(program))).live()
+    return live(program.with_equations(in_dependence_order(_without_zeros(program))))
 
 
 # ---------------------------------------------------------------------------------------------- inlining
@@ -65,7 +68,7 @@ def inline_simple(program: Program) -> Program:
         new = program.with_equations(changed)
         if new.equations == program.equations:
             return program
-        program = new.live()
+        program = live(new)
 
 
 def _simple_tensors(program: Program) -> dict[Tensor, Equation]:
@@ -83,7 +86,7 @@ def _simple_tensors(program: Program) -> dict[Tensor, Equation]:
 def _read_once(program: Program) -> set[Tensor]:
     count: dict[Tensor, int] = {}
     for equation in program.equations:
-        for access in reads(equation.rhs, equation.where, *equation.lhs.subscripts):
+        for access in equation_reads(equation):
             count[access.tensor] = count.get(access.tensor, 0) + 1
     return {tensor for tensor, times in count.items() if times == 1}
 
@@ -113,7 +116,7 @@ def _inlined(equation: Equation, access: Access) -> Basic:
     source = rhs.as_coeff_Mul()[1]
     anywhere = is_whole(equation) and isinstance(source, Access) and _is_transposition(equation.lhs, source)
     table = binding(equation.lhs, access, anywhere)
-    return access if table is None else replace(rhs, table)
+    return access if table is None else rewrite(rhs, zero_if_outside, dict(table))
 
 
 def _is_transposition(left: Access, right: Access) -> bool:
@@ -180,7 +183,8 @@ def _solvable(equation: Equation, index: Expr, value: Expr, axis: Index) -> bool
 
 
 def _put(equation: Equation, index: Expr, value: Expr) -> Equation:
-    return substitute(equation, {index: value}, (i for i in equation.domain if i != index))
+    new = substitute(equation, {index: value}, (i for i in equation.domain if i != index))
+    return rewrite_equation(new, zero_if_outside, {})
 
 
 def _solve_conditions(equation: Equation, program: Program) -> Equation:
@@ -197,7 +201,8 @@ def _solve_conditions(equation: Equation, program: Program) -> Equation:
                 continue
             rest = sp.And(*(r for r in sp.And.make_args(equation.where) if r is not relation))
             new = _put(Equation(equation.lhs, equation.domain, equation.rhs, "sum", rest), index, value)
-            return _solve_conditions(new, program)
+            if not is_outside(new.lhs):  # else nothing is written, which the condition says without naming an element
+                return _solve_conditions(new, program)
     return equation
 
 

@@ -1,9 +1,9 @@
-"""Split: contractions of several factors become products of two tensors, in the cheapest order; what is not summed goes out.
+"""Split: contractions of several factors become products of two tensors, in the cheapest order.
 
 In: a program that is otherwise done.  Out: every sum that can be a matrix product is  P[..] = sum_k A[..]*B[..]  with
 two plain accesses, each with an index that the other has not:
 
-  * T[i,j] = sum_n x*y/N becomes P[i,j] = sum_n x*y and T[i,j] = P[i,j]/N; so does any factor free of the summed indices.
+  * T[i,j] = sum_n x*y/N becomes P[i,j] = sum_n x*y and T[i,j] = P[i,j]/N; so with any factor that is not summed.
   * A factor whose indices another has too is multiplied into it; what then is no plain access (a Piecewise times a
     delta, a gather) becomes a tensor of its own, so that what is left is a matrix product.
   * Of three or more factors, pairs are contracted in the order of fewest multiplications (all orders of up to 5).
