@@ -170,6 +170,11 @@ def is_constant(expression: Basic) -> bool:
     return not any(isinstance(node, (Access, Index)) for node in nodes(expression))
 
 
+def is_zero(expression: Basic) -> bool:
+    """The number 0; SymPy's own question, of expressions too, searches through assumptions for milliseconds."""
+    return bool(expression.is_Number and expression.is_zero)
+
+
 def in_dependence_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
     """Definitions before their readers, otherwise as they stood; inside a recurrence the order is kept."""
     equations = tuple(equations)

@@ -26,6 +26,7 @@ from .rewriting import (
     equation_reads,
     in_dependence_order,
     is_constant,
+    is_zero,
     live,
     nodes,
     operations,
@@ -75,7 +76,7 @@ def _simple_tensors(program: Program) -> dict[Tensor, Equation]:
     found: dict[Tensor, Equation] = {}
     once = _read_once(program)
     for tensor, own in program.definitions.items():
-        if all(e.op == "sum" and e.rhs.is_zero for e in own):
+        if all(e.op == "sum" and is_zero(e.rhs) for e in own):
             every = tuple(Index(f"i{axis}", n) for axis, n in enumerate(tensor.shape))
             found[tensor] = Equation(Access(tensor, *every), every, Integer(0))
         elif len(own) == 1 and is_map(own[0]) and _is_simple(own[0], tensor in once):
@@ -111,7 +112,7 @@ def _is_simple(equation: Equation, once: bool) -> bool:
 
 def _inlined(equation: Equation, access: Access) -> Basic:
     rhs = equation.rhs
-    if rhs.is_zero:
+    if is_zero(rhs):
         return rhs
     source = rhs.as_coeff_Mul()[1]
     anywhere = is_whole(equation) and isinstance(source, Access) and _is_transposition(equation.lhs, source)
@@ -244,9 +245,9 @@ def _simpler(node: Basic) -> Basic:
 def _into_arms(node: Expr) -> Expr:
     """c * Piecewise((0, p), (e, True)) -> Piecewise((0, p), (c*e, True))"""
     for factor in node.args:
-        if isinstance(factor, sp.Piecewise) and any(arm.is_zero for arm, _ in factor.args):
+        if isinstance(factor, sp.Piecewise) and any(is_zero(arm) for arm, _ in factor.args):
             rest = sp.Mul(*(f for f in node.args if f is not factor))
-            return piecewise((_into_arms(arm * rest) if not arm.is_zero else arm, p) for arm, p in factor.args)
+            return piecewise((_into_arms(arm * rest) if not is_zero(arm) else arm, p) for arm, p in factor.args)
     return node
 
 
@@ -298,6 +299,9 @@ def _leave_sums(equation: Equation) -> Equation:
 
 def _without_zeros(program: Program) -> list[Equation]:
     """Contributions of 0 go, unless the tensor has no other."""
-    nothing = {e for e in program.equations if e.op == "sum" and (e.rhs.is_zero or e.where is sp.false)}
-    kept = {t: [e for e in own if e not in nothing] or [own[0]] for t, own in program.definitions.items()}
-    return [e for e in program.equations if e in kept[e.tensor]]
+
+    def is_nothing(equation: Equation) -> bool:
+        return equation.op == "sum" and (is_zero(equation.rhs) or equation.where is sp.false)
+
+    lost = {t: own[0] for t, own in program.definitions.items() if all(map(is_nothing, own))}
+    return [e for e in program.equations if not is_nothing(e) or lost.get(e.tensor) is e]
