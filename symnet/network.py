@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from compiler.program import Equation, Program, Tensor
 
     from .gradient import Gradient
+    from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter
     from .losses import Loss
     from .optimizers import Update
+    from .training import Model
     from .training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
@@ -325,6 +327,27 @@ class Network:
         found = losses.probabilities(self._loss_row, self.prediction) if what == "probabilities" else None
         output, equations = found or (self.prediction, ())
         return Program((*self.forward, *equations), (output,))
+
+    # ------------------------------------------------------------------------------------------ reading and running
+    def gradient(self, name: str, target: str | None = None) -> Gradient:
+        """dR/dW of the parameter `name`, as an object to print, to take apart and to evaluate (gradient.py)."""
+        from .gradient import gradient
+
+        return gradient(self, name, target)
+
+    def compile(self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
+        """A model with fresh parameters, drawn from the seed, that trains in native code (training.py)."""
+        from .training import compile_network
+
+        return compile_network(self, optimizer, dtype, seed)
+
+    def value_and_gradient(
+        self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64"
+    ) -> tuple[float, dict[str, Array]]:
+        """(R, {name: dR/dW}) at these parameters on these samples, by the compiled forward and backward."""
+        from .training import value_and_gradient
+
+        return value_and_gradient(self, parameters, X, y, dtype)
 
 
 def _largest(name: str, scores: Tensor) -> tuple[Tensor, Equation]:
