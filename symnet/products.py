@@ -58,7 +58,7 @@ class Terms:
         if len(samples) > 1:
             raise NoMatrixForm
         self.sample = samples[0] if samples else None
-        self.over_samples = self.sample is not None and self.sample not in indices(*equation.lhs.subscripts)
+        self.over_samples = self.sample is not None and self.sample not in equation.lhs.subscripts
         self.bound = [i for i in domain if i not in self.free]
         self._conditions()
 

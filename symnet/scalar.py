@@ -216,9 +216,9 @@ class Scalars:
 
 
 def weight(factor: Expr) -> int:
-    """Within a product: tensors, then functions, then what needs brackets; 1 - σ(z) after σ(z)."""
-    if isinstance(factor, Access):
-        return 0
+    """Within a product: indices, tensors, functions, then what needs brackets; 1 - σ(z) after σ(z)."""
+    if isinstance(factor, (Index, Access)):
+        return 0 if isinstance(factor, Access) else -1
     if isinstance(factor, logistic) and factor.args[0].could_extract_minus_sign():
         return 3
     return 1 if isinstance(factor, FUNCTIONS) else 2

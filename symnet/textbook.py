@@ -179,9 +179,11 @@ class Book:
 def letters(equations: Sequence[Equation]) -> list[Index]:
     """An index for each axis of the left-hand side: the equations' own where they are plain."""
     own: list[Index] = []
+    used = {i.name for e in equations for i in e.domain}
+    spare = iter([letter for letter in "ijklmpqrsuvw" if letter not in used])
     for axis, extent in enumerate(equations[0].tensor.shape):
         plain = [e.lhs.subscripts[axis] for e in equations if isinstance(e.lhs.subscripts[axis], Index)]
-        index = Index(plain[0].name if plain else "ijkl"[axis % 4], extent)
+        index = Index(plain[0].name if plain else next(spare, "i"), extent)
         own.append(fresh_index(index, {i.name for i in own}))
     return own
 
