@@ -236,30 +236,6 @@ class Network:
         by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
         return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
 
-    def gradient(self, name: str, target: str | None = None) -> Gradient:
-        """dR/dW of the parameter `layer.W`: prints as a textbook does, and evaluates on numbers."""
-        from .gradient import gradient
-
-        return gradient(self, name, self._target(target))
-
-    # ------------------------------------------------------------------------------------------ compiling
-    def compile(self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
-        """A Model with fresh parameters drawn from the seed; kernels are made when they are first used.
-
-        optimizer: a name, or a mapping such as {"name": "adam", "learning_rate": 1e-3}.  dtype: "float32" or "float64".
-        """
-        from .training import compile_network
-
-        return compile_network(self, optimizer, dtype, seed)
-
-    def value_and_gradient(
-        self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64"
-    ) -> tuple[float, dict[str, Any]]:
-        """R, penalty included, and dR/dW by parameter name, from the compiled forward and backward."""
-        from .training import value_and_gradient
-
-        return value_and_gradient(self, parameters, X, y, dtype)
-
     # ------------------------------------------------------------------------------------------ programs
     def update(self, optimizer: Optimizer, target: str | None = None) -> Update:
         """The equations of one step of an optimizer; its states with their first values; its hyper-parameters."""
