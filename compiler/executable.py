@@ -92,7 +92,7 @@ def call(
         if owner in manifest["outputs"]:
             arrays[name] = np.zeros([_number(n, sizes) for n in manifest["outputs"][owner]], kind)
         elif part:
-            rows = values[owner]
+            rows = compressed_rows(values[owner])
             arrays[name] = {"rows": rows.indptr, "columns": rows.indices, "values": rows.data}[part]
             arrays[name] = np.ascontiguousarray(arrays[name], kind if part == "values" else np.int64)
         else:
@@ -110,6 +110,15 @@ def call(
     return {**results, "status": int(status[0])}
 
 
+def compressed_rows(matrix: Any) -> Any:
+    """A sparse matrix by rows, columns in order (SciPy's CSR); dense arrays are taken for tests."""
+    from scipy.sparse import csr_array
+
+    rows = csr_array(matrix)
+    rows.sort_indices()
+    return rows
+
+
 def _number(text: str, sizes: Mapping[str, int]) -> int:
     factors = [sizes[part] if part in sizes else int(part) for part in text.split("*")]
     result = 1
@@ -120,12 +129,15 @@ def _number(text: str, sizes: Mapping[str, int]) -> int:
 
 def interpret(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
     """The general loop nests of a program, run by Python in float64: slow, and independent of LLVM and of kernels."""
+    import numpy as np
+
     from .interpreter import NAMESPACE
 
     text, _, _, manifest = generate(program, "float64", None, dict(sizes), plain=True)
     space = dict(NAMESPACE)
     exec(compile(text, "<kernel>", "exec"), space)  # the text is our own: no user's text reaches it
-    return call(Executable(0, text, manifest), values, sizes, space["kernel"])
+    with np.errstate(all="ignore"):  # both sides of a choice are computed
+        return call(Executable(0, text, manifest), values, sizes, space["kernel"])
 
 
 def plan_storage(program: Program, dtype: str) -> Storage:
@@ -178,6 +190,8 @@ def generate(
     if storage is None:
         storage = place_persistent(prepared, {} if plain else storage_orders(prepared), item)
     orders = {**({} if plain else storage_orders(prepared)), **storage.orders}
+    given_out = {t.name for t in program.outputs}  # arrays of the caller: row-major in their declared order
+    orders = {name: order for name, order in orders.items() if name not in given_out}
     tree = lower(prepared, orders, plain)
     if not plain:
         tree.body = join_registers(tree.body, tree.layout)
@@ -185,7 +199,7 @@ def generate(
     if not plain:
         tree.body = merge_flat_loops(tree.body, tree.layout, places.offsets, item)
     slots, head = _table(prepared, places, dtype)
-    calls, kernels = _products(tree, dtype)
+    calls, kernels = _products(tree, dtype, places.sizes)
     writer = Writer(tree.layout, places, dtype, kernels)
     scalars = scalar_lines(tree.scalars, places)
     writer.nodes(tree.body)
@@ -226,7 +240,7 @@ def _place(
             sparse[tensor] = (f"p{number}", f"p{number + 1}", f"p{number + 2}")
         elif tensor.name in persistent and tensor.role in ("parameter", "state"):
             offsets[tensor] = persistent[tensor.name]
-        elif tensor in outputs or tensor.role in ("input", "target", "constant"):
+        elif tensor in outputs or tensor.role != "value":
             pointers[tensor] = f"p{len(pointers) + 3 * len(sparse)}"
     for new, state in tree.layout.owner.items():
         if state in offsets:
@@ -237,8 +251,7 @@ def _place(
     arena = place_values(tree.body, tree.layout, registers, elsewhere, capacity, storage.elements, item, runs)
     offsets.update(arena.offsets)
     whole = {t: o * item // 8 for t, o in arena.offsets.items() if t.kind == "integer"}
-    sizes = sorted({s for t in program.tensors for n in t.shape for s in n.free_symbols}, key=str)
-    names = {s.name: f"n{k}" for k, s in enumerate(sizes)}
+    names = {s.name: f"n{k}" for k, s in enumerate(program.sizes)}
     return Places(offsets, pointers, hyper, integers, names, registers, sparse, whole), arena
 
 
@@ -270,12 +283,10 @@ def _table(program: Program, places: Places, dtype: str) -> tuple[dict[str, int]
     return slots, lines
 
 
-def _products(tree: Lowered, dtype: str) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
+def _products(tree: Lowered, dtype: str, names: Mapping[str, str]) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
     """Distinct products by name, and for each call its function's name and its sizes as text."""
     from .kernels.matmul import Matmul
 
-    sizes = sorted({s for t in tree.program.tensors for n in t.shape for s in n.free_symbols}, key=str)
-    texts = {s: f"n{k}" for k, s in enumerate(sizes)}
     specs: dict[Any, str] = {}
     kernels: dict[Call, tuple[str, str]] = {}
     for call in _calls(tree.body):
@@ -288,17 +299,17 @@ def _products(tree: Lowered, dtype: str) -> tuple[dict[str, Any], dict[Call, tup
             product.lda, product.ldb, product.ldc, {"accumulate": "c"}.get(str(call.fields["start"]), str(call.fields["start"])),
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
-        arguments = ", ".join(_size_text(e, texts) for e in extents)
+        arguments = ", ".join(_size_text(e, names) for e in extents)
         kernels[call] = (name, arguments)
     return {name: spec for spec, name in specs.items()}, kernels
 
 
-def _size_text(extent: sp.Expr, texts: Mapping[sp.Symbol, str]) -> str:
+def _size_text(extent: sp.Expr, names: Mapping[str, str]) -> str:
     coefficient, rest = extent.as_coeff_Mul()
     factors = [] if coefficient == 1 and rest != 1 else [str(int(coefficient))]
     for factor in sp.Mul.make_args(rest):
         if factor != 1:
-            factors += [texts[factor.as_base_exp()[0]]] * int(factor.as_base_exp()[1])
+            factors += [names[factor.as_base_exp()[0].name]] * int(factor.as_base_exp()[1])
     return "*".join(factors)
 
 

@@ -13,7 +13,7 @@ from sympy import Expr
 
 from .functions import OWN
 from .layout import Layout
-from .nest import Check, Loop, Node, Statement, absorb_effects, effects, rename
+from .nest import Check, Loop, Node, Statement, absorb_effects, effects, rename, unsafe_axes
 from .program import Access, Index, affine, outer_accesses
 
 SHORT_ROW = 64  # below this extent a row's own loop vectorizes badly; measured on rows of 10: 14 % of a digits step
@@ -126,24 +126,22 @@ def flat_chain(loop: Loop, layout: Layout) -> list[Loop] | None:
         touched = [*outer_accesses(statement.rhs)]
         if statement.kind != "combine":
             touched.append(statement.lhs)
-        if any(i in expected for i in statement.rhs.atoms(Index) - _inside(touched)):
+        if any(i in expected for i in _as_numbers(statement.rhs)):
             return None
         for access in touched:
             address = layout.address(access)
             moving = {i: s for i, s in address.strides.items() if i in expected}
             if any(set(g.free_symbols) & set(expected) for g, _ in address.gathers):
                 return None
-            if moving and moving != expected:
+            if moving and (moving != expected or unsafe_axes(access)):
                 return None
     return chain
 
 
-def _inside(touched: Sequence[Access]) -> set[Index]:
-    return {i for a in touched for i in a.atoms(Index)}
-
-
-def is_flat(loop: Loop, layout: Layout) -> bool:
-    return flat_chain(loop, layout) is not None
+def _as_numbers(expression: Expr) -> set[Index]:
+    """Indices that stand in an expression as numbers, outside subscripts."""
+    blank = {a: sp.Symbol(f"a{k}") for k, a in enumerate(outer_accesses(expression))}
+    return expression.xreplace(blank).atoms(Index) if blank else expression.atoms(Index)
 
 
 def is_expensive(node: Node) -> bool:

@@ -58,10 +58,11 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
             if component[0] in done:
                 continue
             done.update(component)
-            for tensor in dict.fromkeys(e.tensor for e in component):
+            touched = (t for e in component for t in (e.tensor, *(a.tensor for a in e.reads())))
+            for tensor in dict.fromkeys(touched):
                 if tensor in fills and tensor not in filled:
                     filled.add(tensor)
-                    for node in zeros(_whole(tensor, component), layout, names):
+                    for node in zeros(_whole(tensor, program.definitions[tensor]), layout, names):
                         insert(body, node, layout)
             for node in _component(component, needs, kinds, starts, layout, names, plain):
                 insert(body, node, layout)
@@ -182,19 +183,20 @@ def _meetings(
             _start_from_row(group, needs, cyclic, layout, starts)
         boxes = {e: box(e) for e in group}
         group = [e for e in group if not _is_start(e, starts)]
-        group.sort(key=lambda e: (boxes[e] is None, rank[e]))  # who stores comes before who adds
+        # Who stores comes before who adds, and nothing outside a cycle may wait for the cycle.
+        group.sort(key=lambda e: (e in cyclic, boxes[e] is None, rank[e]))
         storers: list[Equation] = []
-        for equation in group:
-            fits = boxes[equation] is not None and not any(overlap(equation.lhs, s.lhs) for s in storers)
-            kinds[equation] = "store" if fits else "add"
-            if fits:
+        for number, equation in enumerate(group):
+            earlier = [e for e in group[:number] if overlap(equation.lhs, e.lhs)]
+            if boxes[equation] is not None and not earlier:
+                kinds[equation] = "store"
                 storers.append(equation)
-            else:
-                inside = [s for s in storers if boxes[s] is not None and _contains(boxes[s], equation, boxes)]
-                if not inside:
-                    fills.add(tensor)
-                needs[equation] = list(dict.fromkeys([*needs[equation], *(s for s in storers if overlap(s.lhs, equation.lhs))]))
-        if tensor not in fills and not _covers([boxes[s] for s in storers], tensor):
+                continue
+            kinds[equation] = "add"
+            if not any(_contains(boxes[s], equation, boxes) for s in storers):
+                fills.add(tensor)
+            needs[equation] = list(dict.fromkeys([*needs[equation], *(e for e in earlier if e in storers)]))
+        if not _covers([boxes[s] for s in storers], tensor):
             fills.add(tensor)
     return kinds, fills, starts
 
@@ -247,10 +249,11 @@ def _component(
     layout: Layout,
     names: Names,
     plain: bool,
+    fixed: tuple[Mapping[Tensor, int], ...] = (),
 ) -> list[Node]:
     if not is_cycle(component, needs):
         return _single(component[0], kinds[component[0]], starts.get(component[0]), layout, names, plain)
-    return [_recurrence(component, kinds, layout, names, plain)]
+    return [_recurrence(component, kinds, layout, names, plain, fixed)]
 
 
 def _single(
@@ -278,10 +281,18 @@ def _single(
 
 # --------------------------------------------------------------------------------------------- recurrences
 def _recurrence(
-    component: list[Equation], kinds: Mapping[Equation, str], layout: Layout, names: Names, plain: bool
+    component: list[Equation],
+    kinds: Mapping[Equation, str],
+    layout: Layout,
+    names: Names,
+    plain: bool,
+    fixed: tuple[Mapping[Tensor, int], ...],
 ) -> Node:
-    """One loop over the slots of the shifted axis; inside, what has no shift left, scheduled again."""
-    axes, reverse = _shifted_axes(component)
+    """One loop over the slots of the shifted axis; inside, what has no shift left, scheduled again.
+
+    `fixed` are the axes of the loops around: an access to another slot of one of those is no dependence in here."""
+    axes, reverse = _shifted_axes(component, fixed)
+    fixed = (*fixed, axes)
     ranges = [reach(e.lhs)[axes[e.tensor]] for e in component]
     low = _extreme([r[0] for r in ranges], smallest=True)
     high = _extreme([r[1] for r in ranges], smallest=False)
@@ -298,18 +309,16 @@ def _recurrence(
     for equation in body_equations:
         found: dict[Equation, None] = {}
         for access in equation.reads():
-            axis = axes.get(access.tensor)
             for writer in body_equations:
-                if axis is not None and writer.tensor == access.tensor and _same_slot(access, writer, axis):
-                    if overlap(writer.lhs, access):
-                        found[writer] = None
+                if writer.tensor == access.tensor and _same_slots(access, writer, fixed) and overlap(writer.lhs, access):
+                    found[writer] = None
         for writer in body_equations:  # who adds comes after who stores
             if writer.tensor == equation.tensor and body_kinds[equation] == "add" and body_kinds[writer] == "store":
                 found[writer] = None
         needs[equation] = list(found)
     loop = Loop(slot, [], reverse=reverse, parallel=False)
     for inner in components(body_equations, needs):
-        nodes = _component(inner, needs, body_kinds, {}, layout, names, plain)
+        nodes = _component(inner, needs, body_kinds, {}, layout, names, plain, fixed)
         guard = sp.And(*(guards[e] for e in inner))
         for node in nodes if guard == True else [Guarded(guard, nodes)]:  # noqa: E712
             insert(loop.body, node, layout)
@@ -324,14 +333,14 @@ def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:
     return best
 
 
-def _shifted_axes(component: Sequence[Equation]) -> tuple[dict[Tensor, int], bool]:
+def _shifted_axes(component: Sequence[Equation], fixed: tuple[Mapping[Tensor, int], ...]) -> tuple[dict[Tensor, int], bool]:
     """For each tensor of a cycle the axis that is shifted; and whether slots run downwards."""
     tensors = list(dict.fromkeys(e.tensor for e in component))
     for axis in range(tensors[0].rank):
         axes = _spread_axis(component, tensors[0], axis)
         if axes is None:
             continue
-        signs = {sp.sign(lag) for lag in _lags(component, axes)}
+        signs = {sp.sign(lag) for lag in _lags(component, axes, fixed)}
         if signs <= {Integer(0), Integer(1)} and Integer(1) in signs:
             return axes, False
         if signs <= {Integer(0), Integer(-1)} and Integer(-1) in signs:
@@ -368,18 +377,21 @@ def _plain(subscript: Expr) -> Index | None:
     return parts.plain if parts is not None else None
 
 
-def _lags(component: Sequence[Equation], axes: Mapping[Tensor, int]) -> list[Expr]:
-    """slot written - slot read, for every read inside the cycle; an access by another index makes it undecided (None)."""
+def _lags(
+    component: Sequence[Equation], axes: Mapping[Tensor, int], fixed: tuple[Mapping[Tensor, int], ...]
+) -> list[Expr]:
+    """slot written - slot read, for every read inside the cycle; an access by another index fits no direction."""
     lags: list[Expr] = []
     for equation in component:
         written = equation.lhs.subscripts[axes[equation.tensor]]
         for access in equation.reads():
-            if access.tensor in axes:
+            writers = [w for w in component if w.tensor == access.tensor]
+            if any(_same_slots(access, w, fixed) for w in writers):
                 lag = written - access.subscripts[axes[access.tensor]]
                 if lag.is_Integer:
                     lags.append(lag)
                 else:
-                    lags += [Integer(1), Integer(-1)]  # no direction fits
+                    lags += [Integer(1), Integer(-1)]
     return lags
 
 
@@ -393,15 +405,17 @@ def _at_slot(equation: Equation, axis: int, slot: Index) -> tuple[Equation, Bool
     low, high = reach(equation.lhs)[axis]
     guard = sp.And(*([] if slot.low == low else [slot >= low]), *([] if slot.high == high else [slot < high]))
     narrow = Index(slot.name, high, low)
-    if index is None:
+    if index is None:  # a constant slot, or one that the domain's indices decide
         lhs = Access(equation.tensor, *(narrow if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
-        return replace(equation, lhs=lhs), guard
+        chosen = sp.true if subscript.is_number else sp.Eq(subscript, narrow)
+        return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard
     new = {index: narrow - parts.constant}
     domain = tuple(i for i in equation.domain if i != index)
     where = equation.where.xreplace(new)
     return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard
 
 
-def _same_slot(access: Access, writer: Equation, axis: int) -> bool:
-    """The element of the slot's own step: subscripts agree but for the range that each side knows of the slot."""
-    return bool(str(access.subscripts[axis]) == str(writer.lhs.subscripts[axis]))
+def _same_slots(access: Access, writer: Equation, fixed: tuple[Mapping[Tensor, int], ...]) -> bool:
+    """The element of the same steps: subscripts agree but for the range that each side knows of a slot."""
+    axes = [f[access.tensor] for f in fixed]
+    return all(str(access.subscripts[a]) == str(writer.lhs.subscripts[a]) for a in axes)

@@ -7,64 +7,21 @@ with the same padding, so that one flat loop updates all of them.  Every tensor 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import sympy as sp
 
 from .layout import Layout, elements
 from .nest import Guarded, Loop, Node, Statement, effects
 from .program import Access, Program, Tensor, accesses, outer_accesses
+from .storage import Slot, Storage
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One persistent tensor: its first element in the block, declared shape, storage order of its axes."""
-
-    name: str
-    role: str
-    offset: int
-    shape: tuple[int, ...]
-    order: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        size = 1
-        for extent in self.shape:
-            size *= extent
-        return size
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """The persistent part of the block, shared by all programs of one model."""
-
-    slots: tuple[Slot, ...]
-    elements: int
-    item_size: int
-    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def slot(self, name: str) -> Slot:
-        return next(s for s in self.slots if s.name == name)
-
-    def view(self, block: Any, name: str) -> Any:
-        """The tensor as an array of its declared shape, a view into the block (a NumPy array)."""
-        slot = self.slot(name)
-        stored = block[slot.offset : slot.offset + slot.size].reshape([slot.shape[axis] for axis in slot.order])
-        return stored.transpose([slot.order.index(axis) for axis in range(len(slot.order))])
-
-    def to_json(self) -> dict[str, Any]:
-        slots = [[s.name, s.role, s.offset, list(s.shape), list(s.order)] for s in self.slots]
-        orders = {name: list(order) for name, order in self.orders.items()}
-        return {"slots": slots, "elements": self.elements, "item_size": self.item_size, "orders": orders}
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Storage:
-        slots = tuple(Slot(n, r, o, tuple(shape), tuple(order)) for n, r, o, shape, order in data["slots"])
-        orders = {name: tuple(order) for name, order in data["orders"].items()}
-        return Storage(slots, data["elements"], data["item_size"], orders)
+def is_literal(tensor: Tensor) -> bool:
+    """All sizes are numbers: it can have a place of its own in the block (else the caller's array is used)."""
+    return all(n.is_Integer for n in tensor.shape)
 
 
 def padded(count: int, item_size: int) -> int:
@@ -74,7 +31,7 @@ def padded(count: int, item_size: int) -> int:
 
 def place_persistent(program: Program, orders: Mapping[str, tuple[int, ...]], item_size: int) -> Storage:
     """Parameters in one run, ordered so that equal update formulas are neighbours; states follow in the same order."""
-    parameters = [t for t in program.tensors if t.role == "parameter"]
+    parameters = [t for t in program.tensors if t.role == "parameter" and is_literal(t)]
     updates = dict(program.updates)
     groups = {p: _companions(program, updates, p) for p in parameters}
     keys = [_update_form(program, updates, p) for p in parameters]
@@ -84,7 +41,7 @@ def place_persistent(program: Program, orders: Mapping[str, tuple[int, ...]], it
     for kind in range(max((len(g) for g in groups.values()), default=0)):
         runs.append([groups[p][kind] for p in parameters if kind < len(groups[p])])
     placed = {t for run in runs for t in run}
-    runs.append([t for t in program.tensors if t.role == "state" and t not in placed])
+    runs.append([t for t in program.tensors if t.role == "state" and t not in placed and is_literal(t)])
     slots = []
     offset = 0
     for tensor in (t for run in runs for t in run):

@@ -64,6 +64,7 @@ class Index(Expr):
     is_real = True
     is_commutative = True
     is_finite = True
+    is_number = False
 
     def __new__(cls, name: str | Str, high: Expr | int, low: Expr | int = 0) -> Index:
         return Expr.__new__(cls, name if isinstance(name, Str) else Str(name), _sympify(high), _sympify(low))
@@ -155,6 +156,7 @@ class Access(Expr):
 
     is_commutative = True
     is_real = True
+    is_number = False
 
     def __new__(cls, tensor: Tensor, *subscripts: Expr | int) -> Access:
         if len(subscripts) != len(tensor.args[1]):
@@ -393,6 +395,17 @@ class Program:
         for equation in self.equations:
             table.setdefault(equation.tensor, []).append(equation)
         return {tensor: tuple(equations) for tensor, equations in table.items()}
+
+    @cached_property
+    def sizes(self) -> tuple[Symbol, ...]:
+        """The sizes that are known only at run time, by name."""
+        found: set[Symbol] = set()
+        for tensor in self.tensors:
+            found.update(s for n in tensor.shape for s in n.free_symbols)
+        for equation in self.equations:
+            found.update(s for i in equation.domain for e in (i.low, i.high) for s in e.free_symbols)
+            found.update(s for e in (equation.rhs, equation.where, *equation.lhs.subscripts) for s in e.atoms(Symbol))
+        return tuple(sorted(found, key=str))
 
     @property
     def roots(self) -> tuple[Tensor, ...]:

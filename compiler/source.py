@@ -52,6 +52,7 @@ class Frame:
     known: dict[Expr, str]
     writes: frozenset[object]
     indent: int
+    guard: bool = False  # an `if`: what is hoisted to here stays inside, where its reads are safe
 
 
 class Writer:
@@ -256,7 +257,8 @@ class Writer:
         frame = self.frames[level]
         if expression not in frame.known:
             saved = (self.frames, self.flat, self.lines, self.shared, self.repeated)
-            self.frames, self.flat, self.lines, self.shared, self.repeated = self.frames[:level], None, [], {}, set()
+            outside = self.frames[: level + frame.guard]
+            self.frames, self.flat, self.lines, self.shared, self.repeated = outside, None, [], {}, set()
             text = self._compose(expression)
             line = f"{self.indent}{(name := self.fresh('c'))} = {text}"
             frame.prelude += [*self.lines, line]
@@ -395,9 +397,12 @@ class Writer:
                     self._settle()
                     self.put(f"if {self.condition(node.condition)}:")
                     # A guarded part is a scope of its own: nothing that it computes is known outside.
-                    self._open(Frame("", "", [], {}, frozenset(), self._depth() + 1))
+                    start = len(self.lines)
+                    frame = Frame("", "", [], {}, frozenset(), self._depth() + 1, guard=True)
+                    self._open(frame)
                     self.nodes(node.body)
                     self._close()
+                    self.lines[start:start] = frame.prelude
                 case Call():
                     self._settle()
                     self._call(node)

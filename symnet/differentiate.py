@@ -78,6 +78,7 @@ def pullback(
         for access, slope in contributions:
             lhs = Access(adjoints[access.tensor], *carried, *access.subscripts)
             out.append(Equation(lhs, _domain(lhs, carried, equation), above * slope, "sum", where))
+    out = _reached(out, set(adjoints.values()))
     defined = {e.tensor for e in out}
     for tensor in wrt:
         if adjoints[tensor] not in defined:
@@ -112,6 +113,7 @@ def pushforward(
         for access, slope in slopes:
             rhs = slope * Access(tangents[access.tensor], *carried, *access.subscripts)
             out.append(Equation(lhs, (*carried, *equation.domain), rhs, "sum", where))
+    out = _reached(out, set(tangents.values()) - set(seeds.values()))
     defined = {e.tensor for e in out} | set(seeds.values())
     for tensor in of:
         if tangents[tensor] not in defined:
@@ -205,6 +207,25 @@ def _seed(adjoint: Tensor, tensor: Tensor, value: Seed, carry: tuple[Index, ...]
     everywhere = (*carry, *own)
     rhs = Access(value, *everywhere) if isinstance(value, Tensor) else sp.sympify(value)
     return Equation(Access(adjoint, *everywhere), everywhere, rhs)
+
+
+def _reached(equations: Sequence[Equation], derivatives: set[Tensor]) -> list[Equation]:
+    """Without the equations that only carry on a derivative to which nothing was ever contributed (a slope was 0)."""
+    readers: dict[Tensor, list[Equation]] = {}
+    reached: set[Equation] = set()
+    stack: list[Equation] = []
+    for equation in equations:
+        above = [a.tensor for a in outer_accesses(equation.rhs) if a.tensor in derivatives]
+        for tensor in above:
+            readers.setdefault(tensor, []).append(equation)
+        if not above:
+            stack.append(equation)
+    while stack:
+        equation = stack.pop()
+        if equation not in reached:
+            reached.add(equation)
+            stack.extend(readers.get(equation.tensor, ()))
+    return [e for e in equations if e in reached]
 
 
 def _adjoint(
