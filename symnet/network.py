@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from compiler.program import Equation, Program, Tensor
 
     from .gradient import Gradient
-    from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter
     from .losses import Loss
     from .optimizers import Update
-    from .training import Model
     from .training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
