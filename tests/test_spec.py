@@ -218,6 +218,9 @@ def test_layers_must_be_layers() -> None:
 
 
 def test_a_spec_is_checked_without_loading_sympy() -> None:
-    code = f"import sys\nfrom symnet.network import Network\nNetwork.from_toml({ISSUE!r}).parameters\nprint('sympy' in sys.modules)"
+    code = (
+        f"import sys\nfrom symnet.network import Network\nNetwork.from_toml({ISSUE!r}).parameters\n"
+        "print('sympy' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
