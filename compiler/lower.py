@@ -7,7 +7,6 @@ general nests are used: slow, short, and the second oracle.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,7 @@ from .graph import at_least, box, components, dependences, is_cycle, overlap, re
 from .layout import Layout, choose_orders
 from .nest import Call, Check, Guarded, Loop, Names, Node, build, make_loop, rename, zeros
 from .product import as_product
-from .program import Access, Affine, Equation, Index, Program, ProgramError, Tensor, affine, outer_accesses
+from .program import Access, Affine, Equation, Index, Program, ProgramError, Tensor, affine, merge_duplicates, outer_accesses
 
 PERSISTENT = ("parameter", "state")
 
@@ -37,7 +36,8 @@ class Lowered:
 
 def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None, plain: bool = False) -> Lowered:
     """The tree of a program.  `orders` fixes the storage order of tensors (from the program that planned it)."""
-    program = merge_duplicates(program.live())
+    program = program.live()
+    program = program.with_equations(merge_duplicates(program.equations))
     scalars, rest = split_scalars(program)
     if orders is None:
         orders = {} if plain else storage_orders(program)
@@ -97,15 +97,6 @@ def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
                     orders[access.tensor.name] = order
                     changed = True
     return orders
-
-
-def merge_duplicates(program: Program) -> Program:
-    """A sum that has one equation k times gets it once, k-fold: equations are told apart by their content."""
-    counts = Counter(program.equations)
-    if len(counts) == len(program.equations):
-        return program
-    assert all(e.op == "sum" for e, k in counts.items() if k > 1)
-    return program.with_equations(e if k == 1 else replace(e, rhs=k * e.rhs) for e, k in counts.items())
 
 
 def split_scalars(program: Program) -> tuple[tuple[Equation, ...], list[Equation]]:

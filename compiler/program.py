@@ -31,6 +31,7 @@ Sizes are integers or symbols (`size("N")`).  Hyper-parameters are rank-0 tensor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -341,6 +342,13 @@ class Equation:
         reduction = f"{self.op}_{bound} " if bound or self.op != "sum" else ""
         condition = "" if self.where is sp.true else f"  where {self.where}"
         return f"{self.lhs} = {reduction}{self.rhs}{condition}"
+
+
+def merge_duplicates(equations: Iterable[Equation]) -> list[Equation]:
+    """A sum that has one equation k times gets it once, k-fold: tables tell equations apart by their content."""
+    counts = Counter(equations)
+    assert all(e.op == "sum" for e, k in counts.items() if k > 1)
+    return [e if k == 1 else replace(e, rhs=k * e.rhs) for e, k in counts.items()]
 
 
 def fresh_index(index: Index, taken: Iterable[str]) -> Index:

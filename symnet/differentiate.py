@@ -22,7 +22,8 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 from sympy.logic.boolalg import Boolean
 
-from compiler.program import Access, Equation, Index, Tensor, fresh_index, indices, outer_accesses, position
+from compiler.graph import components
+from compiler.program import Access, Equation, Index, Tensor, fresh_index, indices, merge_duplicates, outer_accesses, position
 
 Seed = Expr | int | Tensor
 
@@ -72,7 +73,7 @@ def pullback(
             contributions.append((access, factor * slope))
         if not contributions:
             continue
-        where = _selected(equation, argmaxes, out)
+        where = _selected(equation, equations, argmaxes, out)
         carried = _apart(carry, equation)
         above = _adjoint(equation, seeds, adjoints, read, set(wrt), carried)
         for access, slope in contributions:
@@ -83,7 +84,7 @@ def pullback(
     for tensor in wrt:
         if adjoints[tensor] not in defined:
             out.append(_seed(adjoints[tensor], tensor, Integer(0), tuple(carry)))
-    return Derivation(tuple(out), adjoints)
+    return Derivation(_in_order(out), adjoints)
 
 
 def pushforward(
@@ -107,7 +108,7 @@ def pushforward(
         slopes = [(access, slope) for access, slope in partial_derivatives(equation) if access.tensor in active]
         if not slopes:
             continue
-        where = _selected(equation, argmaxes, out)
+        where = _selected(equation, equations, argmaxes, out)
         carried = _apart(carry, equation)
         lhs = Access(tangents[equation.tensor], *carried, *equation.lhs.subscripts)
         for access, slope in slopes:
@@ -118,7 +119,7 @@ def pushforward(
     for tensor in of:
         if tangents[tensor] not in defined:
             out.append(_seed(tangents[tensor], tensor, Integer(0), tuple(carry)))
-    return Derivation(tuple(out), tangents)
+    return Derivation(_in_order(out), tangents)
 
 
 def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
@@ -209,6 +210,17 @@ def _seed(adjoint: Tensor, tensor: Tensor, value: Seed, carry: tuple[Index, ...]
     return Equation(Access(adjoint, *everywhere), everywhere, rhs)
 
 
+def _in_order(equations: Sequence[Equation]) -> tuple[Equation, ...]:
+    """Every tensor's equations before its readers, as far as cycles allow: an adjoint's first slot before its loop."""
+    equations = merge_duplicates(equations)
+    written: dict[Tensor, list[Equation]] = {}
+    for equation in equations:
+        written.setdefault(equation.tensor, []).append(equation)
+    needs = {e: [q for t in dict.fromkeys(a.tensor for a in e.reads()) for q in written.get(t, ())] for e in equations}
+    place = {e: k for k, e in enumerate(equations)}
+    return tuple(e for c in components(equations, needs) for e in sorted(c, key=place.__getitem__))
+
+
 def _reached(equations: Sequence[Equation], derivatives: set[Tensor]) -> list[Equation]:
     """Without the equations that only carry on a derivative to which nothing was ever contributed (a slope was 0)."""
     readers: dict[Tensor, list[Equation]] = {}
@@ -245,15 +257,20 @@ def _adjoint(
     return Access(adjoints[tensor], *subscripts)
 
 
-def _selected(equation: Equation, argmaxes: dict[Tensor, Tensor], out: list[Equation]) -> Boolean:
+def _selected(
+    equation: Equation, equations: Sequence[Equation], argmaxes: dict[Tensor, Tensor], out: list[Equation]
+) -> Boolean:
     """The condition of the contributions; a `max` is restricted to its argmax, whose equation is added to `out`."""
     if equation.op != "max" or not equation.bound:
         return equation.where
     tensor = equation.tensor
     if tensor not in argmaxes:
-        argmaxes[tensor] = Tensor(f"{tensor.name}_argmax", tensor.shape, "value", "integer")
-        lhs = Access(argmaxes[tensor], *equation.lhs.subscripts)
-        out.append(Equation(lhs, equation.domain, equation.rhs, "argmax", equation.where))
+        argmax = Tensor(f"{tensor.name}_argmax", tensor.shape, "value", "integer")
+        lhs = Access(argmax, *equation.lhs.subscripts)
+        selection = Equation(lhs, equation.domain, equation.rhs, "argmax", equation.where)
+        argmaxes[tensor] = argmax
+        if selection not in equations:  # an earlier sweep may have made it
+            out.append(selection)
     chosen = Access(argmaxes[tensor], *equation.lhs.subscripts)
     return sp.And(equation.where, sp.Eq(position(equation.bound), chosen))
 
