@@ -129,7 +129,7 @@ def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
 
 
 def resolve(chosen: Settings, where: str = "activation") -> Activation:
-    """The activation as an expression.  Raises SymnetError for a formula that the grammar of formula.py does not have."""
+    """The activation as an expression; SymnetError for a formula that the grammar of formula.py does not have."""
     import sympy as sp
 
     from .formula import X, number, parse

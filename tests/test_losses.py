@@ -25,6 +25,7 @@ UNIT = RNG.random((N, K))
 SIGNS = np.where(RNG.random((N, K)) < 0.5, -1.0, 1.0)
 PROBABILITIES = RNG.dirichlet(np.ones(K), N)
 SIGMOID = 1 / (1 + np.exp(-Z))
+BINARY = -(UNIT * np.log(SIGMOID) + (1 - UNIT) * np.log(1 - SIGMOID)).mean(1)
 CUBIC = {"formula": "c*abs(prediction - target)**3", "parameters": (("c", 0.5),)}
 
 
@@ -61,7 +62,7 @@ CASES = [
     ("absolute_error", "values", Z, REAL, {}, np.abs(Z - REAL).mean(1)),
     ("huber", "values", Z, REAL, {}, huber(Z - REAL, 1.0).mean(1)),
     ("huber", "values", Z, REAL, {"delta": 0.3}, huber(Z - REAL, 0.3).mean(1)),
-    ("binary_cross_entropy", "values", Z, UNIT, {}, -(UNIT * np.log(SIGMOID) + (1 - UNIT) * np.log(1 - SIGMOID)).mean(1)),
+    ("binary_cross_entropy", "values", Z, UNIT, {}, BINARY),
     ("hinge", "values", Z, SIGNS, {}, np.maximum(0, 1 - SIGNS * Z).mean(1)),
     ("poisson", "values", Z, np.abs(REAL), {}, (np.exp(Z) - np.abs(REAL) * Z).mean(1)),
     ("", "values", Z, REAL, CUBIC, 0.5 * (np.abs(Z - REAL) ** 3).mean(1)),
