@@ -21,6 +21,8 @@ from ..program import Access, Equation, Index, Program, Tensor
 from .definitions import covers
 from .rewriting import free_name, names, reads, replace, rewrite_equation
 
+MOST_EXPONENTIALS = 4  # in one logarithm; a longer sum is a logsumexp over an index
+
 
 def stabilize(program: Program) -> Program:
     taken = names(program)
@@ -88,8 +90,9 @@ def _ratio(node: Basic, parts: dict[Tensor, _Softmax]) -> Basic:
         table = dict(zip(origin.lhs.subscripts, access.subscripts, strict=True))
         if not all(covers(i, s) for i, s in table.items()):
             continue
-        pattern = replace(origin.rhs, table)
-        bound = _solve(pattern, node.args[0] - term, origin.bound)
+        apart = tuple(i.named(f".{i.name}") for i in origin.bound)  # the access may stand at an index of that name
+        pattern = replace(origin.rhs, {**table, **dict(zip(origin.bound, apart, strict=True))})
+        bound = _solve(pattern, node.args[0] - term, apart)
         if bound is not None:
             at = access.subscripts
             return Access(softmax.exponential, *at, *bound) / Access(softmax.total, *at)
@@ -148,13 +151,16 @@ def _sum(node: Expr) -> Expr:
 
 
 def _logarithm(node: Expr) -> Expr:
-    """log(a + b exp(u)), log(logistic(u)), log(exp(u) * ...), log(1 + u)"""
+    """log of a sum of exponentials, log(logistic(u)), log(exp(u) * ...), log(1 + u)"""
     argument = node.args[0]
+    exponentials = _exponentials(argument)
+    if exponentials:
+        (number, total), *others = exponentials
+        for factor, exponent in others:
+            total = total + sp.log(number) + softplus(exponent - total + sp.log(factor / number))
+            number = Integer(1)
+        return total
     number, terms = argument.as_coeff_add()
-    if number.is_positive and len(terms) == 1:
-        factor, function = terms[0].as_coeff_Mul()
-        if isinstance(function, sp.exp) and factor.is_positive:
-            return sp.log(number) + softplus(function.args[0] + sp.log(factor / number))
     if number == 1:
         return log1p(sp.Add(*terms))
     if argument.is_Mul or argument.is_Pow or isinstance(argument, logistic):
@@ -165,6 +171,19 @@ def _logarithm(node: Expr) -> Expr:
             if rest == 1 or rest.is_positive:
                 return sp.Add(*known) if rest == 1 else sp.Add(*known, sp.log(rest))
     return node
+
+
+def _exponentials(expression: Expr) -> list[tuple[Expr, Expr]]:
+    """[(c, u), ...] if the expression is a sum of c * exp(u), all c positive numbers, at least one u not 0."""
+    if not expression.is_Add or len(expression.args) > MOST_EXPONENTIALS:
+        return []
+    found = []
+    for term in expression.args:
+        factor, function = term.as_coeff_Mul()
+        if not factor.is_positive or not (function == 1 or isinstance(function, sp.exp)):
+            return []
+        found.append((factor, function.args[0] if isinstance(function, sp.exp) else Integer(0)))
+    return found if any(u != 0 for _, u in found) else []
 
 
 def _log_factor(factor: Expr) -> Expr | None:
@@ -180,17 +199,21 @@ def _log_factor(factor: Expr) -> Expr | None:
 def _power(node: Expr) -> Expr:
     """(1 + exp(u))**-m -> logistic(-u)**m;  logistic(u)**-m stays"""
     base, power = node.args
-    if isinstance(power, Integer) and power < 0 and base.is_Add:
-        number, terms = base.as_coeff_add()
-        if number.is_positive and len(terms) == 1:
-            factor, function = terms[0].as_coeff_Mul()
-            if isinstance(function, sp.exp) and factor.is_positive:
-                return (logistic(-function.args[0] - sp.log(factor / number)) / number) ** -power
+    exponentials = _exponentials(base) if isinstance(power, Integer) and power < 0 else []
+    if len(exponentials) == 2 and exponentials[0][1] == 0:
+        (number, _), (factor, u) = exponentials
+        return (logistic(-u - sp.log(factor / number)) / number) ** -power
     return node
 
 
 def _product(node: Expr) -> Expr:
-    """exp(-k u) logistic(u)**m -> logistic(-u)**k logistic(u)**(m-k) for an integer 0 < k <= m"""
+    """exp(-k u) logistic(u)**m -> logistic(-u)**k logistic(u)**(m-k) for an integer 0 < k <= m, and _quotient"""
+    for divisor in node.args:
+        if divisor.is_Pow and divisor.exp == -1 and len(_exponentials(divisor.base)) == 2:
+            for factor in node.args:
+                quotient = _quotient(factor, _exponentials(divisor.base))
+                if quotient is not None:
+                    return sp.Mul(quotient, *(f for f in node.args if f is not factor and f is not divisor))
     exponentials = [f for f in node.args if isinstance(f, sp.exp)]
     if not exponentials:
         return node
@@ -205,3 +228,13 @@ def _product(node: Expr) -> Expr:
                 rest = [f for f in node.args if f is not factor and f is not exponential]
                 return stable_scalar(sp.Mul(logistic(-u) ** k, logistic(u) ** (m - k), *rest))
     return node
+
+
+def _quotient(top: Expr, below: list[tuple[Expr, Expr]]) -> Expr | None:
+    """(p e^a + q e^b) / (r e^a + s e^b): p/r logistic(d) + q/s logistic(-d) with d = a - b + log(r/s), or tanh(d/2)"""
+    (r, a), (s, b) = below
+    p, q = top.coeff(sp.exp(a)), top.coeff(sp.exp(b))
+    if not (p.is_number and q.is_number) or top != p * sp.exp(a) + q * sp.exp(b) or (p == 0 and q == 0):
+        return None
+    d = a - b + sp.log(r / s)
+    return p / r * sp.tanh(d / 2) if p / r == -q / s else p / r * logistic(d) + q / s * logistic(-d)
