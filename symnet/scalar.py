@@ -188,7 +188,7 @@ class Scalars:
             if node == ONE:
                 node = bracket
             elif self._is_vector(value):
-                node = Hadamard((bracket, node))
+                node = Hadamard((bracket, *(node.factors if isinstance(node, Hadamard) else (node,))))
             else:
                 node = Product((node, bracket))
             terms.append((sign, node))

@@ -39,10 +39,31 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def test_the_readme_begins_with_the_two_commands(root: Path) -> None:
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert blocks[0] == "pip install . && symnet train examples/digits.toml\n"
-    assert blocks[1] == 'pip install ".[test]" && pytest\n'
+@pytest.fixture(scope="module")
+def blocks(root: Path) -> list[tuple[str, str]]:
+    """(language, text) of the fenced blocks of the README"""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_begins_with_the_two_commands(blocks: list[tuple[str, str]]) -> None:
+    assert blocks[0] == ("", "pip install . && symnet train examples/digits.toml\n")
+    assert blocks[1] == ("", 'pip install ".[test]" && pytest\n')
+
+
+def test_the_readme_shows_what_its_network_prints(blocks: list[tuple[str, str]]) -> None:
+    from symnet.network import Network
+    from symnet.notation import show
+
+    place = [language for language, _ in blocks].index("toml")
+    assert blocks[place + 1] == ("", show(Network.from_toml(blocks[place][1])) + "\n")
+
+
+def test_the_readme_example_runs_and_prints_what_it_says(
+    blocks: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = [language for language, _ in blocks].index("python")
+    exec(compile(blocks[place][1], "README.md", "exec"), {"__name__": "readme"})
+    assert blocks[place + 1] == ("", capsys.readouterr().out)
 
 
 def test_compiler_never_imports_symnet(root: Path) -> None:
