@@ -14,6 +14,7 @@ Turian et al. 2009; sine: Sitzmann et al. 2020; gelu: Hendrycks and Gimpel 2016;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sympy import Expr, Symbol
 
 PER = ("layer", "unit")
+RESERVED = ("x", "pi", "W", "b")  # the argument, a constant, and what a layer has already
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,10 @@ def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
             raise complaint(f"{where}, {key}", value, "a number")
-        if not key.isidentifier() or key in ("x", "pi"):
-            raise complaint(f"{where}, parameters", key, "a name", "x is the argument of the function.")
+        # no underscore: so `<name>_<layer>` can be no other tensor's name, such as that of an optimizer's state
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,31}", key) or key in RESERVED:
+            expected = f"a name of letters and digits other than {', '.join(RESERVED)}"
+            raise complaint(f"{where}, parameters", key, expected)
     if name == "gelu" and given.get("sigma") == 0:
         raise complaint(f"{where}, sigma", 0, "a number that is not 0")
     values = {**row.parameters, **{key: float(value) for key, value in given.items()}}

@@ -28,6 +28,8 @@ def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
         return _read(source, "the spec", "", limit)
     path = Path(source)
     try:
+        if path.exists() and not path.is_file():  # a device may have no end
+            raise complaint(str(path), Quoted("no regular file"), "a spec in TOML")
         if path.stat().st_size > 4 * TEXT:
             raise complaint(str(path), Quoted(f"{path.stat().st_size} bytes"), f"at most {4 * TEXT}")
         text = path.read_text(encoding="utf-8")

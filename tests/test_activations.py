@@ -148,6 +148,9 @@ def test_activations_may_be_nested_in_a_formula() -> None:
         ("gelu", {"sigma": 0.0}),
         ("", {"formula": "x*beta"}),
         ("", {"formula": "x", "parameters": (("x", 1.0),)}),
+        ("", {"formula": "x*W", "parameters": (("W", 1.0),)}),
+        ("", {"formula": "x*m_beta", "parameters": (("m_beta", 1.0),)}),
+        ("", {"formula": "x*\u03b2", "parameters": (("\u03b2", 1.0),)}),
         ("", {"formula": "x", "parameter": ()}),
     ],
 )

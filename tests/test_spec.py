@@ -203,7 +203,7 @@ def test_a_hostile_spec_is_refused_quickly(hostile: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "missing.toml" in refused(tmp_path / "missing.toml")
-    assert str(tmp_path) in refused(tmp_path)
+    assert "no regular file" in refused(tmp_path) and "no regular file" in refused("/dev/zero")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in refused(tmp_path / "binary.toml")
     assert "path of a file" in refused(7)
