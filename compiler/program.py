@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import sympy as sp
 from sympy import Basic, Expr, Integer, Symbol, Tuple
@@ -222,6 +222,7 @@ def _ordered(expressions: Iterable[Basic], wanted: type, inside: bool) -> list:
     return list(found)
 
 
+@lru_cache(maxsize=1 << 15)  # printing is what costs: a third of the time of passes and checks
 def sorted_args(node: Basic) -> tuple[Basic, ...]:
     """The arguments of a sum or product in an order that does not depend on hashes; of others as they stand."""
     if node.is_Add or node.is_Mul or isinstance(node, (sp.And, sp.Or)):
