@@ -18,10 +18,11 @@ import inspect
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from ..native import NativeError, parse_signature
+from . import random, vectormath
 
 _SCALARS = {"i8": types.uint8, "i32": types.int32, "i64": types.int64, "f32": types.float32, "f64": types.float64}
 _LLVM = {"void": ir.VoidType(), "i8": ir.IntType(8), "i32": ir.IntType(32), "i64": ir.IntType(64), "f32": ir.FloatType(), "f64": ir.DoubleType()}  # fmt: skip
@@ -155,6 +156,72 @@ def _argument(context: Any, builder: Any, given: Any, wanted: str, value: Any) -
     return builder.inttoptr(value, _llvm_type(wanted))
 
 
+def _function(name: str) -> Any:
+    """A function of vectormath, float32 or float64 by its argument; an integer becomes float64."""
+
+    def typing(context: Any, x: Any) -> Any:
+        kind = x if isinstance(x, types.Float) else types.float64
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return vectormath.emit(name, builder, arguments[0])
+
+        return kind(kind), code
+
+    return intrinsic(typing)
+
+
+def _library(name: str) -> Any:
+    """A function of the C library for which there is no vector form."""
+
+    def typing(context: Any, x: Any) -> Any:
+        kind = x if isinstance(x, types.Float) else types.float64
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value = arguments[0]
+            symbol = name + ("f" if isinstance(value.type, ir.FloatType) else "")
+            return builder.call(_declared(builder.module, ir.FunctionType(value.type, [value.type]), symbol), [value])
+
+        return kind(kind), code
+
+    return intrinsic(typing)
+
+
+def _uniform(dtype: str) -> Any:
+    def typing(context: Any, *keys: Any) -> Any:
+        result = _SCALARS["f64" if dtype == "float64" else "f32"]
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            tuple_type = signature.args[0]
+            values = builder.module and [builder.extract_value(arguments[0], k) for k in range(tuple_type.count)]
+            wide = [context.cast(builder, v, t, types.int64) for v, t in zip(values, tuple_type.types, strict=True)]
+            return random.emit_uniform(builder, wide, dtype)
+
+        return result(types.StarArgTuple.from_types(keys)), code
+
+    return intrinsic(typing)
+
+
+@intrinsic
+def hash_position(context: Any, seed: Any, epoch: Any, i: Any) -> Any:
+    """The partner of element i in a shuffle."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        count = builder.add(arguments[2], ir.Constant(ir.IntType(64), 1))
+        return random.emit_position(builder, random.emit_hash(builder, arguments), count)
+
+    return types.int64(types.int64, types.int64, types.int64), code
+
+
+@njit(error_model="numpy", _nrt=False)
+def shuffle(order: Any, n: Any, seed: Any, epoch: Any) -> None:
+    """Fisher-Yates on order[0:n], keyed by (seed, epoch)."""
+    for i in range(n - 1, 0, -1):
+        j = hash_position(seed, epoch, i)
+        kept = order[i]
+        order[i] = order[j]
+        order[j] = kept
+
+
 def _declared(module: Any, kind: Any, name: str) -> Any:
     found = module.globals.get(name)
     return found if found is not None else ir.Function(module, kind, name)
@@ -178,4 +245,9 @@ NAMESPACE: dict[str, Any] = {
     "reduce_max": _extremum("maximum", ("nsz",)),
     "call_address": call_address,
     "isfinite": isfinite,
+    "tan": _library("tan"),
+    "uniform_f32": _uniform("float32"),
+    "uniform_f64": _uniform("float64"),
+    "shuffle": shuffle,
+    **{name: _function(name) for name in vectormath.FORMULAS},
 }

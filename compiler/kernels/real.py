@@ -1,0 +1,207 @@
+"""Arithmetic that emits LLVM instructions: what the formulas of vectormath are written in.
+
+A `Real` stands for a value of LLVM's type float or double, `Bits` for its pattern as an unsigned integer.  Products and
+sums carry the flag `contract` and no other: nothing here may be reassociated, and NaN and infinity are values.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+
+from ..native import features
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A floating-point format and the constants that formulas need."""
+
+    name: str
+    bits: int
+    fraction: int  # bits of the fraction
+    magic: float  # 1.5 * 2^fraction: added to a small number, it leaves the nearest integer in the low bits
+    log2_high: float  # log 2 in two parts: an exponent times the high one is exact
+    log2_low: float
+    exp_low: float  # at and below it, exp is 0
+    exp_high: float  # at and above it, exp is infinite
+    expm1_low: float  # at and below it, expm1 is -1
+    tiny: float  # the smallest normal number
+
+    @property
+    def bias(self) -> int:
+        return (1 << (self.bits - self.fraction - 2)) - 1
+
+
+FORMATS = {
+    "float32": Format("float32", 32, 23, 12582912.0, 0.693359375, -2.12194440e-4, -104.0, 89.0, -18.0, 2.0**-126),
+    "float64": Format(
+        "float64", 64, 52, 6755399441055744.0, 6.93147180369123816490e-01, 1.90821492927058770002e-10, -746.0, 710.0,
+        -40.0, 2.0**-1022,
+    ),  # fmt: skip
+}
+
+
+@cache
+def has_fma() -> bool:
+    """Whether a fused multiply-add is an instruction here; else it would be a slow call."""
+    return bool({"fma", "neon"} & features())
+
+
+def rounded(number: float, format: Format) -> float:
+    """The number in the format."""
+    return float(struct.unpack("f", struct.pack("f", number))[0]) if format.bits == 32 else number
+
+
+def pattern(number: float, format: Format) -> int:
+    """The number's bits."""
+    pack, unpack = ("<f", "<I") if format.bits == 32 else ("<d", "<Q")
+    return int(struct.unpack(unpack, struct.pack(pack, number))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    builder: Any
+    value: Any
+    format: Format
+
+    def _of(self, value: Any) -> Real:
+        return Real(self.builder, value, self.format)
+
+    def constant(self, number: Real | float) -> Real:
+        if isinstance(number, Real):
+            return number
+        return self._of(ir.Constant(self.value.type, rounded(number, self.format)))
+
+    def __add__(self, other: Real | float) -> Real:
+        return self._of(self.builder.fadd(self.value, self.constant(other).value, flags=("contract",)))
+
+    def __sub__(self, other: Real | float) -> Real:
+        return self._of(self.builder.fsub(self.value, self.constant(other).value, flags=("contract",)))
+
+    def __rsub__(self, other: float) -> Real:
+        return self.constant(other) - self
+
+    def __mul__(self, other: Real | float) -> Real:
+        return self._of(self.builder.fmul(self.value, self.constant(other).value, flags=("contract",)))
+
+    def __truediv__(self, other: Real | float) -> Real:
+        return self._of(self.builder.fdiv(self.value, self.constant(other).value))
+
+    def __neg__(self) -> Real:
+        return self._of(self.builder.fneg(self.value))
+
+    def __abs__(self) -> Real:
+        return self.call("fabs")
+
+    def __lt__(self, other: Real | float) -> Any:
+        return self.builder.fcmp_ordered("<", self.value, self.constant(other).value)
+
+    def __gt__(self, other: Real | float) -> Any:
+        return self.builder.fcmp_ordered(">", self.value, self.constant(other).value)
+
+    def equals(self, other: Real | float) -> Any:
+        return self.builder.fcmp_ordered("==", self.value, self.constant(other).value)
+
+    def unordered(self) -> Any:
+        """Whether it is NaN."""
+        return self.builder.fcmp_unordered("uno", self.value, self.value)
+
+    def choose(self, condition: Any, other: Real | float) -> Real:
+        """self where the condition holds, else other"""
+        return self._of(self.builder.select(condition, self.value, self.constant(other).value))
+
+    def at_least(self, low: float) -> Real:
+        """max(self, low); NaN stays"""
+        return self.constant(low).choose(self < low, self)
+
+    def at_most(self, high: float) -> Real:
+        """min(self, high); NaN stays"""
+        return self.constant(high).choose(self > high, self)
+
+    def sign_of(self, other: Real) -> Real:
+        """self with the sign of other"""
+        return self.call("copysign", other)
+
+    def fused(self, factor: Real | float, term: Real | float) -> Real:
+        """self * factor + term, in one rounding where the processor can"""
+        factor, term = self.constant(factor), self.constant(term)
+        return self.call("fma", factor, term) if has_fma() else self * factor + term
+
+    def call(self, name: str, *others: Real) -> Real:
+        """One of LLVM's intrinsics"""
+        kind, name = self.value.type, f"llvm.{name}.f{self.format.bits}"
+        values = [self.value, *(o.value for o in others)]
+        module = self.builder.module
+        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * len(values)), name)
+        return self._of(self.builder.call(function, values))
+
+    def unless(self, condition: Any, argument: Real, library: str) -> Real:
+        """self where the condition holds, else the C library's function of the argument
+
+        Declared without effects and not as a builtin, so that LLVM keeps the call in its branch and yet vectorizes
+        the loop around it.
+        """
+        kind, name = self.value.type, library + ("f" if self.format.bits == 32 else "")
+        module = self.builder.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(kind, [kind]), name)
+            for attribute in ("nounwind", "readnone", "nobuiltin"):
+                function.attributes.add(attribute)
+        before = self.builder.block
+        with self.builder.if_then(self.builder.not_(condition), likely=False):
+            other = self.builder.call(function, [argument.value])
+            inside = self.builder.block
+        result = self.builder.phi(kind)
+        result.add_incoming(self.value, before)
+        result.add_incoming(other, inside)
+        return self._of(result)
+
+    def widened(self) -> Real:
+        """The same number in float64."""
+        if self.format.bits == 64:
+            return self
+        return Real(self.builder, self.builder.fpext(self.value, ir.DoubleType()), FORMATS["float64"])
+
+    def narrowed(self, model: Real) -> Real:
+        """The number in the format of `model`."""
+        return model._of(self.builder.fptrunc(self.value, model.value.type))
+
+    def bits(self) -> Bits:
+        return Bits(self.builder, self.builder.bitcast(self.value, ir.IntType(self.format.bits)), self)
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    builder: Any
+    value: Any
+    origin: Real
+
+    def _with(self, operation: str, number: int) -> Bits:
+        right = ir.Constant(self.value.type, number & ((1 << self.origin.format.bits) - 1))
+        return Bits(self.builder, getattr(self.builder, operation)(self.value, right), self.origin)
+
+    def __add__(self, number: int) -> Bits:
+        return self._with("add", number)
+
+    def __and__(self, number: int) -> Bits:
+        return self._with("and_", number)
+
+    def __xor__(self, number: int) -> Bits:
+        return self._with("xor", number)
+
+    def __lshift__(self, count: int) -> Bits:
+        return self._with("shl", count)
+
+    def __rshift__(self, count: int) -> Bits:
+        return self._with("lshr", count)
+
+    def equals(self, number: int) -> Any:
+        return self.builder.icmp_unsigned("==", self.value, ir.Constant(self.value.type, number))
+
+    def real(self) -> Real:
+        return Real(self.builder, self.builder.bitcast(self.value, self.origin.value.type), self.origin.format)

@@ -1,0 +1,312 @@
+"""exp, log, tanh, ... as plain arithmetic, so that LLVM vectorizes a loop that calls them.
+
+A formula here is written once, on `Real`, and emits LLVM instructions where it is called.  There is no branch (but for
+sin and cos of huge arguments) and no table: both arms of a choice are computed and selected.  Special values come out
+as in C99: zeros keep their sign, NaN stays NaN, infinities and subnormal results are right.
+
+    exp(x)   = 2^n e^r,  n = round(x / log 2),  e^r = 1 + r + r^2 EXP(r)      (Cody and Waite's reduction)
+    log(x)   = k log 2 + log(1+f),  sqrt(1/2) <= 1+f < sqrt(2)
+               float32: log(1+f) = f - f^2/2 + f^3 LOG(f);  float64: through s = f/(2+f), as in fdlibm's e_log.c
+    log1p    = the same, with f corrected by what 1+x lost
+    expm1    = 2 (2^(n-1) (e^r - 1) + (2^(n-1) - 1/2))
+    tanh     = e / (e+2), e = expm1(2|x|)
+    logistic = (1 or e) / (1+e),  softplus = max(x,0) + log1p(e),  e = exp(-|x|)
+    erf      = x ERF(x^2) below 1, else 1 - exp(LOG_ERFC(|x|))
+    erfc     = exp(-x^2) ERFCX((x-4)/(x+4)) / (1+2x), with x^2 in two parts
+    sin, cos = by quarters of the circle: x - n pi/2 in parts up to |x| = 10^6; beyond that the C library's
+
+Coefficients: `python -m tests.minimax` derives them.  Errors against mpmath: `python -m tests.ulp` prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from .real import FORMATS, Bits, Format, Real, pattern
+
+# Highest power first, with the weighted error of each.
+POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
+    "float32": {
+        "EXP": (  # error 1.45e-8
+            0.0013946003746241331, 0.008366347290575504, 0.041666291654109955, 0.1666654497385025, 0.5,
+        ),
+        "LOG": (  # error 7.62e-10
+            0.06921079754829407, -0.1178070679306984, 0.11865119636058807, -0.12385550141334534,
+            0.14220023155212402, -0.16669216752052307, 0.20002146065235138, -0.24999986588954926,
+            0.3333331048488617,
+        ),
+        "ERF": (  # error 1.18e-9
+            7.889132393756881e-05, -0.0008020845125429332, 0.005189535673707724, -0.026854444295167923,
+            0.11283600330352783, -0.3761262595653534, 1.1283791065216064,
+        ),
+        "LOG_ERFC": (  # error 1.13e-9
+            0.00018797161465045065, -0.0029640058055520058, 0.021906476467847824, -0.10325620323419571,
+            -0.6379650235176086, -1.1272022724151611, -0.0003124687063973397,
+        ),
+        "ERFCX": (  # error 2.61e-9
+            0.0001125830749515444, -0.00024792796466499567, -0.0007043916848488152, 0.005080905742943287,
+            -0.016235550865530968, 0.03714178130030632, -0.06631647795438766, 0.09373965114355087,
+            -0.1010415107011795, 0.06809627264738083, 0.015379814431071281, -0.1396210938692093,
+            1.2329951524734497,
+        ),
+        "SIN": (  # error 4.91e-12
+            2.7182745725440327e-06, -0.00019839330343529582, 0.008333329111337662, -0.1666666716337204,
+        ),
+        "COS": (  # error 9.95e-14
+            -2.720989300541987e-07, 2.4799515813356265e-05, -0.0013888883404433727, 0.0416666679084301,
+        ),
+    },
+    "float64": {
+        "EXP": (  # error 2.03e-17
+            2.5113978073365026e-08, 2.762554572982124e-07, 2.755722963696031e-06, 2.4801506690533337e-05,
+            0.00019841269900989762, 0.0013888888930171503, 0.008333333333315618, 0.04166666666658206,
+            0.16666666666666685, 0.5000000000000004,
+        ),
+        "LOG_RATIO": (  # error 2.47e-18
+            0.14796624219517182, 0.15313986845435162, 0.18183566664147616, 0.22222198531289855,
+            0.28571428742763694, 0.39999999999413144, 0.6666666666666735,
+        ),
+        "ERF": (  # error 7.1e-18
+            -7.801188987413148e-10, 1.372297597471211e-08, -1.62091757495891e-07, 1.6447517642377853e-06,
+            -1.4924744659133548e-05, 0.00012055295320198352, -0.0008548325989684064, 0.0052239776074231425,
+            -0.02686617064327617, 0.11283791670945253, -0.3761263890318355, 1.1283791670955126,
+        ),
+        "LOG_ERFC": (  # error 3.63e-17
+            1.9095120407175806e-11, -7.016978577779144e-10, 1.1729535618196788e-08, -1.1660896985747979e-07,
+            7.461796846957886e-07, -2.9690714472853107e-06, 4.740217199334788e-06, 2.4691124970641963e-05,
+            -0.0002231338051169913, 0.0009066520597236823, -0.0020805340343890057, 0.0005648420472273187,
+            0.018880633980542197, -0.1026464568337987, -0.6366640861121554, -1.128369562182167,
+            -9.679414845646773e-07,
+        ),
+        "ERFCX": (  # error 8.38e-18
+            -2.565278889130879e-10, 9.332829028608743e-10, 3.1131541462578157e-09, -1.235898049323344e-08,
+            -2.0412963131789115e-08, 1.0636881818896512e-07, 7.724797394379497e-08, -8.211369902920362e-07,
+            2.921847939897525e-07, 5.7066429294260575e-06, -1.1221420014161373e-05, -2.43977688666163e-05,
+            0.00015062154578795374, -0.00019925713803844604, -0.000757773276760201, 0.005031970065554924,
+            -0.01619773405711039, 0.03716751552687074, -0.06633036581246395, 0.09373283499906818,
+            -0.10103906603628583, 0.0680970542546701, 0.015379652102619297, -0.1396211168405623,
+            1.2329951186255526,
+        ),
+        "SIN": (  # error 3.46e-18
+            1.589666637113569e-10, -2.5050755958639036e-08, 2.755731367864387e-06, -0.00019841269829771086,
+            0.00833333333332237, -0.16666666666666632,
+        ),
+        "COS": (  # error 4.7e-20
+            -1.1359559429652499e-11, 2.0875721625722465e-09, -2.7557314340674325e-07, 2.480158728944353e-05,
+            -0.0013888888888874064, 0.0416666666666666,
+        ),
+    },
+}
+
+
+def _polynomial(x: Real, name: str) -> Real:
+    """POLYNOMIALS[name] at x, by Horner's rule"""
+    first, *others = POLYNOMIALS[x.format.name][name]
+    value = x.constant(first)
+    for coefficient in others:
+        value = value.fused(x, coefficient)
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- exponentials
+def _power_of_two(shifted: Real) -> Real:
+    """2^n of shifted = n + magic"""
+    f = shifted.format
+    return ((shifted.bits() << f.fraction) + (f.bias << f.fraction)).real()
+
+
+def _reduced(x: Real) -> tuple[Real, Real, Real]:
+    """n + magic, n, r with x = n log 2 + r"""
+    f = x.format
+    shifted = x.fused(1.4426950408889634, f.magic)
+    n = shifted - f.magic
+    return shifted, n, n.fused(-f.log2_low, n.fused(-f.log2_high, x))
+
+
+def _exp_r(r: Real) -> Real:
+    """e^r - 1"""
+    return (r * r).fused(_polynomial(r, "EXP"), r)
+
+
+def _scaled(value: Real, n: Real) -> Real:
+    """value * 2^n in two steps, so that subnormal results round once and overflow gives infinity"""
+    half = n.fused(0.5, n.format.magic)
+    rest = n - (half - n.format.magic)
+    return value * _power_of_two(half) * _power_of_two(rest + n.format.magic)
+
+
+def exp(x: Real) -> Real:
+    f = x.format
+    _, n, r = _reduced(x.at_least(f.exp_low).at_most(f.exp_high))
+    return _scaled(_exp_r(r) + 1.0, n)
+
+
+def _expm1(x: Real) -> Real:
+    """expm1 where 2^(n-1) is a normal number; it loses the sign of zero"""
+    shifted, _, r = _reduced(x)
+    power = _power_of_two(shifted - 1.0)
+    return power.fused(_exp_r(r), power - 0.5) * 2.0
+
+
+def expm1(x: Real) -> Real:
+    value = _expm1(x.at_least(x.format.expm1_low).at_most(x.format.exp_high))
+    return x.choose(x.equals(0.0), value)
+
+
+def tanh(x: Real) -> Real:
+    e = _expm1((abs(x) * 2.0).at_most(44.0))
+    return (e / (e + 2.0)).sign_of(x)
+
+
+def _exp_minus_size(x: Real) -> Real:
+    """exp(-|x|)"""
+    _, n, r = _reduced((-abs(x)).at_least(x.format.exp_low))
+    return _scaled(_exp_r(r) + 1.0, n)
+
+
+def logistic(x: Real) -> Real:
+    e = _exp_minus_size(x)
+    return e.choose(x < 0.0, 1.0) / (e + 1.0)
+
+
+def softplus(x: Real) -> Real:
+    return x.choose(x > 0.0, 0.0) + _log1p(_exp_minus_size(x))
+
+
+# ---------------------------------------------------------------------------------------------- logarithms
+def _split(x: Real) -> tuple[Real, Real, Bits]:
+    """k, m, k's biased bits with x = 2^k m, sqrt(1/2) <= m < sqrt(2), for positive normal x"""
+    f = x.format
+    root = pattern(0.7071067811865476, f)
+    moved = x.bits() + ((f.bias << f.fraction) - root)
+    biased = moved >> f.fraction
+    m = ((moved & ((1 << f.fraction) - 1)) + root).real()
+    k = (biased + (pattern(f.magic, f) - f.bias)).real() - f.magic
+    return k, m, biased
+
+
+def _log_of(f: Real, k: Real) -> Real:
+    """k log 2 + log(1 + f)"""
+    low, high = f.format.log2_low, f.format.log2_high
+    if f.format.bits == 32:
+        z = f * f
+        y = z.fused(-0.5, k.fused(low, z * f * _polynomial(f, "LOG")))
+        return k.fused(high, y + f)
+    s = f / (f + 2.0)
+    z = s * s
+    half = f * f * 0.5
+    y = s * (half + z * _polynomial(z, "LOG_RATIO"))
+    return k.fused(high, f - (half - k.fused(low, y)))
+
+
+def _log_specials(x: Real, value: Real, pole: float) -> Real:
+    """-inf at the pole, NaN below it, infinity and NaN as they came"""
+    value = value.choose(x < float("inf"), x)
+    below = x.constant(float("-inf")).choose(x.equals(pole), float("nan"))
+    return value.choose(x > pole, x.choose(x.unordered(), below))
+
+
+def log(x: Real) -> Real:
+    f = x.format
+    subnormal = x < f.tiny
+    k, m, _ = _split((x * 2.0 ** (f.fraction + 2)).choose(subnormal, x))
+    k = k - x.constant(float(f.fraction + 2)).choose(subnormal, 0.0)
+    return _log_specials(x, _log_of(m - 1.0, k), 0.0)
+
+
+def _log1p(x: Real) -> Real:
+    """log1p for finite x > -1; it loses the sign of zero"""
+    f = x.format
+    u = x + 1.0
+    lost = (x - (u - 1.0)).choose(x < 1.0, 1.0 - (u - x))
+    k, m, biased = _split(u)
+    inverse = (((biased ^ -1) + (2 * f.bias + 1)) << f.fraction).real()  # 2^-k
+    return _log_of((m - 1.0) + lost * inverse, k)
+
+
+def log1p(x: Real) -> Real:
+    return x.choose(x.equals(0.0), _log_specials(x, _log1p(x), -1.0))
+
+
+# ---------------------------------------------------------------------------------------------- error function
+def erf(x: Real) -> Real:
+    z = abs(x)
+    near = z * _polynomial(z * z, "ERF")
+    far = z.at_least(0.98).at_most(4.0 if x.format.bits == 32 else 5.95)
+    shifted, _, r = _reduced(_polynomial(far, "LOG_ERFC"))
+    far = _exp_r(r).fused(-_power_of_two(shifted), 1.0 - _power_of_two(shifted))
+    return near.choose(z < 1.0, far).sign_of(x)
+
+
+def erfc(x: Real) -> Real:
+    single = x.format.bits == 32
+    z = abs(x).at_most(10.2 if single else 27.3)
+    high = (z.bits() & (-1 << (12 if single else 32))).real()  # its square is exact
+    _, n, r = _reduced(-(high * high))
+    r = (high - z).fused(high + z, r)
+    ratio = _polynomial((z - 4.0) / (z + 4.0), "ERFCX") / (z * 2.0 + 1.0)
+    value = _scaled(ratio.fused(_exp_r(r), ratio), n)
+    return (2.0 - value).choose(x < 0.0, value)
+
+
+# ---------------------------------------------------------------------------------------------- circular functions
+# pi/2 in parts of 33 bits (fdlibm's e_rem_pio2.c): n times a part is exact below 2^20
+PI_2 = (1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624871116645580e-21, 8.47842766036889956997e-32)
+
+
+def _quarters(x: Real) -> tuple[Bits, Real, Real]:
+    """n's bits, and x - n pi/2 as the sum of two numbers; |x| up to 10^6, float64"""
+    shifted = x.fused(0.6366197723675814, x.format.magic)
+    n = shifted - x.format.magic
+    first = n.fused(-PI_2[0], x)
+    second = n.fused(-PI_2[1], first)
+    third = n.fused(-PI_2[2], second)
+    lost = n.fused(-PI_2[1], first - second) + (n.fused(-PI_2[2], second - third) - n * PI_2[3])
+    high = third + lost
+    return shifted.bits(), high, (third - high) + lost
+
+
+def _circular(x: Real, quarter: int, library: str) -> Real:
+    """sin(x + quarter pi/2)"""
+    size = abs(x)
+    wide = x.choose(size < 1.0e6, 0.0).widened()
+    bits, y, low = _quarters(wide)
+    bits = bits + quarter
+    if x.format.bits == 32:
+        y, low = y.narrowed(x), x.constant(0.0)
+    z = y * y
+    sine = y + (z * y).fused(_polynomial(z, "SIN"), low)
+    half = z * 0.5
+    one = 1.0 - half
+    cosine = one + (((1.0 - one) - half) + (z * z).fused(_polynomial(z, "COS"), -(y * low)))
+    value = cosine.choose((bits & 1).equals(1), sine)
+    value = (-value).choose((bits & 2).equals(2), value)
+    if quarter == 0:
+        value = x.choose(x.equals(0.0), value)
+    return value.unless(size < 1.0e6, x, library)
+
+
+def sin(x: Real) -> Real:
+    return _circular(x, 0, "sin")
+
+
+def cos(x: Real) -> Real:
+    return _circular(x, 1, "cos")
+
+
+def sqrt(x: Real) -> Real:
+    return x.call("sqrt")
+
+
+FORMULAS: dict[str, Callable[[Real], Real]] = {
+    f.__name__: f for f in (exp, expm1, tanh, logistic, softplus, log, log1p, erf, erfc, sin, cos, sqrt)
+}
+
+
+def emit(name: str, builder: Any, value: Any) -> Any:
+    """Emit the function's instructions for an LLVM value of type float or double; the result's value."""
+    format: Format = FORMATS["float32" if isinstance(value.type, ir.FloatType) else "float64"]
+    return FORMULAS[name](Real(builder, value, format)).value
