@@ -42,6 +42,11 @@ class Entry:
     end: int
 
 
+def code(dtype: np.dtype[Any]) -> str | None:
+    """The format's name of a dtype: F32 for float32."""
+    return _CODES.get(dtype.newbyteorder("<").str)
+
+
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
     """Write a file that is complete or not there: a temporary file beside it, fsync, rename.
 
@@ -52,14 +57,14 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
     position = 0
     # Wide elements first, so that every array is aligned for its own dtype when the file is mapped into memory.
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
-        code = _CODES.get(array.dtype.newbyteorder("<").str)
-        if code is None or name == METADATA:
+        kind = code(array.dtype)
+        if kind is None or name == METADATA:
             raise SymnetError(
                 f"{name!r} cannot be stored: found dtype {array.dtype}, expected one of {', '.join(DTYPES)}"
             )
         end = position + array.nbytes
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [position, end]}
-        blocks.append(np.ascontiguousarray(array, dtype=DTYPES[code]))
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [position, end]}
+        blocks.append(np.ascontiguousarray(array, dtype=DTYPES[kind]))
         position = end
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

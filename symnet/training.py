@@ -25,12 +25,14 @@ from .history import Epoch, History
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
 from .plan import hyper_values
+from .scaling import Scaling, standard
 from .spec import Choice, checked_optimizer, specify
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Callback = Callable[[Epoch], Any]
 DTYPES = ("float32", "float64")
 FORMAT = "symnet model 1"
+SCALING = ("input:mean", "input:deviation")
 _LARGEST_SEED = 2**62
 
 
@@ -44,6 +46,7 @@ class Model:
         self.progress = Progress()
         self.lock = threading.RLock()
         self.training = False
+        self.scaling: Scaling | None = None
         self._calls: dict[tuple[str, str, int], Call] = {}
         self._hyper = hyper_values(network.spec, optimizer)
         plan = self.kernels.plan
@@ -116,12 +119,20 @@ class Model:
 
     def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
-        return Loop(self, check_data(self.network, X, y, self.dtype), batch_size, shuffle)
+        return Loop(self, self._checked(X, y), batch_size, shuffle)
+
+    def standardize(self, X: Any) -> None:
+        """Scale all inputs from now on so that these have mean 0 and deviation 1 in every column."""
+        self.scaling = standard(check_inputs(self.network, X, np.float64))
+
+    def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> Data:
+        data = check_data(self.network, X, y, self.dtype, names)
+        return data if self.scaling is None else replace(data, x=self.scaling.apply(data.x, self.dtype))
 
     def _data(self, X: Any, y: Any, validation_data: Any, fraction: Any) -> tuple[Data, Data | None]:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
             raise complaint("fit, validation_split", fraction, "a fraction from 0 to below 1")
-        data = check_data(self.network, X, y, self.dtype)
+        data = self._checked(X, y)
         if validation_data is not None:
             if fraction:
                 raise complaint("fit", Quoted("both validation_data and validation_split"), "one of them")
@@ -129,7 +140,7 @@ class Model:
                 raise complaint("fit, validation_data", Quoted(type(validation_data).__name__), "a pair (X, y)")
             names = ("validation_data[0]", "validation_data[1]")
             X, y = validation_data
-            return data, check_data(self.network, X, y, self.dtype, names)
+            return data, self._checked(X, y, names)
         if not fraction:
             return data, None
         parts = split(data.rows, self.seed, fraction, 0.0)
@@ -150,6 +161,8 @@ class Model:
 
     def _predict(self, X: Any, what: str) -> Array:
         x = check_inputs(self.network, X, self.dtype)
+        if self.scaling is not None:
+            x = self.scaling.apply(x, self.dtype)
         with self.lock:
             call = self.call("prediction", what)
             (output,) = call.kernel.outputs
@@ -164,7 +177,7 @@ class Model:
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """The mean loss without the penalty, and the accuracy if this is a classifier."""
-        data = check_data(self.network, X, y, self.dtype)
+        data = self._checked(X, y)
         with self.lock:
             call = self.call("evaluation", variant(data))
             totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
@@ -212,6 +225,8 @@ class Model:
             arrays = {p.name: self.memory.view(p.tensor).copy() for p in self.kernels.plan.parameters}
             arrays |= {s.name: self.memory.view(s.tensor).copy() for s in self.kernels.plan.states}
             progress = asdict(self.progress)
+            if self.scaling is not None:
+                arrays |= {f"input:{name}": value for name, value in asdict(self.scaling).items()}
         optimizer = {"name": self.optimizer.name, **self.optimizer.mapping}
         metadata = {
             "format": FORMAT,
@@ -312,40 +327,39 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise SymnetError(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SymnetError(f"{path}: its metadata are damaged ({type(error).__name__}: {str(error)[:80]}).") from None
-    _expect(path, entries, network.parameters, dtype)
+    shapes = {name: (shape, dtype) for name, shape in network.parameters.items()}
+    if any(name in entries for name in SCALING):
+        shapes |= dict.fromkeys(SCALING, ((network.spec.input,), "float64"))
+    _expect(path, entries, shapes)
     model = compile_network(network, optimizer, dtype, seed)
-    wanted = {s.name: s.shape for s in model.kernels.plan.states}
-    _expect(path, entries, dict(network.parameters) | wanted, dtype, exactly=True)
+    states = model.kernels.plan.states
+    shapes |= {state.name: (state.shape, dtype) for state in states}
+    _expect(path, entries, shapes)
+    for name in entries:
+        if name not in shapes:
+            raise complaint(str(path), Quoted(f"the array {name!r}"), "only what its spec declares")
     arrays, _ = storage.read(path)
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise complaint(f"{path}, {name}", Quoted("NaN or inf"), "finite numbers")
+        if not np.isfinite(array).all() or (name == "input:deviation" and not (array > 0).all()):
+            raise complaint(f"{path}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
     model.parameters.update({name: arrays[name] for name in network.parameters})
-    for state in model.kernels.plan.states:
+    for state in states:
         model.memory.view(state.tensor)[...] = arrays[state.name]
+    if SCALING[0] in arrays:
+        model.scaling = Scaling(*(arrays[name] for name in SCALING))
     model.progress = progress
     return model
 
 
-def _expect(
-    path: Any,
-    entries: Mapping[str, storage.Entry],
-    shapes: Mapping[str, tuple[int, ...]],
-    dtype: str,
-    exactly: bool = False,
-) -> None:
-    code = {"float32": "F32", "float64": "F64"}.get(dtype)
-    for name, shape in shapes.items():
+def _expect(path: Any, entries: Mapping[str, storage.Entry], shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    """Every array that the spec asks for is there, in its shape and dtype."""
+    for name, (shape, dtype) in shapes.items():
+        expected = f"{storage.code(np.dtype(dtype))} {shape}, as its spec says"
         if name not in entries:
-            raise complaint(str(path), Quoted(f"no array {name!r}"), f"one of shape {shape}, as its spec says")
+            raise complaint(str(path), Quoted(f"no array {name!r}"), expected)
         found = entries[name]
-        if found.shape != shape or found.dtype != code:
-            raise complaint(
-                f"{path}, {name}", Quoted(f"{found.dtype} {found.shape}"), f"{code} {shape}, as its spec says"
-            )
-    extra = [name for name in entries if name not in shapes]
-    if exactly and extra:
-        raise complaint(str(path), Quoted(f"the array {extra[0]!r}"), "only what its spec declares")
+        if f"{found.dtype} {found.shape}, as its spec says" != expected:
+            raise complaint(f"{path}, {name}", Quoted(f"{found.dtype} {found.shape}"), expected)
 
 
 def value_and_gradient(
