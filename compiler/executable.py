@@ -127,14 +127,16 @@ def _number(text: str, sizes: Mapping[str, int]) -> int:
     return result
 
 
-def interpret(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The general loop nests of a program, run by Python in float64: slow, and independent of LLVM and of kernels."""
+def interpret(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int], plain: bool = True) -> dict[str, Any]:
+    """The generated source of a program, run by Python in float64: slow, and independent of LLVM and of kernels.
+
+    With `plain`, the general loop nests: an oracle of its own; without, the loops and calls as they are compiled."""
     import numpy as np
 
-    from .interpreter import NAMESPACE
+    from .interpreter import NAMESPACE, product
 
-    text, _, _, manifest = generate(program, "float64", None, dict(sizes), plain=True)
-    space = dict(NAMESPACE)
+    text, calls, _, manifest = generate(program, "float64", None, dict(sizes), plain=plain)
+    space = {**NAMESPACE, **{name: product(spec) for name, spec in calls.items()}}
     exec(compile(text, "<kernel>", "exec"), space)  # the text is our own: no user's text reaches it
     with np.errstate(all="ignore"):  # both sides of a choice are computed
         return call(Executable(0, text, manifest), values, sizes, space["kernel"])

@@ -32,8 +32,8 @@ def join_registers(body: list[Node], layout: Layout) -> list[Node]:
                 dropped.add(id(earlier))
             ends[node.lhs.tensor] = node
         else:
-            reads, _ = effects(node, layout)
-            for tensor in [t for t in ends if t in reads]:
+            reads, writes = effects(node, layout)
+            for tensor in [t for t in ends if t in reads or t in writes]:
                 del ends[tensor]
     kept = [n for n in body if id(n) not in dropped]
     kept = [n for n in kept if not (isinstance(n, Statement) and n.kind == "begin" and n.register in rename)]

@@ -75,6 +75,7 @@ class uniform(Function):
 
     is_real = True
     is_nonnegative = True
+    is_number = False
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return Integer(0)

@@ -41,10 +41,25 @@ def _integers(array: Any) -> Any:
     return array.reshape(-1).view(np.int64)
 
 
+def product(spec: Any) -> Callable[..., None]:
+    """What the kernel of a `kernels.matmul.Matmul` computes, on the same flat memory."""
+
+    def run(a: Any, b: Any, c: Any, d: Any, rows: int, columns: int, depth: int) -> None:
+        m, n, k = (np.arange(given if fixed is None else fixed) for given, fixed in zip((rows, columns, depth), (spec.m, spec.n, spec.k), strict=True))  # fmt: skip
+        left = a[m[:, None] * spec.lda + k] if spec.a == "k" else a[k * spec.lda + m[:, None]]
+        right = b[k[:, None] * spec.ldb + n] if spec.b == "n" else b[n * spec.ldb + k[:, None]]
+        place = m[:, None] * spec.ldc + n
+        start = {"zero": 0.0, "bias": d[n], "c": c[place]}[spec.start]
+        c[place] = start + left @ right
+
+    return run
+
+
 NAMESPACE: dict[str, Any] = {
     "F64": np.float64,
     "pointer_f64": lambda array: array.reshape(-1),
     "pointer_i64": _integers,
+    "offset": lambda array, start: array[start:],
     "select": lambda condition, a, b: a if condition else b,
     "reduce_add": lambda a, b: a + b,
     "reduce_max": lambda a, b: np.maximum(a, b),
