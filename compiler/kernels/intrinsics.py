@@ -245,7 +245,7 @@ NAMESPACE: dict[str, Any] = {
     "reduce_max": _extremum("maximum", ("nsz",)),
     "call_address": call_address,
     "isfinite": isfinite,
-    "tan": _library("tan"),
+    **{name: _library(name) for name in ("sin", "cos", "tan")},
     "uniform_f32": _uniform("float32"),
     "uniform_f64": _uniform("float64"),
     "shuffle": shuffle,

@@ -139,38 +139,6 @@ class Real:
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * len(values)), name)
         return self._of(self.builder.call(function, values))
 
-    def unless(self, condition: Any, argument: Real, library: str) -> Real:
-        """self where the condition holds, else the C library's function of the argument
-
-        Declared without effects and not as a builtin, so that LLVM keeps the call in its branch and yet vectorizes
-        the loop around it.
-        """
-        kind, name = self.value.type, library + ("f" if self.format.bits == 32 else "")
-        module = self.builder.module
-        function = module.globals.get(name)
-        if function is None:
-            function = ir.Function(module, ir.FunctionType(kind, [kind]), name)
-            for attribute in ("nounwind", "readnone", "nobuiltin"):
-                function.attributes.add(attribute)
-        before = self.builder.block
-        with self.builder.if_then(self.builder.not_(condition), likely=False):
-            other = self.builder.call(function, [argument.value])
-            inside = self.builder.block
-        result = self.builder.phi(kind)
-        result.add_incoming(self.value, before)
-        result.add_incoming(other, inside)
-        return self._of(result)
-
-    def widened(self) -> Real:
-        """The same number in float64."""
-        if self.format.bits == 64:
-            return self
-        return Real(self.builder, self.builder.fpext(self.value, ir.DoubleType()), FORMATS["float64"])
-
-    def narrowed(self, model: Real) -> Real:
-        """The number in the format of `model`."""
-        return model._of(self.builder.fptrunc(self.value, model.value.type))
-
     def bits(self) -> Bits:
         return Bits(self.builder, self.builder.bitcast(self.value, ir.IntType(self.format.bits)), self)
 
@@ -199,9 +167,6 @@ class Bits:
 
     def __rshift__(self, count: int) -> Bits:
         return self._with("lshr", count)
-
-    def equals(self, number: int) -> Any:
-        return self.builder.icmp_unsigned("==", self.value, ir.Constant(self.value.type, number))
 
     def real(self) -> Real:
         return Real(self.builder, self.builder.bitcast(self.value, self.origin.value.type), self.origin.format)
