@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sympy import Expr
 from sympy import Integer as _Integer
 
-from .program import Access, Equation, Tensor, affine
+from .program import Access, Equation, Tensor, affine, outer_accesses
 
 Range = tuple[Expr, Expr]
 
@@ -52,6 +52,9 @@ def box(equation: Equation) -> tuple[Range, ...] | None:
     """The elements written, if each is written exactly once for each point of the bound indices; else None."""
     if equation.where != True and not equation.bound:  # noqa: E712 (SymPy's true)
         return None
+    free = set(equation.free)
+    if any(a.tensor.sparse and free.issuperset(a.subscripts) for a in outer_accesses(equation.rhs)):
+        return None  # only stored elements are visited
     seen = set()
     for subscript in equation.lhs.subscripts:
         parts = affine(subscript)
