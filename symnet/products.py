@@ -20,15 +20,11 @@ from sympy import Basic, Expr
 
 from compiler.program import Access, Equation, Index, Tensor, indices
 
-from .scalar import Scalars, weight
-from .typeset import ONE, ONES, TWO, Call, Element, Hadamard, Node, Norm, Over, Power, Product, Sum, Transpose
+from .scalar import NoMatrixForm, Scalars, weight
+from .typeset import ONE, ONES, TWO, Call, Element, Group, Hadamard, Node, Norm, Over, Power, Product, Sum, Transpose
 
 if TYPE_CHECKING:
     from .textbook import Book
-
-
-class NoMatrixForm(Exception):
-    """The equation is not a product of matrices and vectors: it is written with indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +143,9 @@ class Terms:
             if equation.op != "logsumexp" or more or equation.where is not sp.true or len(equation.bound) != 1:
                 continue
             new: dict[Basic, Basic] = dict(zip(equation.lhs.subscripts, read.subscripts, strict=True))
-            (other,) = context or (None,)
-            if other is None or equation.bound[0].args[1:] != other.args[1:]:
+            if len(context) != 1 or equation.bound[0].args[1:] != context[0].args[1:]:
                 continue
+            other = context[0]
             if equation.rhs.xreplace({**new, equation.bound[0]: other}) == exponent - term:
                 return Call("softmax", (self.scalars(context).node(exponent - term),))
         return None
@@ -161,6 +157,8 @@ class Terms:
     def reduction(self) -> Node:
         """max, logsumexp, argmax over all elements of a vector or matrix"""
         if self.free or self.over_samples or self.onehots or not 1 <= len(self.bound) <= 2:
+            raise NoMatrixForm
+        if not set(self.bound) <= set(indices(self.equation.rhs)):
             raise NoMatrixForm
         return Call(self.equation.op, (self.scalars(tuple(self.bound)).node(self.equation.rhs),))
 
@@ -188,6 +186,8 @@ class Terms:
                 raise NoMatrixForm
             axes = list(dict.fromkeys(i for access in found for i in self.axes(access)))
             key = (self.rank(factor), weight(factor), str(factor))
+            if len(axes) > 2:
+                raise NoMatrixForm
             if len(axes) == 2:
                 matrices.setdefault(frozenset(axes), []).append(factor)
             elif axes:
@@ -196,8 +196,6 @@ class Terms:
                 alone.append((key, self.scalars(()).node(factor)))
             elif found and self.scalars(()).node(factor) == ONE:
                 continue
-            elif len(axes) > 2:
-                raise NoMatrixForm
             else:
                 coefficient *= factor
         for index, nodes in self.onehots.items():
@@ -242,7 +240,9 @@ class Tree:
             if index not in seen:
                 parts.append(self._connected(index))
                 seen |= parts[-1]
-        factors = [*alone, *(self.closed(part) for part in parts if not part & set(free))]
+        closed = [self.closed(part) for part in parts if not part & set(free)]
+        crowded = len(alone) + len(closed) + bool(free) > 1
+        factors = [*alone, *(Group(f) if crowded and isinstance(f, Product) else f for f in closed)]
         match free:
             case []:
                 pass

@@ -41,6 +41,10 @@ SIGNS = {
 }  # fmt: skip
 
 
+class NoMatrixForm(Exception):
+    """The equation is not a product of matrices and vectors: it is written with indices."""
+
+
 class Scalars:
     """Expressions of one equation.  Without `terms` every access is written with its subscripts."""
 
@@ -53,6 +57,8 @@ class Scalars:
             case Access():
                 return self._access(expression)
             case Index():
+                if self.terms is not None:
+                    raise NoMatrixForm
                 return Name(expression.name)
             case sp.Integer() | sp.Float() | sp.Rational():
                 return self._number(expression)
@@ -103,7 +109,7 @@ class Scalars:
             return Sum(((-1, self._number(-number)),))
         if number.is_Rational and not number.is_Integer:
             return Fraction(Number(str(number.p)), Number(str(number.q)))
-        return Number(str(number) if number.is_Integer else f"{float(number):.6g}")
+        return Number(str(number) if number.is_Integer else repr(float(number)))
 
     def _is_vector(self, expression: Expr) -> bool:
         return self.terms is not None and any(i in self.context for i in indices(expression))
@@ -190,7 +196,7 @@ class Scalars:
             elif self._is_vector(value):
                 node = Hadamard((bracket, *(node.factors if isinstance(node, Hadamard) else (node,))))
             else:
-                node = Product((node, bracket))
+                node = Product((*(node.factors if isinstance(node, Product) else (node,)), bracket))
             terms.append((sign, node))
         terms.reverse()  # the last piece is the one that holds in general
         if not terms:

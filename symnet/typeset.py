@@ -43,6 +43,13 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """A product that is a number, such as uᵀ v, among other factors."""
+
+    of: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Hadamard:
     """Element by element."""
 
@@ -130,8 +137,8 @@ class Equal:
 
 
 Node = (
-    Name | Number | Sum | Product | Hadamard | Transpose | Power | Fraction | Call | Norm | Relation | Logic | Iverson
-    | Element | Over | Equal
+    Name | Number | Sum | Product | Group | Hadamard | Transpose | Power | Fraction | Call | Norm | Relation | Logic
+    | Iverson | Element | Over | Equal
 )  # fmt: skip
 
 ONES = Name("ones")
@@ -199,6 +206,8 @@ def _unicode(node: Node) -> tuple[str, int]:
             return _signed([(sign, _within(_unicode, term, HADAMARD)) for sign, term in terms]), SUM
         case Product(factors):
             return " ".join(_factors(_unicode, factors)), PRODUCT
+        case Group(of):
+            return _brackets(_unicode, _unicode(of)[0]), ATOM
         case Hadamard(factors):
             return " ⊙ ".join(_within(_unicode, f, PRODUCT) for f in factors), HADAMARD
         case Transpose(of):
@@ -258,6 +267,8 @@ def _latex(node: Node) -> tuple[str, int]:
             return _signed([(sign, _within(_latex, term, HADAMARD)) for sign, term in terms]), SUM
         case Product(factors):
             return r" \, ".join(_factors(_latex, factors)), PRODUCT
+        case Group(of):
+            return _brackets(_latex, _latex(of)[0]), ATOM
         case Hadamard(factors):
             return r" \odot ".join(_within(_latex, f, PRODUCT) for f in factors), HADAMARD
         case Transpose(of):
