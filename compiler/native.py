@@ -151,7 +151,9 @@ def optimized(ir: str, name: str, symbol: str) -> Any:
     """The module of the IR text, optimized: `name` renamed to the external `symbol`, everything else internal."""
     machine = _machine()
     try:
-        module = llvm.parse_assembly(_attributed(ir.replace(f'@"{name}"', f'@"{symbol}"').replace(f"@{name}(", f"@{symbol}(")))
+        module = llvm.parse_assembly(
+            _attributed(ir.replace(f'@"{name}"', f'@"{symbol}"').replace(f"@{name}(", f"@{symbol}("))
+        )
         module.triple = llvm.get_process_triple()
         module.data_layout = str(machine.target_data)
         for function in module.functions:
@@ -195,17 +197,20 @@ def _attributed(ir: str) -> str:
 # ---------------------------------------------------------------------------------------------- Numba
 def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str) -> str:
     """The LLVM IR of a generated module, as Numba lowers it, before optimization, with a C entry named `entry`."""
-    from numba.core import compiler, types
+    from numba import types
+    from numba.core import compiler
     from numba.core.compiler_lock import global_compiler_lock
-    from numba.core.registry import cpu_target
     from numba.core.cpu import FastMathOptions
+    from numba.core.registry import cpu_target
 
     from .kernels import intrinsics
 
     path = disk.write_source(f"{entry}_{key[:16]}.py", text)
     filename = str(path) if path is not None else f"<{entry}_{key[:16]}>"
     space: dict[str, Any] = {"__builtins__": {}, "__name__": f"symnet_generated_{key[:16]}", **intrinsics.NAMESPACE}
-    space.update({name: intrinsics.extern(v.symbol, v.signature) if isinstance(v, Extern) else v for name, v in names.items()})
+    space.update(
+        {name: intrinsics.extern(v.symbol, v.signature) if isinstance(v, Extern) else v for name, v in names.items()}
+    )
     exec(compile(text, filename, "exec"), space)  # the text is our own: no user's text reaches it
 
     flags = compiler.Flags()
@@ -303,7 +308,7 @@ def _load(key: str, symbol: str, needs: list[str], code: bytes) -> Native:
 
 
 def callable_from(native: Native, signature: str) -> Callable[..., Any]:
-    """A native function as a ctypes function, such as callable_from(f, "void(i64*)"); for tests and callers in Python."""
+    """A native function as a ctypes function, such as callable_from(f, "void(i64*)")."""
     import ctypes
 
     kinds: dict[str, Any] = {
@@ -316,7 +321,7 @@ def callable_from(native: Native, signature: str) -> Callable[..., Any]:
 
 
 def parse_signature(signature: str) -> tuple[str, tuple[str, ...]]:
-    """ "void(f32*,i64)" -> ("void", ("f32*", "i64")) """
+    """ "void(f32*,i64)" -> ("void", ("f32*", "i64"))"""
     found = re.fullmatch(r"(\w+\*?)\(([^)]*)\)", signature.replace(" ", ""))
     if found is None:
         raise NativeError(f"not a signature: {signature!r}")

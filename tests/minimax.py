@@ -15,7 +15,7 @@ Real = Callable[[mp.mpf], mp.mpf]
 
 
 def remez(function: Real, weight: Real, low: float, high: float, degree: int, rounds: int = 12) -> tuple[list, mp.mpf]:
-    """Coefficients, lowest power first, of the polynomial that makes max |weight * (function - p)| least; that error."""
+    """The polynomial with the least max |weight * (function - p)|: coefficients, lowest power first, and that error."""
     count = degree + 2
     grid = [(low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * k / 600) for k in range(601)]
     values = [function(x) for x in grid]

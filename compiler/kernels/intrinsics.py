@@ -1,15 +1,15 @@
 """The names that generated source may use, as Numba intrinsics.  Imported only when something is compiled.
 
-    pointer_f32(address) ...     an integer address as a pointer; p[i] reads and writes, p may be offset(p, n)
-    select(c, a, b)              a if c else b without a branch (both are evaluated; never a masked store)
-    maximum(a, b), minimum(a, b) NaN if either is NaN
-    reduce_add(s, x)             s + x, free to be reassociated: for the running value of a reduction only
-    reduce_max(s, x)             maximum(s, x), likewise
-    call_address(address, table) calls void(int64*) at an address
-    F32(x), F64(x), I64(x)       conversions; F32 of a literal is a float32 constant
-    isfinite(x)                  by bits, whatever the flags
-    exp, log, expm1, ...         compiler.kernels.vectormath, float32 or float64 by argument
-    uniform_f32(k, ...), uniform_f64(k, ...), shuffle(order, n, seed, epoch)    compiler.kernels.random
+pointer_f32(address) ...     an integer address as a pointer; p[i] reads and writes, p may be offset(p, n)
+select(c, a, b)              a if c else b without a branch (both are evaluated; never a masked store)
+maximum(a, b), minimum(a, b) NaN if either is NaN
+reduce_add(s, x)             s + x, free to be reassociated: for the running value of a reduction only
+reduce_max(s, x)             maximum(s, x), likewise
+call_address(address, table) calls void(int64*) at an address
+F32(x), F64(x), I64(x)       conversions; F32 of a literal is a float32 constant
+isfinite(x)                  by bits, whatever the flags
+exp, log, expm1, ...         compiler.kernels.vectormath, float32 or float64 by argument
+uniform_f32(k, ...), uniform_f64(k, ...), shuffle(order, n, seed, epoch)    compiler.kernels.random
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from ..native import NativeError, parse_signature
 from . import random, vectormath
 
 _SCALARS = {"i8": types.uint8, "i32": types.int32, "i64": types.int64, "f32": types.float32, "f64": types.float64}
-_LLVM = {"void": ir.VoidType(), "i8": ir.IntType(8), "i32": ir.IntType(32), "i64": ir.IntType(64), "f32": ir.FloatType(), "f64": ir.DoubleType()}  # fmt: skip
+_LLVM = {
+    "void": ir.VoidType(),
+    "i8": ir.IntType(8),
+    "i32": ir.IntType(32),
+    "i64": ir.IntType(64),
+    "f32": ir.FloatType(),
+    "f64": ir.DoubleType(),
+}
 
 
 def _llvm_type(name: str) -> Any:
@@ -51,8 +58,7 @@ def _converter(element: Any) -> Any:
     return intrinsic(typing)
 
 
-@intrinsic
-def offset(context: Any, pointer: Any, count: Any) -> Any:
+def _offset(context: Any, pointer: Any, count: Any) -> Any:
     """pointer + count elements"""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -61,8 +67,7 @@ def offset(context: Any, pointer: Any, count: Any) -> Any:
     return pointer(pointer, types.int64), code
 
 
-@intrinsic
-def select(context: Any, condition: Any, a: Any, b: Any) -> Any:
+def _select(context: Any, condition: Any, a: Any, b: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(*arguments)
 
@@ -82,16 +87,14 @@ def _extremum(name: str, flags: tuple[str, ...]) -> Any:
     return intrinsic(typing)
 
 
-@intrinsic
-def reduce_add(context: Any, running: Any, term: Any) -> Any:
+def _reduce_add(context: Any, running: Any, term: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fadd(*arguments, flags=("reassoc", "contract"))
 
     return running(running, running), code
 
 
-@intrinsic
-def call_address(context: Any, address: Any, table: Any) -> Any:
+def _call_address(context: Any, address: Any, table: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64).as_pointer()])
         builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [arguments[1]])
@@ -100,8 +103,7 @@ def call_address(context: Any, address: Any, table: Any) -> Any:
     return types.void(types.int64, table), code
 
 
-@intrinsic
-def isfinite(context: Any, x: Any) -> Any:
+def _isfinite(context: Any, x: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         single = isinstance(arguments[0].type, ir.FloatType)
         kind = ir.IntType(32 if single else 64)
@@ -201,8 +203,7 @@ def _uniform(dtype: str) -> Any:
     return intrinsic(typing)
 
 
-@intrinsic
-def hash_position(context: Any, seed: Any, epoch: Any, i: Any) -> Any:
+def _hash_position(context: Any, seed: Any, epoch: Any, i: Any) -> Any:
     """The partner of element i in a shuffle."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -212,14 +213,16 @@ def hash_position(context: Any, seed: Any, epoch: Any, i: Any) -> Any:
     return types.int64(types.int64, types.int64, types.int64), code
 
 
-@njit(error_model="numpy", _nrt=False)
-def shuffle(order: Any, n: Any, seed: Any, epoch: Any) -> None:
+def _shuffle(order: Any, n: Any, seed: Any, epoch: Any) -> None:
     """Fisher-Yates on order[0:n], keyed by (seed, epoch)."""
     for i in range(n - 1, 0, -1):
         j = hash_position(seed, epoch, i)
         kept = order[i]
         order[i] = order[j]
         order[j] = kept
+
+
+hash_position = intrinsic(_hash_position)
 
 
 def _declared(module: Any, kind: Any, name: str) -> Any:
@@ -237,17 +240,17 @@ NAMESPACE: dict[str, Any] = {
     "pointer_i64": _converter(types.int64),
     "pointer_i32": _converter(types.int32),
     "pointer_u8": _converter(types.uint8),
-    "offset": offset,
-    "select": select,
+    "offset": intrinsic(_offset),
+    "select": intrinsic(_select),
     "maximum": _extremum("maximum", ()),
     "minimum": _extremum("minimum", ()),
-    "reduce_add": reduce_add,
+    "reduce_add": intrinsic(_reduce_add),
     "reduce_max": _extremum("maximum", ("nsz",)),
-    "call_address": call_address,
-    "isfinite": isfinite,
+    "call_address": intrinsic(_call_address),
+    "isfinite": intrinsic(_isfinite),
     **{name: _library(name) for name in ("sin", "cos", "tan")},
     "uniform_f32": _uniform("float32"),
     "uniform_f64": _uniform("float64"),
-    "shuffle": shuffle,
+    "shuffle": njit(error_model="numpy", _nrt=False)(_shuffle),
     **{name: _function(name) for name in vectormath.FORMULAS},
 }

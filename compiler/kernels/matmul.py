@@ -2,8 +2,8 @@
 
     name, ir = matmul(Matmul("float32", m=None, n=64, k=64, a="k", b="n", lda=64, ldb=64, ldc=64, start="bias"))
 
-The function's C type is `void name(T *A, T *B, T *C, T *D, int64 M, int64 N, int64 K)` (SIGNATURE).  What the spec gives
-as a number is literal in the code, and its argument is ignored; what it gives as None is read from the argument.
+The function's C type is `void name(T *A, T *B, T *C, T *D, int64 M, int64 N, int64 K)` (SIGNATURE).  What the spec
+gives as a number is literal in the code, and its argument is ignored; what it gives as None is read from the argument.
 D is the bias vector over n (ignored for other starts).  C may not overlap A, B or D.
 
 The form is the classic one: a tile of `rows` x `vectors` registers accumulates over k; panels of B are packed on the
@@ -13,11 +13,11 @@ from TILES, a table by processor feature; nothing else depends on the processor.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..native import Extern, Native, build_kernel, features
+from .emitter import Emitter, Number
 
 SIGNATURE = {
     "float32": "void(f32*,f32*,f32*,f32*,i64,i64,i64)",
@@ -97,122 +97,7 @@ def build(spec: Matmul) -> tuple[Native, Extern]:
     return native, Extern(native.name, SIGNATURE[spec.dtype])
 
 
-# ---------------------------------------------------------------------------------------------- emitting
-Number = int | str  # a literal, or the name of an i64 value
-
-
-class _Emitter:
-    """LLVM IR line by line, with folding of literal integers and structured loops."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.entry: list[str] = []
-        self.declared: dict[str, str] = {}
-        self.count = 0
-        self.current = "entry"
-
-    def new(self, text: str) -> str:
-        self.count += 1
-        name = f"%v{self.count}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def label(self, stem: str) -> str:
-        self.count += 1
-        return f"{stem}{self.count}"
-
-    def begin(self, label: str) -> None:
-        self.lines.append(f"{label}:")
-        self.current = label
-
-    def jump(self, label: str) -> None:
-        self.lines.append(f"  br label %{label}")
-
-    def branch(self, condition: str, yes: str, no: str) -> None:
-        self.lines.append(f"  br i1 {condition}, label %{yes}, label %{no}")
-
-    def call(self, result: str, function: str, arguments: list[str], types: list[str]) -> str:
-        self.declared[function] = f"declare {result} @{function}({', '.join(types)})"
-        passed = ", ".join(f"{t} {a}" for t, a in zip(types, arguments, strict=True))
-        text = f"call {result} @{function}({passed})"
-        if result == "void":
-            self.lines.append(f"  {text}")
-            return ""
-        return self.new(text)
-
-    def add(self, a: Number, b: Number) -> Number:
-        if isinstance(a, int) and isinstance(b, int):
-            return a + b
-        if a == 0 or b == 0:
-            return b if a == 0 else a
-        return self.new(f"add nsw i64 {a}, {b}")
-
-    def sub(self, a: Number, b: Number) -> Number:
-        if isinstance(a, int) and isinstance(b, int):
-            return a - b
-        return a if b == 0 else self.new(f"sub nsw i64 {a}, {b}")
-
-    def mul(self, a: Number, b: Number) -> Number:
-        if isinstance(a, int) and isinstance(b, int):
-            return a * b
-        if a == 0 or b == 0:
-            return 0
-        if a == 1 or b == 1:
-            return b if a == 1 else a
-        return self.new(f"mul nsw i64 {a}, {b}")
-
-    def low(self, a: Number, b: Number) -> Number:
-        """min(a, b)"""
-        if isinstance(a, int) and isinstance(b, int):
-            return min(a, b)
-        return self.call("i64", "llvm.smin.i64", [str(a), str(b)], ["i64", "i64"])
-
-    def loop(
-        self,
-        first: Number,
-        last: Number,
-        step: int,
-        body: Callable[[Number, list[str]], list[str]],
-        carried: Iterable[tuple[str, str]] = (),
-    ) -> tuple[Number, list[str]]:
-        """for i = first; i + step <= last; i += step, with values carried round; gives the i after, and the values."""
-        carried = list(carried)
-        values = [value for _, value in carried]
-        if isinstance(first, int) and isinstance(last, int):
-            trips = max(0, last - first) // step
-            if trips == 0:
-                return first, values
-            if trips == 1:
-                return first + step, body(first, values)
-        before, head, inside, after = self.current, self.label("head"), self.label("loop"), self.label("after")
-        self.jump(head)
-        self.begin(head)
-        at = len(self.lines)
-        i = self.new("")
-        phis = [self.new("") for _ in carried]
-        end = self.add(i, step)
-        self.branch(self.new(f"icmp sle i64 {end}, {last}"), inside, after)
-        self.begin(inside)
-        new = body(i, phis)
-        self.jump(head)
-        rows = [("i64", i, str(first), str(end))]
-        rows += [(kind, phi, value, back) for (kind, value), phi, back in zip(carried, phis, new, strict=True)]
-        for line, (kind, phi, start, back) in enumerate(rows, at):
-            self.lines[line] = f"  {phi} = phi {kind} [ {start}, %{before} ], [ {back}, %{self.current} ]"
-        self.begin(after)
-        return i, phis
-
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        """if condition: body"""
-        inside, after = self.label("then"), self.label("after")
-        self.branch(condition, inside, after)
-        self.begin(inside)
-        body()
-        if self.lines[-1] != "  ret void":
-            self.jump(after)
-        self.begin(after)
-
-
+# ---------------------------------------------------------------------------------------------- generating
 @dataclass(frozen=True, slots=True)
 class _Vector:
     """Columns of a tile: where they start, how many lanes, how many of them are used (a literal or a mask)."""
@@ -222,7 +107,7 @@ class _Vector:
     mask: str | None = None
 
 
-class _Generator(_Emitter):
+class _Generator(Emitter):
     def __init__(self, spec: Matmul, target: Target) -> None:
         super().__init__()
         self.spec = spec
@@ -317,7 +202,9 @@ class _Generator(_Emitter):
         else:
             base_a, step_k, step_m = self.at("%A", self.add(self.mul(i, spec.lda), k0)), 1, spec.lda
         panel = self.panel_width(vectors)
-        base_b, step_b = (self.packed_b, panel) if self.pack_b else (self.at("%B", self.add(self.mul(k0, spec.ldb), j)), spec.ldb)
+        base_b, step_b = (
+            (self.packed_b, panel) if self.pack_b else (self.at("%B", self.add(self.mul(k0, spec.ldb), j)), spec.ldb)
+        )
         in_panel = [_Vector(v.offset, v.lanes) for v in vectors] if self.pack_b else vectors
 
         def product(k: Number, values: list[str]) -> list[str]:
@@ -391,7 +278,9 @@ class _Generator(_Emitter):
         def row(k: Number, _: list[str]) -> list[str]:
             source, place = self.at(base, self.mul(k, self.spec.ldb)), self.at(self.packed_b, self.mul(k, width))
             for v in vectors:
-                self.write(self.read(self.at(source, v.offset), v), self.at(place, v.offset), _Vector(v.offset, v.lanes))
+                self.write(
+                    self.read(self.at(source, v.offset), v), self.at(place, v.offset), _Vector(v.offset, v.lanes)
+                )
             return []
 
         self.loop(0, kn, 1, row)
@@ -606,8 +495,3 @@ def _block(size: int | None, usual: int) -> int | None:
     parts = -(-size // usual)
     even = [p for p in range(parts, 2 * parts) if size % p == 0]
     return -(-size // (even[0] if even else parts))
-
-
-def content(spec: Matmul) -> str:
-    """A short hash of a product's code on this processor."""
-    return hashlib.sha256(matmul(spec)[1].encode()).hexdigest()[:16]
