@@ -1,8 +1,9 @@
-"""What the tests of the passes share: small networks with their gradients, and "a pass changes nothing but the form"."""
+"""What the tests of the passes share: small networks with their gradients; a pass changes nothing but the form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def network(
     parameters: list[Tensor] = []
     values: dict[str, Any] = {"x": rng.normal(size=(rows, widths[0])) * scale, "lambda": np.array(0.3)}
     below = x
-    for layer, (inputs, units) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+    for layer, (inputs, units) in enumerate(pairwise(widths), start=1):
         i, j = Index("i", units), Index("j", inputs)
         weight = Tensor(f"W{layer}", (units, inputs), "parameter")
         bias, z = Tensor(f"b{layer}", (units,), "parameter"), Tensor(f"z{layer}", (N, units))

@@ -19,8 +19,9 @@ from sympy.core.relational import Relational
 
 from ..functions import FUNCTIONS
 from ..program import Access, Equation, Index, Program, Tensor, in_range
+from .agreement import F, Z
 from .definitions import binding, is_alone, is_map
-from .elimination import F, Z, through_value
+from .elimination import through_value
 from .rewriting import in_dependence_order, inside, live, nodes, reads, replace
 
 

@@ -14,6 +14,7 @@ from sympy import Basic, Expr, Integer
 from sympy.core.relational import Relational
 from sympy.functions.elementary.piecewise import ExprCondPair
 
+from ..dependence import strongly_connected
 from ..functions import FUNCTIONS
 from ..program import Access, Equation, Index, Program, Tensor
 
@@ -178,16 +179,18 @@ def is_zero(expression: Basic) -> bool:
 def in_dependence_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
     """Definitions before their readers, otherwise as they stood; inside a recurrence the order is kept."""
     equations = tuple(equations)
-    defined: dict[Tensor, list[int]] = {}
+    read = [list(dict.fromkeys(access.tensor for access in equation_reads(e))) for e in equations]
+    edges: dict[Tensor, dict[Tensor, None]] = {}
+    for equation, tensors in zip(equations, read, strict=True):
+        edges.setdefault(equation.tensor, {}).update(dict.fromkeys(tensors))
+    groups = strongly_connected({tensor: list(below) for tensor, below in edges.items()})
+    group = {tensor: number for number, tensors in enumerate(groups) for tensor in tensors}
+    members: dict[int, list[int]] = {}
     for number, equation in enumerate(equations):
-        defined.setdefault(equation.tensor, []).append(number)
+        members.setdefault(group[equation.tensor], []).append(number)
     needs = [
-        [
-            m
-            for t in dict.fromkeys(a.tensor for a in reads(e.rhs, e.where, *e.lhs.subscripts))
-            for m in defined.get(t, ())
-        ]
-        for e in equations
+        [m for g in dict.fromkeys(group[t] for t in tensors if t in edges) if g != group[e.tensor] for m in members[g]]
+        for e, tensors in zip(equations, read, strict=True)
     ]
     if all(last < number for number, need in enumerate(needs) for last in need):
         return equations

@@ -20,7 +20,7 @@ from itertools import combinations
 import sympy as sp
 from sympy import Expr
 
-from ..program import Access, Equation, Index, Program, Tensor, affine
+from ..program import Access, Equation, Index, Program, Tensor, affine, outer_accesses
 from .definitions import solved
 from .rewriting import free_name, in_dependence_order, names, nodes
 from .share import merge_definitions
@@ -78,7 +78,7 @@ class _Writer:
         groups = _grouped([(f,) for f in inner], equation.domain)
         if len(groups) < 2 or any(_is_sparse(f) for g in groups if len(g) > 1 for f in g):
             return None
-        pure = len(inner) == 2 and all(_is_plain(f) for f in inner)
+        pure = len(inner) == 2 and all(_is_plain(f) and bound <= set(nodes(f)) for f in inner)
         if pure and outer == 1 and _is_plain(equation.lhs):
             return None
         self.before = []
@@ -114,8 +114,7 @@ class _Writer:
         """A plain access for the group."""
         if len(group) == 1 and isinstance(group[0], Access) and _is_plain_or_affine(group[0]):
             return group[0]
-        kept = [i for i in equation.domain if i in _indices(group, equation.domain)]
-        return self._tensor(f"{equation.tensor.name}_factor", kept, [], sp.Mul(*group))
+        return self._tensor(f"{equation.tensor.name}_factor", _layout(group), [], sp.Mul(*group))
 
     def _finished(self, groups: list[Group], outer: Expr, equation: Equation) -> list[Equation]:
         bound = set(equation.bound)
@@ -150,6 +149,12 @@ def _indices(group: Iterable[Expr], domain: Sequence[Index]) -> list[Index]:
     return [i for i in domain if i in named]
 
 
+def _layout(group: Group) -> list[Index]:
+    """Axes in the order of the group's widest access, so that equal factors of two sums are equal tensors."""
+    found = sorted(outer_accesses(*group), key=lambda a: -len({n for n in nodes(a) if isinstance(n, Index)}))
+    return [n for n in dict.fromkeys(nodes(*found, *group)) if isinstance(n, Index)]
+
+
 def _grouped(groups: list[Group], domain: Sequence[Index]) -> list[Group]:
     """Each group joins the smallest other one that has all of its indices."""
     groups = sorted(groups, key=lambda g: -len(_indices(g, domain)))
@@ -160,9 +165,14 @@ def _grouped(groups: list[Group], domain: Sequence[Index]) -> list[Group]:
         if not hosts:
             kept.append(group)
             continue
-        host = min(hosts, key=lambda k: (_is_sparse(kept[k][0]), _volume(_indices(kept[k], domain))))
+        host = min(hosts, key=lambda k: (*_reluctance(kept[k]), _volume(_indices(kept[k], domain))))
         kept[host] = (*kept[host], *group)
     return kept
+
+
+def _reluctance(group: Group) -> tuple[bool, bool]:
+    """A sparse tensor must stay a factor of its own, and a plain access is best left one."""
+    return _is_sparse(group[0]), len(group) == 1 and _is_plain(group[0])
 
 
 def _cheapest(groups: list[Group], equation: Equation) -> tuple[Group, Group]:

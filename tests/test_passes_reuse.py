@@ -1,0 +1,243 @@
+"""Reuse of values: g with g(f(z)) = f'(z), found by elimination; the same at kinks; only where it is as accurate."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+from sympy import Expr, Float, Piecewise, Rational, Symbol, exp, sin, sqrt, tanh
+
+from compiler.functions import expm1, logistic, softplus
+from compiler.passes.agreement import F, Z, evaluate
+from compiler.passes.elimination import price, through_value
+from compiler.passes.reuse_values import reuse_values
+from compiler.passes.share import share
+from compiler.passes.simplify_algebra import simplify_algebra
+from compiler.program import Equation, Index, Program, Tensor
+from symnet.reference import evaluate as evaluate_program
+
+from .rewrites import changed_by, count, lines, network, relu
+
+z, f, beta = Z, F, Symbol("p0", real=True)
+
+
+def step(*pairs: Any) -> Expr:
+    return Piecewise(*pairs)
+
+
+FOUND: dict[str, tuple[Expr, Expr]] = {
+    "logistic": (logistic(z), f * (1 - f)),
+    "logistic, any slope": (logistic(beta * z), beta * f * (1 - f)),
+    "tanh": (tanh(z), 1 - f**2),
+    "scaled tanh": (Rational(17, 10) * tanh(2 * z / 3), Rational(17, 15) - Rational(20, 51) * f**2),
+    "exp": (exp(z), f),
+    "softplus": (softplus(z), -expm1(-f)),
+    "softplus, any slope": (softplus(beta * z) / beta, -expm1(-beta * f)),
+    "relu": (relu(z), step((0, f <= 0), (1, True))),
+    "leaky relu": (step((z / 100, z <= 0), (z, True)), step((Rational(1, 100), f <= 0), (1, True))),
+    "elu": (step((expm1(z), z <= 0), (z, True)), step((f + 1, f <= 0), (1, True))),
+    "elu, any slope": (step((beta * expm1(z), z <= 0), (z, True)), step((f + beta, z <= 0), (1, True))),
+    "hard tanh": (step((-1, z <= -1), (1, z >= 1), (z, True)), step((0, (f >= 1) | (f <= -1)), (1, True))),
+    "hard tanh, pieces in pieces": (
+        step((-1, z <= -1), (step((1, z >= 1), (z, True)), True)),
+        step((0, f <= -1), (0, f >= 1), (1, True)),
+    ),
+    "hard logistic": (
+        step((0, z <= -2), (1, z >= 2), (z / 4 + Rational(1, 2), True)),
+        step((0, (f >= 1) | (f <= 0)), (Rational(1, 4), True)),
+    ),
+    "softsign": (step((z / (1 - z), z < 0), (z / (1 + z), True)), step(((1 + f) ** 2, f < 0), ((1 - f) ** 2, True))),
+}
+NOT_FOUND: dict[str, Expr] = {
+    "swish": z * logistic(z),
+    "gelu": z * sp.erfc(-z / sqrt(2)) / 2,
+    "mish": z * tanh(softplus(z)),
+    "sine": sin(z),
+    "gaussian": exp(-(z**2)),
+    "absolute value": step((-z, z < 0), (0, z <= 0), (z, True)),
+    "prelu of any slope": step((beta * z, z <= 0), (z, True)),
+    "square": z**2,
+    "jump": step((z, z <= 0), (z + 1, True)),
+    "falling relu": step((0, z >= 0), (-z, True)) ** 2,
+}
+DTYPES = (np.float32, np.float64)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_derivative_is_found_as_a_function_of_the_value(name: str) -> None:
+    function, expected = FOUND[name]
+    found = through_value(function, function.diff(z))
+    assert found is not None
+    point = {beta: Rational(7, 5)}
+    for value in (Rational(-4, 5), Rational(1, 3), Rational(5, 2)):
+        difference = (found - expected).xreplace(point).subs({f: value, z: value})
+        assert abs(float(difference)) <= 1e-15, found
+    assert price(found) <= price(function.diff(z))
+
+
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_where_there_is_none_none_is_found(name: str) -> None:
+    assert through_value(NOT_FOUND[name], NOT_FOUND[name].diff(z)) is None
+
+
+@pytest.mark.parametrize("name", [*FOUND, *NOT_FOUND])
+def test_finding_it_takes_less_than_half_a_second(name: str) -> None:
+    through_value.cache_clear()
+    function = FOUND[name][0] if name in FOUND else NOT_FOUND[name]
+    slope = function.diff(z)
+    start = time.process_time()
+    through_value(function, slope)
+    assert time.process_time() - start <= 0.41
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FOUND)
+def test_it_is_accurate_to_four_ulp_of_the_largest_slope(name: str, dtype: Any) -> None:
+    """On points that the search itself does not try."""
+    function, _ = FOUND[name]
+    slope = function.diff(z)
+    found = through_value(function, slope)
+    assert found is not None
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=20_000) * 4, rng.normal(size=2_000) * 1e3]).astype(dtype)
+    if name == "exp":
+        points = points[points < 80]
+    values = {beta: dtype(0.8), z: points}
+    with np.errstate(all="ignore"):
+        value = evaluate(function, values, dtype)
+        wanted, got = evaluate(slope, values, dtype), evaluate(found, {**values, f: value}, dtype)
+    assert np.abs(got - wanted).max() <= 4 * np.finfo(dtype).eps * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky relu", "elu", "hard tanh", "hard logistic", "softsign"])
+def test_at_kinks_at_signed_zeros_and_at_nan_the_slope_is_the_same(name: str) -> None:
+    function, _ = FOUND[name]
+    slope = function.diff(z)
+    found = through_value(function, slope)
+    assert found is not None
+    points = np.array([0.0, -0.0, 1, -1, 2, -2, 5e-324, -5e-324, np.inf, -np.inf, np.nan])
+    with np.errstate(all="ignore"):
+        value = evaluate(function, {z: points}, np.float64)
+        got, wanted = evaluate(found, {z: points, f: value}, np.float64), evaluate(slope, {z: points}, np.float64)
+    kept = ~np.isnan(wanted) | (np.arange(11) == 10)  # at infinity the slope itself may be inf/inf
+    np.testing.assert_allclose(got[kept], wanted[kept], rtol=4e-16)
+
+
+def test_a_comparison_is_carried_over_only_where_the_function_rises_beyond_it() -> None:
+    clipped = step((-1, z <= -1), (1, z >= 1), (z, True))
+    assert through_value(clipped, z <= -1) == (f <= -1)
+    assert through_value(clipped, z >= 1) == (f >= 1)
+    assert through_value(clipped, z < -1) is None  # f is -1 on both sides
+    assert through_value(clipped, z <= -2) is None
+    assert through_value(relu(z), z < 0) is None
+    assert through_value(sin(z), z <= 0) is None
+
+
+def test_a_candidate_that_loses_digits_is_refused() -> None:
+    """f = 1e8 + logistic(z): the value has lost what the slope needs."""
+    function = Float(1e8) + logistic(z)
+    assert through_value(function, logistic(z) * logistic(-z)) is None
+
+
+# ---------------------------------------------------------------------------------------------- in programs
+@pytest.mark.parametrize(
+    ("activation", "slope"),
+    [
+        (logistic, "d_z1[n,i] = (1 - a1[n,i])*a1[n,i]*d_a1[n,i]"),
+        (softplus, "d_z1[n,i] = -expm1(-a1[n,i])*d_a1[n,i]"),
+        (relu, "d_z1[n,i] = Piecewise((0, a1[n,i] <= 0), (d_a1[n,i], True))"),
+        (
+            lambda x: step((expm1(x), x <= 0), (x, True)),
+            "d_z1[n,i] = Piecewise((a1[n,i] + 1, a1[n,i] <= 0), (1, True))*d_a1[n,i]",
+        ),
+    ],
+)
+def test_after_it_the_backward_pass_reads_the_value(activation: Any, slope: str) -> None:
+    program, values = network([3, 4, 4], activation, "squares")
+    program = share(simplify_algebra(program))
+    after = changed_by(reuse_values, program, values)
+    assert slope in lines(after)
+    assert slope not in lines(program)
+
+
+def test_logistic_runs_once_where_it_ran_twice() -> None:
+    program, values = network([3, 4, 4, 2], logistic)
+    program = share(program)
+    after = changed_by(reuse_values, program, values)
+    assert (count(program, logistic), count(after, logistic)) == (4, 2)
+
+
+def test_the_sigmoid_of_swish_runs_once_after_sharing() -> None:
+    program, values = network([3, 4, 2], lambda x: x * logistic(x))
+    after = changed_by(reuse_values, share(program), values)
+    assert count(after, logistic) == 1
+
+
+def test_hundred_layers_ask_once() -> None:
+    through_value.cache_clear()
+    program, _ = network([2] * 30, logistic)
+    reuse_values(share(program))
+    assert through_value.cache_info().misses <= 4
+
+
+i, j = Index("i", 4), Index("j", 4)
+x, y = Tensor("x", (4, 4), "input"), Tensor("y", (4,), "input")
+a, b, c = Tensor("a", (4, 4)), Tensor("b", (4, 4)), Tensor("c", (4, 4))
+GIVEN = {"x": np.random.default_rng(0).normal(size=(4, 4)), "y": np.random.default_rng(1).normal(size=4)}
+
+
+def after(*equations: Equation) -> list[str]:
+    return lines(changed_by(reuse_values, Program(equations, tuple(dict.fromkeys(e.tensor for e in equations))), GIVEN))
+
+
+def test_subscripts_are_matched_not_positions() -> None:
+    """Equal widths: a[i,j] = f(x[j,i]) gives f(x[i,j]) as a[j,i]."""
+    found = after(Equation(a[i, j], (i, j), logistic(x[j, i])), Equation(b[i, j], (i, j), y[i] * logistic(-x[i, j])))
+    assert found[1] == "b[i,j] = (1 - a[j,i])*y[i]"
+
+
+def test_a_value_of_another_element_or_of_part_of_the_range_is_not_used() -> None:
+    short = Index("i", 3)
+    found = after(
+        Equation(a[short, j], (short, j), logistic(x[short, j])),
+        Equation(b[i, j], (i, j), y[i] * logistic(-x[i, j])),
+        Equation(c[i, j], (i, j), y[i] * logistic(-x[i, j + 1])),
+    )
+    assert found[1:] == ["b[i,j] = logistic(-x[i,j])*y[i]", "c[i,j] = logistic(-x[i,j + 1])*y[i]"] or all(
+        "a[" not in line for line in found[1:]
+    )
+
+
+def test_a_value_to_which_another_equation_adds_is_not_used() -> None:
+    found = after(
+        Equation(a[i, j], (i, j), logistic(x[i, j])),
+        Equation(a[i, 0], (i,), y[i]),
+        Equation(b[i, j], (i, j), y[i] * logistic(-x[i, j])),
+    )
+    assert "a[" not in found[-1]
+
+
+def test_a_shifted_value_beside_its_first_slot_is_used() -> None:
+    t, h, p = Index("t", 4), Tensor("h", (5,)), Tensor("p", (4,))
+    program = Program(
+        [
+            Equation(h[0], (), y[0]),
+            Equation(p[t], (t,), h[t] * y[t]),
+            Equation(h[t + 1], (t,), logistic(p[t])),
+            Equation(Tensor("d", (4,))[t], (t,), y[t] * logistic(-p[t])),
+        ],
+        (h, Tensor("d", (4,))),
+    )
+    assert lines(changed_by(reuse_values, program, GIVEN))[-1] == "d[t] = (1 - h[t + 1])*y[t]"
+
+
+def test_a_value_of_its_own_keeps_its_accuracy() -> None:
+    """logistic(-z) where logistic(z) is 1 to the last bit: a value is not made of 1 - a."""
+    program = Program(
+        [Equation(a[i, j], (i, j), logistic(x[i, j])), Equation(b[i, j], (i, j), logistic(-x[i, j]))], (a, b)
+    )
+    found = evaluate_program(reuse_values(program), {"x": np.full((4, 4), 60.0)})
+    assert found["b"][0, 0] == pytest.approx(np.exp(-60.0), rel=1e-12)
