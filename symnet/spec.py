@@ -191,14 +191,17 @@ KINDS: Mapping[str, type[Dense]] = {"dense": Dense}
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """How `symnet train` trains; paths are relative to the spec file."""
+    """How `symnet train` trains; paths are relative to the spec file.
+
+    standardize: inputs are scaled by the mean and the deviation that each column has in the training part.
+    """
 
     data: str = field(metadata=_by(_path))
     optimizer: Choice = field(default=Choice("adam"), metadata=_by(checked_optimizer))
     epochs: int = field(default=10, metadata=_by(_integer(1)))
     batch_size: int = field(default=32, metadata=_by(_integer(1)))
     shuffle: bool = field(default=True, metadata=_by(_boolean))
-    standardize: bool = field(default=True, metadata=_by(_boolean))  # inputs, by mean and deviation of the training part
+    standardize: bool = field(default=True, metadata=_by(_boolean))
     seed: int = field(default=0, metadata=_by(_integer(0)))
     dtype: str = field(default="float32", metadata=_by(_word("float32", "float64")))
     validation_split: float = field(default=0.1, metadata=_by(_number(0, 1)))

@@ -21,8 +21,8 @@ DEVIATION = {
 }
 
 
-def draw(name: str, seed: int = 0, position: int = 0, **options: object) -> np.ndarray:
-    return initial(name, options, SHAPE, FANS, seed, position)
+def draw(name: str, seed: int = 0, position: int = 0, shape: tuple[int, int] = SHAPE, **options: object) -> np.ndarray:
+    return initial(name, options, shape, FANS, seed, position)
 
 
 @pytest.mark.parametrize("name", DEVIATION)
@@ -54,9 +54,10 @@ def test_zeros_constant_and_given_values_are_as_they_say() -> None:
 
 @pytest.mark.parametrize("name", [row.name for row in ROWS if row.name not in ("zeros", "constant", "given")])
 def test_the_seed_and_the_position_alone_decide(name: str) -> None:
-    np.testing.assert_array_equal(draw(name, 3, 1), draw(name, 3, 1))
-    assert (draw(name, 3, 1) != draw(name, 4, 1)).any()
-    assert (draw(name, 3, 1) != draw(name, 3, 2)).any()
+    small = (4, 3)
+    np.testing.assert_array_equal(draw(name, 3, 1, small), draw(name, 3, 1, small))
+    assert (draw(name, 3, 1, small) != draw(name, 4, 1, small)).any()
+    assert (draw(name, 3, 1, small) != draw(name, 3, 2, small)).any()
 
 
 def test_a_network_draws_weights_by_activation_and_biases_zero() -> None:
