@@ -120,7 +120,7 @@ def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> tuple[ob
         if not moving:
             numbers[access] = access
             return True
-        if root not in offsets:
+        if root not in offsets or not layout.address(access).constant.is_Integer:
             return False
         numbers[access] = Symbol(f"a{len(numbers)}", real=True)
         addresses.append(offsets[root] + int(layout.address(access).constant))
