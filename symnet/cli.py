@@ -95,8 +95,8 @@ def _train(options: argparse.Namespace) -> None:
     print(
         f"{len(X)} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
     )
-    if train.standardize:
-        model.standardize(X[parts.train])
+    if train.scale != "none":
+        model.scale(X[parts.train], train.scale)
     validated = len(parts.validation) > 0
     history = model.fit(
         X[parts.train],

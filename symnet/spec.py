@@ -201,11 +201,11 @@ class Train:
     epochs: int = field(default=10, metadata=_by(_integer(1)))
     batch_size: int = field(default=32, metadata=_by(_integer(1)))
     shuffle: bool = field(default=True, metadata=_by(_boolean))
-    standardize: bool = field(default=True, metadata=_by(_boolean))
+    scale: str = field(default="common", metadata=_by(_word("common", "column", "none")))  # of inputs: scaling.py
     seed: int = field(default=0, metadata=_by(_integer(0)))
     dtype: str = field(default="float32", metadata=_by(_word("float32", "float64")))
     validation_split: float = field(default=0.1, metadata=_by(_number(0, 1)))
-    test_split: float = field(default=0.2, metadata=_by(_number(0, 1)))
+    test_split: float = field(default=0.15, metadata=_by(_number(0, 1)))
     model: str = field(default="", metadata=_by(_path))
 
 

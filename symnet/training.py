@@ -25,7 +25,8 @@ from .history import Epoch, History
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
 from .plan import hyper_values
-from .scaling import Scaling, standard
+from .scaling import KINDS as SCALINGS
+from .scaling import Scaling, scaling
 from .spec import Choice, checked_optimizer, specify
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -121,9 +122,11 @@ class Model:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
         return Loop(self, self._checked(X, y), batch_size, shuffle)
 
-    def standardize(self, X: Any) -> None:
-        """Scale all inputs from now on so that these have mean 0 and deviation 1 in every column."""
-        self.scaling = standard(check_inputs(self.network, X, np.float64))
+    def scale(self, X: Any, kind: str = "common") -> None:
+        """Scale all inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py."""
+        if kind not in SCALINGS:
+            raise unknown("scale, kind", "word", kind, SCALINGS)
+        self.scaling = scaling(check_inputs(self.network, X, np.float64), kind)
 
     def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> Data:
         data = check_data(self.network, X, y, self.dtype, names)
