@@ -238,8 +238,8 @@ def _argmax(key: Array, mask: Array) -> Array:
 
 
 def _gaps(key: Array, mask: Array) -> list[float]:
-    rows = [sorted((float(k) for k in row[valid]), reverse=True) for row, valid in zip(key, mask, strict=True)]
-    return [row[0] - row[1] for row in rows if len(row) > 1]
+    rows = [sorted(row[valid], reverse=True) for row, valid in zip(key, mask, strict=True)]
+    return [float(row[0] - row[1]) for row in rows if len(row) > 1]
 
 
 # ---------------------------------------------------------------------------------------------- expressions

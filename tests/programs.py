@@ -19,14 +19,17 @@ from compiler.functions import expm1, log1p, logistic, softplus, uniform
 from compiler.program import Access, Equation, Index, Program, Tensor, size
 from symnet.reference import evaluate
 
-from .tolerance import KINK
+from .tolerance import is_smooth
 
 LETTERS = "nijkuvw"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A program with a rank-0 output, the parameters to differentiate by, and a point to do it at."""
+    """A program with a rank-0 output, the parameters to differentiate by, and a point to do it at.
+
+    redrawn: how many points were thrown away before this one because they were within 1e-3 of a kink.
+    """
 
     seed: int
     program: Program
@@ -35,6 +38,10 @@ class Sample:
     values: dict[str, Any]
     sizes: dict[str, int]
     redrawn: int
+
+    @property
+    def sparse(self) -> set[str]:
+        return {t.name for t in self.program.tensors if t.sparse}
 
     def __str__(self) -> str:
         given = "\n".join(
@@ -53,24 +60,21 @@ def sample(seed: int) -> Sample:
             continue
         for _ in range(4):
             values = writer.values(program)
-            if _regular(program, writer, values):
+            found = evaluate(program, values, writer.sizes, list(program.definitions))
+            if not _moderate(program, writer.guarded, found):
+                break
+            if is_smooth(program, values, writer.sizes):
                 return Sample(seed, program, output, wrt, values, writer.sizes, redrawn)
             redrawn += 1
     raise AssertionError(f"no regular program for seed {seed}")
 
 
-def _regular(program: Program, writer: _Writer, values: dict[str, Any]) -> bool:
-    """Away from kinks, and all values moderate; -inf only where it is meant."""
-    kinks: list[float] = []
-    names = [t.name for t in program.definitions]
-    found = evaluate(program, values, writer.sizes, names, kinks=kinks)
-    if any(k <= KINK for k in kinks):
-        return False
+def _moderate(program: Program, guarded: set[Tensor], found: dict[str, Any]) -> bool:
+    """No NaN, nothing large, -inf only where readers expect it."""
     for tensor in program.definitions:
         array = np.asarray(found[tensor.name], float)
-        if np.isnan(array).any() or (np.abs(array[np.isfinite(array)]) > 1e3).any():
-            return False
-        if tensor not in writer.guarded and not np.isfinite(array).all():
+        finite = np.isfinite(array)
+        if np.isnan(array).any() or (np.abs(array[finite]) > 1e3).any() or not (tensor in guarded or finite.all()):
             return False
     return True
 
@@ -86,7 +90,7 @@ class _Writer:
         if rng.random() < 0.25:
             numbers = [numbers[0]] * 3
         for letter, number in zip("NKT", numbers, strict=True):
-            symbolic = rng.random() < 0.4
+            symbolic = letter != "K" and rng.random() < 0.5  # parameters have literal shapes, so K stays a number
             self.sizes |= {letter: number} if symbolic else {}
             self.extents.append(size(letter) if symbolic else Integer(number))
         self.real: list[Tensor] = []
@@ -106,9 +110,10 @@ class _Writer:
     def number(self, extent: Expr) -> int:
         return int(extent.xreplace({size(letter): Integer(n) for letter, n in self.sizes.items()}))
 
-    def shape(self, low: int, high: int, largest: int = 64) -> tuple[Expr, ...]:
+    def shape(self, low: int, high: int, largest: int = 64, literal: bool = False) -> tuple[Expr, ...]:
+        extents = [n for n in self.extents if n.is_Integer or not literal]
         while True:
-            shape = tuple(self.among(self.extents) for _ in range(int(self.rng.integers(low, high + 1))))
+            shape = tuple(self.among(extents) for _ in range(int(self.rng.integers(low, high + 1))))
             if np.prod([self.number(n) for n in shape]) <= largest:
                 return shape
 
@@ -119,7 +124,7 @@ class _Writer:
     # ------------------------------------------------------------------------------------------ the program
     def program(self) -> tuple[Program, Tensor, tuple[Tensor, ...]]:
         for k in range(int(self.rng.integers(1, 4))):
-            self.real.append(Tensor(f"p{k}", self.shape(0 if k else 1, 2, 6), "parameter"))
+            self.real.append(Tensor(f"p{k}", self.shape(0 if k else 1, 2, 6, literal=True), "parameter"))
         parameters = tuple(self.real)
         for k in range(int(self.rng.integers(1, 3))):
             self.real.append(Tensor(f"x{k}", self.shape(1, 3, 27), "input"))
@@ -135,20 +140,13 @@ class _Writer:
             self.among(steps)()
         output = Tensor("loss")
         read = {a.tensor for e in self.equations for a in e.reads()}
-        for tensor in (*parameters, *(e.tensor for e in self.equations)):
-            if (
-                tensor.kind == "real"
-                and tensor not in read
-                and tensor not in {e.tensor for e in self.equations if e.lhs.tensor == output}
-            ):
-                read.add(tensor)
-                domain = self.domain(tensor.shape)
-                term = self.guard(tensor[domain])
-                weight = sp.cos(sum((k + 1) * i for k, i in enumerate(domain)) + self.count)
-                self.equations.append(
-                    Equation(Access(output), domain, weight * self.among([term, term**2, sp.tanh(term)]))
-                )
-                self.count += 1
+        unread = [t for t in dict.fromkeys((*parameters, *(e.tensor for e in self.equations))) if t not in read]
+        for number, tensor in enumerate(t for t in unread if t.kind == "real"):
+            domain = self.domain(tensor.shape)
+            term = self.guard(tensor[domain])
+            weight = sp.cos(sum((k + 1) * i for k, i in enumerate(domain)) + number)  # each element matters differently
+            term = weight * self.among([term, term**2, sp.tanh(term)])
+            self.equations.append(Equation(Access(output), domain, term))
         program = Program(self.equations, (output,)).live()
         return program, output, tuple(p for p in parameters if p in program.tensors)
 
