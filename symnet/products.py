@@ -142,6 +142,8 @@ class Terms:
             (equation, *more) = self.book.program.definitions[read.tensor]
             if equation.op != "logsumexp" or more or equation.where is not sp.true or len(equation.bound) != 1:
                 continue
+            if equation.bound[0] not in indices(equation.rhs):
+                continue
             new: dict[Basic, Basic] = dict(zip(equation.lhs.subscripts, read.subscripts, strict=True))
             if len(context) != 1 or equation.bound[0].args[1:] != context[0].args[1:]:
                 continue

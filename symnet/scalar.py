@@ -118,7 +118,9 @@ class Scalars:
         def order(term: Expr) -> tuple:
             negative = bool(term.as_coeff_Mul()[0].is_negative)
             place = self.terms.rank(term) if self.terms is not None else 0
-            return negative, place, str(term)
+            return negative, subscript and term.is_number, place, str(term)
+
+        subscript = self.terms is None and expression.is_integer  # i + 1, but 1 + z
 
         return Sum(tuple(self.signed(term) for term in sorted(expression.args, key=order)))
 

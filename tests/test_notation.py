@@ -475,6 +475,7 @@ WITH_INDICES = {
     "s[n,j] = Σ_{i,k} T[i,j,k] y[n,i]": [Equation(s[n, j], (n, i, j, k), deep[i, j, k] * y[n, i])],
     "r = Σ_{i,m,o} U[i,m] U[m,o] U[o,i]": [Equation(Tensor("r")[()], (i, m, o), U[i, m] * U[m, o] * U[o, i])],
     "s[n,j] = logsumexp_{l: l≤j} x[n,l]": [Equation(s[n, j], (n, j, j2), x[n, j2], "logsumexp", j2 <= j)],
+    "s[n,j] = x[n,2j+1]": [Equation(s[n, j], (n, j), x[n, 2 * j + 1])],
     "h[t,n,i] = [t ≥ 1] p[t,n,i]": [Equation(h[slot, n, i], (slot, n, i), p[slot, n, i])],
     "s[n,j] = j x[n,j]": [Equation(s[n, j], (n, j), j * x[n, j])],
 }
@@ -496,6 +497,20 @@ def test_a_trace_falls_back_to_indices_and_its_neighbours_do_not() -> None:
         [r, z],
     )
     assert unicode_lines(program) == ["r = Σ_{i,m,o} U[i,m] U[m,o] U[o,i]", "z = r A x"]
+
+
+def test_what_only_resembles_a_softmax_is_not_called_one() -> None:
+    """The logsumexp of a number over k is not that of a vector."""
+    lse, q, v = Tensor("lse", (N,)), Tensor("q", (N, 4)), Tensor("v", (N,), "input")
+    program = Program(
+        [
+            Equation(lse[n], (n, j), v[n], "logsumexp"),
+            Equation(q[n, j], (n, j), sp.exp(v[n] - lse[n])),
+            Equation(s[n, j], (n, j), sp.exp(x[n, j] - lse[n])),
+        ],
+        [q, s],
+    )
+    assert unicode_lines(program) == ["lse[n] = logsumexp_j v[n]", "q = exp(v - lse) 𝟏", "s = exp(x - lse)"]
 
 
 def test_an_argmax_condition_is_written() -> None:
