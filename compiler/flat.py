@@ -7,11 +7,12 @@ length of the first; sums of several loops into one scalar share one register.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import sympy as sp
 from sympy import Expr, Symbol
 
-from .fuse import flat_chain
+from .fuse import conflict, flat_chain
 from .layout import Layout, elements
 from .memory import Storage, padded
 from .nest import Guarded, Loop, Node, Statement, effects
@@ -75,32 +76,56 @@ def aligned_runs(body: Sequence[Node], layout: Layout, storage: Storage, elsewhe
 
 
 def merge_flat_loops(body: list[Node], layout: Layout, offsets: Mapping[Tensor, int], item_size: int) -> list[Node]:
+    """Each flat loop joins the one before it in memory, if that may be moved down to it."""
     result: list[Node] = []
-    last: tuple[object, list[int], int] | None = None
+    forms: dict[int, _Form] = {}
     for node in body:
         form = _form(node, layout, offsets) if isinstance(node, Loop) else None
-        if form is None:
-            result.append(node)
-            last = None
-            continue
-        signature, addresses, count = form
-        if last is not None and last[0] == signature and addresses:
-            step = padded(last[2], item_size)
-            if all(b - a == step for a, b in zip(last[1], addresses, strict=True)):
-                merged = result[-1]
-                assert isinstance(merged, Loop) and isinstance(node, Loop)
-                base = _form(merged, layout, offsets)
-                assert base is not None
-                merged.count = addresses[0] - base[1][0] + count
-                last = (signature, addresses, count)
-                continue
+        if form is not None:
+            for k in range(len(result) - 1, -1, -1):
+                earlier = forms.get(id(result[k]))
+                if earlier is None or not _adjoins(earlier, form, item_size):
+                    continue
+                if any(_in_the_way(result[k], other, layout) for other in result[k + 1 :]):
+                    break
+                node = result.pop(k)
+                assert isinstance(node, Loop)
+                node.count = form.addresses[0] - earlier.addresses[0] + form.count
+                form = replace(earlier, count=node.count)
+                break
+            forms[id(node)] = form
         result.append(node)
-        last = form
     return result
 
 
-def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> tuple[object, list[int], int] | None:
-    """What a flat loop does, without addresses; the addresses; its length.  None if it cannot be merged."""
+def _adjoins(earlier: _Form, later: _Form, item_size: int) -> bool:
+    step = padded(earlier.count, item_size)
+    return earlier.lines == later.lines and all(
+        b - a == step for a, b in zip(earlier.addresses, later.addresses, strict=True)
+    )
+
+
+def _in_the_way(node: Node, other: Node, layout: Layout) -> bool:
+    """True if the two may not change places; to sum into one register they may."""
+    if isinstance(other, Loop):
+        reads, writes = effects(node, layout)
+        reads2, writes2 = effects(other, layout)
+        shared = [p for p in writes if p in reads2 or p in writes2] + [p for p in writes2 if p in reads]
+        return any(not isinstance(p, str) for p in shared)
+    return conflict(node, other, layout)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a flat loop does, without addresses; the addresses; its length."""
+
+    lines: tuple[object, ...]
+    addresses: tuple[int, ...]
+    count: int
+
+
+def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> _Form | None:
+    """The form of a flat loop over memory of the block; None for another loop."""
     chain = flat_chain(node, layout)
     if chain is None:
         return None
@@ -129,12 +154,8 @@ def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> tuple[ob
     for statement in chain[-1].body:
         assert isinstance(statement, Statement)
         found = outer_accesses(statement.rhs)
-        if statement.kind == "combine":
-            found_all = found
-        else:
-            found_all = [*found, statement.lhs]
-        if not all(number(a) for a in found_all):
+        if not all(number(a) for a in (*found, *([] if statement.kind == "combine" else [statement.lhs]))):
             return None
         lhs = numbers.get(statement.lhs) if statement.kind != "combine" else None
         lines.append((statement.kind, statement.op, statement.register, lhs, statement.rhs.xreplace(numbers)))
-    return tuple(lines), addresses, int(count)
+    return _Form(tuple(lines), tuple(addresses), int(count)) if addresses else None
