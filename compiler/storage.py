@@ -1,5 +1,7 @@
-"""Storage: where the persistent tensors of a model stand in its block of memory.  Loads no SymPy: a process that finds its
-kernels in the disk cache needs only this to reach its parameters."""
+"""Storage: where the persistent tensors of a model stand in its block of memory.
+
+Loads no SymPy: a process that finds its kernels in the disk cache needs only this to reach its parameters.
+"""
 
 from __future__ import annotations
 

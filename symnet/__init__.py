@@ -22,7 +22,8 @@ def _own_compiler() -> None:
         import compiler
     except ImportError:
         raise ImportError(
-            f"symnet needs its own package 'compiler' beside it, in {expected.parent}, and found none.  Reinstall symnet."
+            f"symnet needs its own package 'compiler' beside it, in {expected.parent}, and found none.  "
+            "Reinstall symnet."
         ) from None
     found = getattr(compiler, "__file__", None)
     if getattr(compiler, "BELONGS_TO", None) == "symnet" and found is not None and Path(found).resolve() == expected:
@@ -30,7 +31,7 @@ def _own_compiler() -> None:
     where = found or next(iter(getattr(compiler, "__path__", ())), "an unknown place")
     sys.modules.pop("compiler", None)  # so that the import can be tried again once the cause is gone
     raise ImportError(
-        f"symnet needs its own package 'compiler', expected in {expected.parent}, but Python found another one: {where}.  "
+        f"symnet needs its own package 'compiler', expected in {expected.parent}, but Python found another: {where}.  "
         "If that file is yours, rename it; if it is an installed package, uninstall it and reinstall symnet."
     )
 
@@ -43,18 +44,19 @@ _HOMES = {
     "Network": "network",
     "dense": "spec",
     "Model": "training",
-    "load": "training",
+    "load": "model_file",
     "History": "history",
     "Epoch": "history",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", "SymnetError", "Network", "dense", "Model", "load", "History", "Epoch"]
 
 if TYPE_CHECKING:
     from .errors import SymnetError
     from .history import Epoch, History
+    from .model_file import load
     from .network import Network
     from .spec import dense
-    from .training import Model, load
+    from .training import Model
 
 
 def __getattr__(name: str) -> Any:

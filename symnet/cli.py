@@ -138,7 +138,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from .training import load
+    from .model_file import load
 
     model = load(options.model)
     for row in model.predict(_inputs(model.network, Path(options.data))).tolist():

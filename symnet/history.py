@@ -76,4 +76,5 @@ class History(Sequence[Epoch]):
 
     def __repr__(self) -> str:
         last = f", loss {self.epochs[-1].loss:.6g}" if self.epochs else ""
-        return f"History({len(self.epochs)} epochs, {self.steps} steps{last}, {self.seconds:.3g} s, ended by {self.stopped})"
+        made = f"{len(self.epochs)} epochs, {self.steps} steps{last}, {self.seconds:.3g} s"
+        return f"History({made}, ended by {self.stopped})"

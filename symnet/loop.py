@@ -226,8 +226,8 @@ class Loop:
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
         return SymnetError(
             f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found a "
-            "loss or a gradient that is not finite, expected finite numbers.  The parameters before this step are kept.  "
-            "Use a smaller learning_rate, or scale the inputs."
+            "loss or a gradient that is not finite, expected finite numbers.  The parameters before this step are "
+            "kept.  Use a smaller learning_rate, or scale the inputs."
         )
 
 

@@ -7,33 +7,30 @@ anything is touched.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from . import storage
 from .data import Data, check_data, check_inputs, split
-from .errors import Quoted, SymnetError, complaint, unknown
+from .errors import Quoted, complaint, unknown
 from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
 from .history import Epoch, History
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
+from .parameters import Parameters
 from .plan import hyper_values
+from .report import describe
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
-from .spec import Choice, checked_optimizer, specify
+from .spec import Choice, checked_optimizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Callback = Callable[[Epoch], Any]
 DTYPES = ("float32", "float64")
-FORMAT = "symnet model 1"
-SCALING = ("input:mean", "input:deviation")
 _LARGEST_SEED = 2**62
 
 
@@ -224,81 +221,9 @@ class Model:
     # ------------------------------------------------------------------------------------------ files
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file: parameters, optimizer state, spec and progress, so that training can go on."""
-        with self.lock:
-            arrays = {p.name: self.memory.view(p.tensor).copy() for p in self.kernels.plan.parameters}
-            arrays |= {s.name: self.memory.view(s.tensor).copy() for s in self.kernels.plan.states}
-            progress = asdict(self.progress)
-            if self.scaling is not None:
-                arrays |= {f"input:{name}": value for name, value in asdict(self.scaling).items()}
-        optimizer = {"name": self.optimizer.name, **self.optimizer.mapping}
-        metadata = {
-            "format": FORMAT,
-            "spec": json.dumps(tomllib.loads(self.network.to_toml())),
-            "model": json.dumps({"optimizer": optimizer, "dtype": self.dtype, "seed": self.seed, "progress": progress}),
-        }
-        storage.write(path, arrays, metadata)
+        from .model_file import save
 
-
-class Parameters(Mapping[str, Array]):
-    """The parameters of a model by name.  Reading gives read-only copies; assigning checks name, shape and values."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def __getitem__(self, name: str) -> Array:
-        tensor = self._tensor(name)
-        with self._model.lock:
-            array = np.array(self._model.memory.view(tensor), order="C")
-        array.flags.writeable = False
-        return array
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.update({name: value})
-
-    def update(self, values: Mapping[str, Any]) -> None:
-        """Assign several parameters: all, or none if one of them is refused."""
-        checked = {self._tensor(name): self._checked(name, value) for name, value in values.items()}
-        with self._model.lock:
-            for tensor, array in checked.items():
-                self._model.memory.view(tensor)[...] = array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._model.network.parameters)
-
-    def __len__(self) -> int:
-        return len(self._model.network.parameters)
-
-    def __repr__(self) -> str:
-        return f"Parameters({', '.join(f'{k}: {v}' for k, v in self._model.network.parameters.items())})"
-
-    def _tensor(self, name: str) -> str:
-        tensors = self._model._tensors
-        if name not in tensors:
-            raise unknown("parameters", "parameter", name, tensors)
-        return tensors[name]
-
-    def _checked(self, name: str, value: Any) -> Array:
-        return checked_parameter(self._model.network, name, value, self._model.dtype)
-
-
-def checked_parameter(network: Network, name: str, value: Any, dtype: str) -> Array:
-    """A parameter's value from a user: real, finite, of the declared shape, in `dtype`."""
-    where, shape = f"parameters[{name!r}]", network.parameters[name]
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise complaint(where, Quoted("rows of different lengths"), f"an array of shape {shape}") from None
-    if array.dtype.kind not in "iuf":
-        raise complaint(where, Quoted(f"an array of {array.dtype}"), "real numbers")
-    if array.shape != shape:
-        raise complaint(where, Quoted(f"shape {array.shape}"), f"shape {shape}")
-    with np.errstate(over="ignore"):
-        cast = array.astype(dtype)
-    bad = ~np.isfinite(cast)
-    if bad.any():
-        place = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise complaint(f"{where}{list(place) if place else ''}", array[place].item(), f"finite numbers of {dtype}")
-    return cast
+        save(self, path)
 
 
 # ---------------------------------------------------------------------------------------------- making models
@@ -313,56 +238,6 @@ def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str 
         raise unknown("compile, dtype", "dtype", name, DTYPES)
     whole_number("compile, seed", seed, 0, _LARGEST_SEED)
     return Model(network, choice, name, int(seed))
-
-
-def load(path: str | os.PathLike[str]) -> Model:
-    """The model that `Model.save` wrote.  The file is checked against its own spec before an array is read."""
-    entries, metadata = storage.read_header(path)
-    if metadata.get("format") != FORMAT:
-        raise complaint(str(path), metadata.get("format", Quoted("a file without our metadata")), FORMAT)
-    try:
-        spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
-        network = Network.from_spec(specify(layers=spec["layer"], train=spec.get("train"), **spec["network"]))
-        progress = Progress.checked(record["progress"])
-        optimizer = dict(record["optimizer"])
-        dtype, seed = record["dtype"], record["seed"]
-    except SymnetError as error:
-        raise SymnetError(f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SymnetError(f"{path}: its metadata are damaged ({type(error).__name__}: {str(error)[:80]}).") from None
-    shapes = {name: (shape, dtype) for name, shape in network.parameters.items()}
-    if any(name in entries for name in SCALING):
-        shapes |= dict.fromkeys(SCALING, ((network.spec.input,), "float64"))
-    _expect(path, entries, shapes)
-    model = compile_network(network, optimizer, dtype, seed)
-    states = model.kernels.plan.states
-    shapes |= {state.name: (state.shape, dtype) for state in states}
-    _expect(path, entries, shapes)
-    for name in entries:
-        if name not in shapes:
-            raise complaint(str(path), Quoted(f"the array {name!r}"), "only what its spec declares")
-    arrays, _ = storage.read(path)
-    for name, array in arrays.items():
-        if not np.isfinite(array).all() or (name == "input:deviation" and not (array > 0).all()):
-            raise complaint(f"{path}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
-    model.parameters.update({name: arrays[name] for name in network.parameters})
-    for state in states:
-        model.memory.view(state.tensor)[...] = arrays[state.name]
-    if SCALING[0] in arrays:
-        model.scaling = Scaling(*(arrays[name] for name in SCALING))
-    model.progress = progress
-    return model
-
-
-def _expect(path: Any, entries: Mapping[str, storage.Entry], shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-    """Every array that the spec asks for is there, in its shape and dtype."""
-    for name, (shape, dtype) in shapes.items():
-        expected = f"{storage.code(np.dtype(dtype))} {shape}, as its spec says"
-        if name not in entries:
-            raise complaint(str(path), Quoted(f"no array {name!r}"), expected)
-        found = entries[name]
-        if f"{found.dtype} {found.shape}, as its spec says" != expected:
-            raise complaint(f"{path}, {name}", Quoted(f"{found.dtype} {found.shape}"), expected)
 
 
 def value_and_gradient(
@@ -411,31 +286,6 @@ def _differentiator(network: Network, dtype: str) -> Model:
 
 
 # ---------------------------------------------------------------------------------------------- small things
-def describe(manifest: Mapping[str, Any]) -> str:
-    """A manifest as a table: a line for each pass (columns as it recorded them), then the kernel."""
-    passes: list[dict[str, Any]] = list(manifest.get("passes", ()))
-    lines = []
-    if passes:
-        columns = list(passes[0])
-        cells = [columns, *[[_cell(row.get(c, "")) for c in columns] for row in passes]]
-        widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
-        lines = [
-            "  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths)))
-            for row in cells
-        ]
-    storage, arena = manifest["storage"], manifest["arena"]
-    lines += [
-        f"parameters and states: {storage['elements']} elements of {manifest['dtype']}",
-        f"scratch: {arena['elements']} elements for {manifest['capacity'].get('N', 1)} rows",
-    ]
-    lines += [f"{name}: {_cell(value)} ms" for name, value in manifest.get("milliseconds", {}).items()]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
 def _chunks(rows: int) -> Iterator[slice]:
     for start in range(0, rows, ROWS):
         yield slice(start, min(start + ROWS, rows))

@@ -8,7 +8,8 @@ import pytest
 from compiler import native
 from compiler.kernels.driver import HISTORY_COLUMNS, Control
 
-# table: 0 x, 1 labels, 2 rows, 3 loss, 4 status, 5 log of labels, 6 log length, 7 fail at this step, 8 number, 9 parameter
+# table: 0 x, 1 labels, 2 rows, 3 loss, 4 status, 5 log of labels, 6 log length, 7 fail at this step, 8 number,
+# 9 parameter
 STEP = """
 def step(t):
     x = pointer_f64(t[0])

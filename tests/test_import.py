@@ -38,7 +38,7 @@ def test_every_public_name_is_there():
         assert getattr(symnet, name) is not None
     assert set(symnet.__all__) <= set(dir(symnet))
     with pytest.raises(AttributeError, match="has no attribute 'Netwrok'"):
-        symnet.Netwrok
+        symnet.__getattr__("Netwrok")
 
 
 def test_the_version_is_that_of_the_project(root):

@@ -1,0 +1,99 @@
+"""A model as a file, and back: arrays as safetensors, the spec and the progress as JSON in its metadata.
+
+    <layer>.<parameter>                      parameters, in the dtype of the model
+    optimizer:<state>:<layer>.<parameter>    the optimizer's states, so that training goes on as if it had not stopped
+    input:mean, input:deviation              the scaling of inputs, if there is one
+    metadata                                 format; spec; model: optimizer, dtype, seed, progress
+
+A file is checked against its own spec from its header, before an array is read or a parameter allocated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from . import storage
+from .errors import Quoted, SymnetError, complaint
+from .loop import Progress
+from .network import Network
+from .scaling import Scaling
+from .spec import specify
+from .training import Model, compile_network
+
+FORMAT = "symnet model 1"
+SCALING = ("input:mean", "input:deviation")
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model; the file at `path` is the old one or the new one, never a part."""
+    plan = model.kernels.plan
+    with model.lock:
+        named = {p.name: p.tensor for p in plan.parameters} | {s.name: s.tensor for s in plan.states}
+        arrays = {name: model.memory.view(tensor).copy() for name, tensor in named.items()}
+        progress = asdict(model.progress)
+        if model.scaling is not None:
+            arrays |= {f"input:{name}": value for name, value in asdict(model.scaling).items()}
+    optimizer = {"name": model.optimizer.name, **model.optimizer.mapping}
+    metadata = {
+        "format": FORMAT,
+        "spec": json.dumps(tomllib.loads(model.network.to_toml())),
+        "model": json.dumps({"optimizer": optimizer, "dtype": model.dtype, "seed": model.seed, "progress": progress}),
+    }
+    storage.write(path, arrays, metadata)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model that `Model.save` wrote.  The file is checked against its own spec before an array is read."""
+    entries, metadata = storage.read_header(path)
+    if metadata.get("format") != FORMAT:
+        raise complaint(str(path), metadata.get("format", Quoted("a file without our metadata")), FORMAT)
+    try:
+        spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
+        network = Network.from_spec(specify(layers=spec["layer"], train=spec.get("train"), **spec["network"]))
+        progress = Progress.checked(record["progress"])
+        optimizer = dict(record["optimizer"])
+        dtype, seed = record["dtype"], record["seed"]
+    except SymnetError as error:
+        raise SymnetError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SymnetError(f"{path}: its metadata are damaged ({type(error).__name__}: {str(error)[:80]}).") from None
+    shapes = {name: (shape, dtype) for name, shape in network.parameters.items()}
+    if any(name in entries for name in SCALING):
+        shapes |= dict.fromkeys(SCALING, ((network.spec.input,), "float64"))
+    _expect(path, entries, shapes)
+    model = compile_network(network, optimizer, dtype, seed)
+    states = model.kernels.plan.states
+    shapes |= {state.name: (state.shape, dtype) for state in states}
+    _expect(path, entries, shapes)
+    for name in entries:
+        if name not in shapes:
+            raise complaint(str(path), Quoted(f"the array {name!r}"), "only what its spec declares")
+    arrays, _ = storage.read(path)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all() or (name == "input:deviation" and not (array > 0).all()):
+            raise complaint(f"{path}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
+    model.parameters.update({name: arrays[name] for name in network.parameters})
+    for state in states:
+        model.memory.view(state.tensor)[...] = arrays[state.name]
+    if SCALING[0] in arrays:
+        model.scaling = Scaling(*(arrays[name] for name in SCALING))
+    model.progress = progress
+    return model
+
+
+def _expect(path: Any, entries: Mapping[str, storage.Entry], shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    """Every array that the spec asks for is there, in its shape and dtype."""
+    for name, (shape, dtype) in shapes.items():
+        expected = f"{storage.code(np.dtype(dtype))} {shape}, as its spec says"
+        if name not in entries:
+            raise complaint(str(path), Quoted(f"no array {name!r}"), expected)
+        found = entries[name]
+        if f"{found.dtype} {found.shape}, as its spec says" != expected:
+            raise complaint(f"{path}, {name}", Quoted(f"{found.dtype} {found.shape}"), expected)
