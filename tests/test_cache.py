@@ -1,0 +1,159 @@
+"""The disk cache: what is stored comes back, and whatever is odd is the same as nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compiler import cache
+
+KEY = "0123456789abcdef" * 4
+OTHER = "f" * 64
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SYMNET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_was_stored_comes_back_to_the_byte() -> None:
+    assert cache.load(KEY) is None
+    assert cache.store(KEY, b"\x00payload\n")
+    assert cache.load(KEY) == b"\x00payload\n"
+    assert cache.store(KEY, b"") and cache.load(KEY) == b""
+    assert cache.load(OTHER) is None
+
+
+def test_the_directory_is_closed_to_others_even_if_it_was_open(folder: Path) -> None:
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    assert cache.store(KEY, b"x")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / f"{KEY}.bin").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 39, 60, 111, 118])
+def test_a_truncated_entry_is_deleted_and_counts_as_none(folder: Path, length: int) -> None:
+    cache.store(KEY, b"payload")
+    path = folder / f"{KEY}.bin"
+    assert length < path.stat().st_size
+    path.write_bytes(path.read_bytes()[:length])
+    assert cache.load(KEY) is None
+    assert not path.exists()
+
+
+def test_any_flipped_bit_is_found(folder: Path) -> None:
+    cache.store(KEY, b"payload")
+    path = folder / f"{KEY}.bin"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        path.write_bytes(changed)
+        assert cache.load(KEY) is None, position
+    cache.store(KEY, b"payload")
+    assert cache.load(KEY) == b"payload"
+
+
+def test_an_entry_under_another_name_is_refused(folder: Path) -> None:
+    cache.store(KEY, b"payload")
+    (folder / f"{KEY}.bin").rename(folder / f"{OTHER}.bin")
+    assert cache.load(OTHER) is None
+
+
+def test_an_entry_that_others_can_write_is_refused(folder: Path) -> None:
+    cache.store(KEY, b"payload")
+    (folder / f"{KEY}.bin").chmod(0o666)
+    assert cache.load(KEY) is None
+
+
+def test_a_directory_of_another_owner_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store(KEY, b"payload")
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert cache.directory() is None
+    assert cache.load(KEY) is None and not cache.store(KEY, b"x")
+
+
+def test_without_a_usable_directory_nothing_is_stored_and_nothing_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    for place in (occupied, occupied / "below", ""):
+        monkeypatch.setenv("SYMNET_CACHE", str(place))
+        assert not cache.store(KEY, b"x")
+        assert cache.load(KEY) is None
+        assert cache.write_source("a.py", "x = 1\n") is None
+
+
+def test_a_full_disk_leaves_no_half_written_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store(KEY, b"old")
+
+    def full(source: object, target: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert not cache.store(KEY, b"new")
+    assert [p.name for p in folder.iterdir()] == [f"{KEY}.bin"]
+    assert cache.load(KEY) == b"old"
+
+
+def test_above_the_limit_the_least_recently_used_entries_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LIMIT", 10_000)
+    keys = [f"{n:064x}" for n in range(8)]
+    for n, key in enumerate(keys):
+        cache.store(key, b"x" * 1000)
+        os.utime(folder / f"{key}.bin", (n, n))
+    assert all((folder / f"{key}.bin").exists() for key in keys[-5:])
+    assert cache.load(keys[0]) is not None  # which makes it the most recently used
+    cache.store(OTHER, b"x" * 2000)  # above the limit: shrinks to three quarters
+    assert cache.load(OTHER) is not None and cache.load(keys[0]) is not None
+    assert cache.load(keys[1]) is None
+    assert sum(p.stat().st_size for p in folder.iterdir()) <= 10_000
+
+
+def test_two_processes_that_write_one_key_leave_one_whole_entry(folder: Path) -> None:
+    code = (
+        "import sys; from compiler import cache\n"
+        "for n in range(200):\n"
+        f"    cache.store('{KEY}', sys.argv[1].encode() * 5000)\n"
+        f"    assert cache.load('{KEY}') in (b'a' * 5000, b'b' * 5000)\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, letter]) for letter in "ab"]
+    assert [process.wait() for process in both] == [0, 0]
+    assert cache.load(KEY) in (b"a" * 5000, b"b" * 5000)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_key_depends_on_every_part_and_on_where_it_ends() -> None:
+    keys = {
+        cache.key(),
+        cache.key(""),
+        cache.key("ab"),
+        cache.key("a", "b"),
+        cache.key("b", "a"),
+        cache.key("a", b"b", ""),
+    }
+    assert len(keys) == 6
+    assert cache.key("a") == cache.key(b"a")
+
+
+def test_a_key_depends_on_the_packages_own_sources(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    first = cache.package_hash(tmp_path)
+    cache.package_hash.cache_clear()
+    (tmp_path / "a.py").write_text("2")
+    assert cache.package_hash(tmp_path) != first
+    cache.package_hash.cache_clear()
+
+
+def test_generated_source_is_a_real_file(folder: Path) -> None:
+    path = cache.write_source("kernel_1.py", "x = 1\n")
+    assert path == folder / "kernel_1.py" and path.read_text() == "x = 1\n"
+    path.write_text("changed")
+    assert cache.write_source("kernel_1.py", "x = 1\n").read_text() == "x = 1\n"

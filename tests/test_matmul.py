@@ -1,0 +1,139 @@
+"""Matrix products: every form of operand, start and size against NumPy, for every row of the table of tiles."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from compiler import native
+from compiler.kernels import matmul as module
+from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
+
+FORMS = list(itertools.product("km", "nk", ("zero", "bias", "c"), ("float32", "float64")))
+
+
+def check(spec: Matmul, M: int, N: int, K: int, target: module.Target | None = None) -> None:
+    """The product against NumPy; what lies between the rows of C must stay as it was."""
+    rng = np.random.default_rng(M * 10007 + N * 101 + K)
+    A = rng.standard_normal((M if spec.a == "k" else K, spec.lda)).astype(spec.dtype)
+    B = rng.standard_normal((K if spec.b == "n" else N, spec.ldb)).astype(spec.dtype)
+    C = rng.standard_normal((M, spec.ldc)).astype(spec.dtype)
+    D = rng.standard_normal(N).astype(spec.dtype)
+    a = (A[:, :K] if spec.a == "k" else A[:, :M].T).astype(float)
+    b = (B[:, :N] if spec.b == "n" else B[:, :K].T).astype(float)
+    expected = C.copy()
+    start = {"zero": 0.0, "bias": D.astype(float), "c": C[:, :N].astype(float)}[spec.start]
+    exact = a @ b + start
+    scale = np.abs(a) @ np.abs(b) + np.abs(start)
+    function = native.build_kernel(*matmul(spec, target))
+    call = native.callable_from(function, SIGNATURE[spec.dtype])
+    sizes = [s if literal is None else -7 for s, literal in zip((M, N, K), (spec.m, spec.n, spec.k), strict=True)]
+    call(A.ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, *sizes)
+    error = np.abs(C[:, :N] - exact) / np.where(scale == 0, 1, scale)
+    assert error.max(initial=0) <= (K + 2) * np.finfo(spec.dtype).eps / 2, (spec, M, N, K)
+    expected[:, :N] = C[:, :N]
+    np.testing.assert_array_equal(C, expected)
+
+
+def specified(M: int, N: int, K: int, form: tuple, runtime: str = "", extra: int = 0) -> Matmul:
+    a, b, start, dtype = form
+    m, n, k = (None if letter in runtime else size for letter, size in zip("mnk", (M, N, K), strict=True))
+    lda, ldb = (K if a == "k" else M), (N if b == "n" else K)
+    return Matmul(dtype, m, n, k, a, b, max(1, lda) + extra, max(1, ldb) + extra, max(1, N) + extra, start)
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMNET_CACHE", "")
+
+
+@pytest.mark.parametrize("target", TILES.values(), ids=TILES)
+def test_every_form_is_right_with_every_table(target: module.Target) -> None:
+    for number, form in enumerate(FORMS):
+        M, N, K = ((33, 37, 19), (7, 10, 32), (9, 70, 6))[number % 3]
+        check(specified(M, N, K, form, ("", "m", "k", "n", "mnk")[number % 5], number % 2), M, N, K, target)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 8, 13, 16, 17, 31])
+def test_sizes_around_the_tiles_are_right(size: int) -> None:
+    forms = itertools.cycle(FORMS[size % 5 :: 5])
+    check(specified(size, 20, 9, next(forms)), size, 20, 9)
+    check(specified(size, 33, 9, next(forms), "m"), size, 33, 9)
+    check(specified(5, size, 9, next(forms)), 5, size, 9)
+    check(specified(20, 21, size, next(forms)), 20, 21, size)
+    check(specified(11, 21, size, next(forms), "k"), 11, 21, size)
+
+
+@pytest.mark.parametrize(("M", "N", "K"), [(300, 130, 700), (500, 70, 513)])
+def test_blocked_products_are_right_literal_and_at_run_time(M: int, N: int, K: int) -> None:
+    forms = (
+        ("k", "n", "bias", "float32"),
+        ("m", "n", "zero", "float64"),
+        ("k", "k", "c", "float32"),
+        ("m", "k", "bias", "float64"),
+    )
+    for form, runtime in zip(forms, ("m", "k", "", "mnk"), strict=True):
+        check(specified(M, N, K, form, runtime), M, N, K)
+
+
+def test_one_function_serves_every_number_of_rows() -> None:
+    spec = specified(40, 48, 300, ("k", "n", "bias", "float32"), "m")
+    for rows in (0, 1, 7, 8, 9, 40, 100):
+        check(spec, rows, 48, 300)
+
+
+def test_strides_of_a_page_are_right() -> None:
+    for a, b in itertools.product("km", "nk"):
+        check(Matmul("float32", None, 64, None, a, b, 1024, 1024, 64, "zero"), 40, 64, 50)
+
+
+def test_an_empty_sum_is_the_start() -> None:
+    for form in FORMS:
+        check(specified(5, 12, 0, form, "k"), 5, 12, 0)
+
+
+def test_nan_and_infinity_reach_the_elements_they_belong_to_and_no_other() -> None:
+    A, B, C = np.ones((20, 10), np.float32), np.ones((10, 10), np.float32), np.zeros((20, 10), np.float32)
+    A[3, 4] = np.nan
+    B[2, 7] = np.inf
+    function = native.build_kernel(*matmul(Matmul("float32", None, 10, 10, "k", "n", 10, 10, 10)))
+    native.callable_from(function, SIGNATURE["float32"])(A.ctypes.data, B.ctypes.data, C.ctypes.data, 0, 20, 10, 10)
+    nan = np.zeros((20, 10), bool)
+    nan[3] = True
+    np.testing.assert_array_equal(np.isnan(C), nan)
+    np.testing.assert_array_equal(np.isinf(C), ~nan & (np.arange(10) == 7))
+
+
+def test_nothing_is_read_or_written_beyond_the_operands() -> None:
+    """Each operand ends where its last page does; the page after it may not be touched."""
+    import ctypes
+    import mmap
+
+    libc = ctypes.CDLL(None)
+    page = mmap.PAGESIZE
+    maps = []
+
+    def at_the_end(count: int) -> np.ndarray:
+        whole = mmap.mmap(-1, 8 * page)
+        maps.append(whole)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(whole))
+        assert libc.mprotect(ctypes.c_void_p(start + 7 * page), ctypes.c_size_t(page), 0) == 0
+        array = np.frombuffer(whole, np.float32, count, 7 * page - 4 * count)
+        array[...] = 1
+        return array
+
+    for (M, N, K), a, b in itertools.product([(9, 10, 11), (32, 17, 5), (13, 33, 24)], "km", "nk"):
+        A, B, C, D = at_the_end(M * K), at_the_end(K * N), at_the_end(M * N), at_the_end(N)
+        spec = specified(M, N, K, (a, b, "bias", "float32"), "m")
+        call = native.callable_from(native.build_kernel(*matmul(spec)), SIGNATURE["float32"])
+        call(A.ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, M, N, K)
+        assert (C == K + 1).all()
+
+
+def test_the_text_of_a_product_is_the_same_every_time() -> None:
+    spec = specified(32, 64, 64, FORMS[0], "m")
+    assert matmul(spec) == matmul(spec)
+    names = {specified(32, 64, 64, form, runtime).name for form in FORMS for runtime in ("", "m", "k")}
+    assert len(names) == 3 * len(FORMS)

@@ -1,0 +1,81 @@
+"""Vector math: errors in units in the last place, special values, and that loops that call it are vectorized."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from compiler import native
+from compiler.kernels.vectormath import FORMULAS
+from tests.ulp import LIMITS, errors, evaluate, points
+
+TYPES = ("float32", "float64")
+INF, NAN = float("inf"), float("nan")
+
+# function -> (argument, value) at 0, -0, infinities and poles
+SPECIAL = {
+    "exp": ((0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0)),
+    "expm1": ((0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -1.0)),
+    "log": ((0.0, -INF), (-0.0, -INF), (1.0, 0.0), (INF, INF), (-INF, NAN), (-1.0, NAN)),
+    "log1p": ((0.0, 0.0), (-0.0, -0.0), (-1.0, -INF), (INF, INF), (-INF, NAN), (-2.0, NAN)),
+    "tanh": ((0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (50.0, 1.0), (-50.0, -1.0)),
+    "logistic": ((0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (200.0, 1.0)),
+    "softplus": ((INF, INF), (-INF, 0.0), (1e30, 1e30)),
+    "erf": ((0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0), (8.0, 1.0), (-8.0, -1.0)),
+    "erfc": ((0.0, 1.0), (-0.0, 1.0), (INF, 0.0), (-INF, 2.0), (-8.0, 2.0)),
+    "sin": ((0.0, 0.0), (-0.0, -0.0), (INF, NAN)),
+    "cos": ((0.0, 1.0), (-0.0, 1.0), (INF, NAN)),
+    "sqrt": ((0.0, 0.0), (-0.0, -0.0), (INF, INF), (-1.0, NAN)),
+}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_error_stays_within_its_limit(name: str, dtype: str) -> None:
+    x = points(name, dtype, 1500)
+    found = errors(name, x)
+    worst = int(np.argmax(found))
+    assert found[worst] <= LIMITS[name] * 1.1, f"{found[worst]} ulp at {x[worst]!r}"
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", SPECIAL)
+def test_special_values_are_exact_and_nan_stays_nan(name: str, dtype: str) -> None:
+    x, expected = np.array([*SPECIAL[name], (NAN, NAN)], dtype).T
+    got = evaluate(name, np.tile(x, 20))[: len(x)]
+    np.testing.assert_array_equal(got, expected)
+    both = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got[both]), np.signbit(expected[both]))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_remainder_of_a_loop_gives_the_same_bits_as_its_vectors(dtype: str) -> None:
+    x = np.random.default_rng(0).standard_normal(67).astype(dtype) * 3
+    for name in FORMULAS:
+        y = evaluate(name, np.abs(x))
+        assert y.tolist() == [evaluate(name, np.abs(x[i : i + 1]))[0] for i in range(67)], name
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_loop_that_calls_it_is_vectorized_in_its_own_precision(name: str, dtype: str) -> None:
+    pointer = "pointer_f32" if dtype == "float32" else "pointer_f64"
+    text = (
+        f"def g(table):\n    x = {pointer}(table[0])\n    for i in range(4096):\n        x[i] = {name}(x[8192 + i])\n"
+    )
+    module = str(native.optimized(native._numba_ir(text, "g", {}, "0" * 64), "g", "g"))
+    kind = "float" if dtype == "float32" else "double"
+    assert re.search(rf"load <\d+ x {kind}>", module) and re.search(rf"store <\d+ x {kind}>", module)
+    assert dtype == "float64" or "double" not in module
+    assert "masked" not in module
+    assert not re.search(r"call [^@]*@(?!llvm\.)", module)
+
+
+def test_monotone_functions_are_monotone_where_pieces_meet() -> None:
+    for name, joints in {"erf": (1.0,), "tanh": (0.17, 0.5), "log": (1.0, 0.7071), "exp": (0.34657,)}.items():
+        for joint in joints:
+            x = (np.float32(joint).view(np.int32) + np.arange(-2000, 2000, dtype=np.int32)).view(np.float32)
+            y = evaluate(name, x).astype(float)
+            assert (np.diff(y) >= -2.5 * np.spacing(np.abs(y[1:]).astype(np.float32))).all(), name
