@@ -1,0 +1,278 @@
+"""Does the suite notice a mistake?  `python -m tests.mutants` makes mistakes mechanically, one at a time, and asks.
+
+Each mutant is one small change of the syntax tree of one file (a sign, an index, a dropped term, swapped operands, a
+comparison, a call left out, a value not updated), written into a copy of the project and judged by a fast part of the
+suite in a process of its own.  What survives is printed as a difference, to be looked at by a person: it is an
+equivalent program, or a test that is missing.  Nothing is left out of the count.
+
+    python -m tests.mutants                                   120 mutants of the differentiation and the passes
+    python -m tests.mutants --count 200 --seed 1 --files symnet/differentiate.py compiler/lower.py
+    python -m tests.mutants --only 17                         one of them again, with what the tests said
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import difflib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("symnet/differentiate.py", "compiler/passes/*.py")
+# What judges a file, by its first part: what is fast, and for those that survive it the rest.  Files named like the
+# mutant's come first.  The numbers are blocks of the fuzzer's programs.
+DERIVATION, PASSES, NESTS = (
+    f"tests/test_fuzz.py::{name}[{{}}]"
+    for name in (
+        "test_derivatives_of_random_programs_are_right",
+        "test_every_pass_keeps_random_programs_right",
+        "test_the_plain_loop_nests_of_random_programs_are_right",
+    )
+)
+FEW, MANY = range(0, 80, 20), range(80, 300, 20)
+JUDGES: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...]], ...] = (
+    ("symnet/differentiate.py", ("tests/test_differentiate.py",), DERIVATION, ("tests/test_notation.py",)),
+    ("compiler/passes/", ("tests/test_passes_[!p]*.py",), PASSES, ("tests/test_passes_pipeline.py",)),
+    ("compiler/", ("tests/test_[elm]*.py",), NESTS, ("tests/test_fuzz.py",)),
+)
+NOT = ("tests/test_differentiate.py::test_derivation_time_is_linear_in_depth_and_100_layers_take_under_two_seconds",)
+SECONDS = 300  # a mutant that runs longer than this is caught: it no longer comes to an end
+
+
+@dataclass(frozen=True)
+class Mutant:
+    number: int
+    file: str
+    line: int
+    kind: str
+    original: str
+    source: str
+
+    @property
+    def difference(self) -> str:
+        before, after = self.original.splitlines(), self.source.splitlines()
+        return "\n".join(difflib.unified_diff(before, after, self.file, f"mutant {self.number}", n=1, lineterm=""))
+
+
+# ---------------------------------------------------------------------------------------------- mistakes
+Change = tuple[str, ast.AST, Callable[[ast.AST], ast.AST | None]]
+
+
+def changes(tree: ast.AST) -> Iterator[Change]:
+    """(kind, node, what to put in its place) for every mistake that can be made, in the order of the file."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.UnaryOp(op=ast.USub()):
+                yield "a sign", node, lambda n: n.operand
+            case ast.UnaryOp(op=ast.Not()):
+                yield "a negation", node, lambda n: n.operand
+            case ast.BinOp(op=ast.Add() | ast.Sub()):
+                other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+                if not _text(node):
+                    yield "a sign", node, lambda n, other=other: ast.BinOp(n.left, other, n.right)
+                yield "a dropped term", node, lambda n: n.left
+                yield "a dropped term", node, lambda n: n.right
+            case ast.BinOp(op=ast.Mult() | ast.Div() | ast.Pow() | ast.FloorDiv() | ast.BitAnd() | ast.BitOr()):
+                yield "a dropped factor", node, lambda n: n.left
+                yield "a dropped factor", node, lambda n: n.right
+                if isinstance(node.op, (ast.Div, ast.Pow, ast.FloorDiv)):
+                    yield "swapped operands", node, lambda n: ast.BinOp(n.right, n.op, n.left)
+            case ast.BoolOp():
+                for position in range(len(node.values)):
+                    yield "a dropped condition", node, lambda n, k=position: _without(n, k)
+                other_op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+                yield "and for or", node, lambda n, other=other_op: ast.BoolOp(other, n.values)
+            case ast.Compare(ops=[op]):
+                yield "a comparison", node, lambda n, op=op: ast.Compare(n.left, [_other(op)], n.comparators)
+            case ast.Constant(value=bool()):
+                yield "a constant", node, lambda n: ast.Constant(not n.value)
+            case ast.Constant(value=int()):
+                yield "an index", node, lambda n: ast.Constant(n.value + 1)
+            case ast.IfExp():
+                yield "swapped branches", node, lambda n: ast.IfExp(n.test, n.orelse, n.body)
+            case ast.If():
+                yield "a condition", node, lambda n: ast.If(ast.UnaryOp(ast.Not(), n.test), n.body, n.orelse)
+            case ast.Call(args=[first, *rest]) if not node.keywords and not isinstance(first, ast.Starred):
+                if not isinstance(first, ast.GeneratorExp):
+                    yield "a removed call", node, lambda n: n.args[0]
+                if len(rest) == 1 and not isinstance(rest[0], ast.Starred):
+                    yield "swapped operands", node, lambda n: ast.Call(n.func, n.args[::-1], [])
+            case ast.Call(func=ast.Attribute(), args=[]):
+                yield "a removed call", node, lambda n: n.func.value
+            case ast.Tuple(ctx=ast.Load(), elts=elements) | ast.List(ctx=ast.Load(), elts=elements) if (
+                len(elements) > 1
+            ):
+                yield "a dropped element", node, lambda n: type(n)(n.elts[1:], ast.Load())
+                yield "a dropped element", node, lambda n: type(n)(n.elts[:-1], ast.Load())
+                if len(elements) == 2:
+                    yield "swapped operands", node, lambda n: type(n)(n.elts[::-1], ast.Load())
+            case ast.comprehension(ifs=[_, *_]):
+                yield "a dropped condition", node, lambda n: ast.comprehension(n.target, n.iter, n.ifs[1:], n.is_async)
+            case ast.Expr(value=ast.Call()) | ast.AugAssign():
+                yield "a stale value", node, lambda n: ast.Pass()
+            case ast.Assign(targets=[ast.Subscript() | ast.Attribute()]):
+                yield "a stale value", node, lambda n: ast.Pass()
+            case ast.Continue():
+                yield "a jump", node, lambda n: ast.Pass()
+            case ast.Break():
+                yield "a jump", node, lambda n: ast.Continue()
+            case ast.Subscript(slice=ast.Slice(lower=lower, upper=upper)) if lower or upper:
+                yield "an index", node, lambda n: ast.Subscript(n.value, ast.Slice(), n.ctx)
+
+
+def _other(op: ast.cmpop) -> ast.cmpop:
+    table = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+             ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}  # fmt: skip
+    return table[type(op)]()
+
+
+def _without(node: ast.BoolOp, position: int) -> ast.expr:
+    rest = [v for k, v in enumerate(node.values) if k != position]
+    return rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+
+
+def _text(node: ast.BinOp) -> bool:
+    return any(isinstance(side, (ast.JoinedStr, ast.Tuple, ast.List)) for side in (node.left, node.right))
+
+
+def mutants(files: list[str]) -> list[Mutant]:
+    """Every mistake in every file; docstrings, annotations, imports and messages are left alone."""
+    found: list[Mutant] = []
+    for file in files:
+        text = (ROOT / file).read_text()
+        original = ast.unparse(ast.parse(text))
+        count = len(list(_code(ast.parse(text))))
+        for position in range(count):
+            tree = ast.parse(text)
+            kind, node, change = list(_code(tree))[position]
+            new = change(copy.copy(node))
+            source = ast.unparse(ast.fix_missing_locations(_Replace(node, new).visit(tree)))
+            line = getattr(node, "lineno", 0) or getattr(getattr(node, "target", None), "lineno", 0)
+            if source != original:
+                found.append(Mutant(len(found), file, line, kind, original, source))
+    return found
+
+
+def _code(tree: ast.Module) -> Iterator[Change]:
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        annotations = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Raise, ast.Assert, ast.JoinedStr)):
+            annotations.append(node)
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            annotations.extend(node.decorator_list)
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id in _DATA for t in node.targets):
+            annotations.append(node)
+        for top in annotations:
+            if top is not None:
+                skipped.update(ast.walk(top))
+    yield from (change for change in changes(tree) if change[1] not in skipped)
+
+
+_DATA = ("__all__", "Seed", "Pass", "Change")
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, old: ast.AST, new: ast.AST | None) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST | None:
+        return self.new if node is self.old else self.generic_visit(node)
+
+
+# ---------------------------------------------------------------------------------------------- judging
+def tests_for(file: str) -> tuple[list[str], list[str]]:
+    _, fast, fuzz, slow = next(judge for judge in JUDGES if file.startswith(judge[0]))
+    words = Path(file).stem.split("_")
+
+    def paths(patterns: tuple[str, ...]) -> list[str]:
+        found = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
+        return sorted(found, key=lambda path: (not any(word in path for word in words), path))
+
+    few, many = ([fuzz.format(block) for block in blocks] for blocks in (FEW, MANY))
+    return [*paths(fast), *few], [*paths(slow), *many]
+
+
+def run(tree: Path, mutant: Mutant, rest: bool = True) -> tuple[bool, str]:
+    """Do the tests pass with this source?  And what they said."""
+    (tree / mutant.file).write_text(mutant.source)
+    fast, slow = tests_for(mutant.file)
+    said = ""
+    for tests in (fast, slow) if rest else (fast,):
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
+        command += [f"--deselect={name}" for name in NOT]  # the time of a busy machine is no verdict
+        environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        try:
+            done = subprocess.run(
+                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False, f"no end after {SECONDS} s"
+        said = done.stdout[-3000:]
+        if done.returncode:
+            return False, said
+    return True, said
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--count", type=int, default=120, help="how many, drawn at random from all (default 120)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--files", nargs="+", default=list(FILES), help="files to change, as patterns")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants to judge again")
+    options = parser.parse_args(arguments)
+
+    files = sorted({str(p.relative_to(ROOT)) for pattern in options.files for p in ROOT.glob(pattern)})
+    every = mutants(files)
+    chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
+    if options.only:
+        chosen = [m for m in every if m.number in options.only]
+    print(f"{len(chosen)} of {len(every)} mutants of {len(files)} files")
+
+    survivors, start = [], time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        for name in ("symnet", "compiler", "tests", "examples"):
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / name, tree / name)
+        for file in sorted({m.file for m in chosen}):
+            text = (tree / file).read_text()
+            passed, said = run(tree, Mutant(-1, file, 0, "none", text, text), rest=False)
+            if not passed:
+                print(f"the suite fails without any mutant of {file}:\n{said}")
+                return 2
+        for mutant in chosen:
+            began = time.perf_counter()
+            text = (tree / mutant.file).read_text()
+            passed, said = run(tree, mutant)
+            (tree / mutant.file).write_text(text)
+            seconds = time.perf_counter() - began
+            verdict = "SURVIVED" if passed else "killed"
+            print(
+                f"{verdict:8} {mutant.number:5} {mutant.file}:{mutant.line} {mutant.kind} ({seconds:.0f} s)", flush=True
+            )
+            if passed:
+                survivors.append(mutant)
+            if options.only:
+                print(mutant.difference, said, sep="\n")
+    for mutant in survivors:
+        print(f"\n{mutant.difference}")
+    killed = len(chosen) - len(survivors)
+    print(f"\nkilled {killed} of {len(chosen)}: {100 * killed / max(1, len(chosen)):.1f} % "
+          f"in {time.perf_counter() - start:.0f} s")  # fmt: skip
+    return 0 if killed >= 0.95 * len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
