@@ -27,8 +27,9 @@ class Quoted(str):
 def unknown(where: str, what: str, name: object, known: Iterable[str]) -> SymnetError:
     """An unknown name; says which are known, and which one was probably meant."""
     names = [str(k) for k in known]
-    close = get_close_matches(str(name)[:_SHOWN], names, n=1, cutoff=0.5)
-    advice = f"Did you mean {close[0]!r}?" if close else ""
+    folded = {k.casefold(): k for k in reversed(names)}  # a wrong case is the nearest miss
+    close = get_close_matches(str(name)[:_SHOWN].casefold(), folded, n=1, cutoff=0.5)
+    advice = f"Did you mean {folded[close[0]]!r}?" if close else ""
     return complaint(
         where, Quoted(f"the unknown {what} {show(name)}"), f"one of {', '.join(names) or '(none)'}", advice
     )

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -276,15 +277,15 @@ def specify(
     """A checked Spec from Python values; layers are what `dense` returns or mappings with the key `kind`."""
     if isinstance(layers, str | Mapping) or not isinstance(layers, Iterable):
         raise complaint("layers", layers, "a list of layers")
-    layers = list(layers)
+    layers = list(islice(layers, LAYERS + 1))
     if not 1 <= len(layers) <= LAYERS:
-        raise complaint("layers", Quoted(f"{len(layers)} layers"), f"from 1 to {LAYERS}")
+        raise complaint("layers", Quoted(f"{len(layers)} layers or more"), f"from 1 to {LAYERS}")
     made = tuple(_layer(layer, number) for number, layer in enumerate(layers, 1))
-    names = [layer.name for layer in made]
-    for number, name in enumerate(names, 1):
-        if names.index(name) != number - 1:
-            advice = f"Layer {names.index(name) + 1} has it already."
-            raise complaint(f"layer {number}, name", name, "a name of its own", advice)
+    numbers: dict[str, int] = {}
+    for number, layer in enumerate(made, 1):
+        if numbers.setdefault(layer.name, number) != number:
+            advice = f"Layer {numbers[layer.name]} has it already."
+            raise complaint(f"layer {number}, name", layer.name, "a name of its own", advice)
     if train is not None and not isinstance(train, Train | Mapping):
         raise complaint("train", train, "a table")
     if isinstance(train, Mapping):
@@ -329,7 +330,9 @@ def _bounded(spec: Spec, limit: int) -> None:
     for layer in spec.layers:
         shapes = layer.parameters(inputs)
         for key_name, choice in (("W", layer.initializer), ("b", layer.bias_initializer)):
-            if choice is not None and key_name in shapes:
-                where = f"layer {layer.name!r}, initializer of {key_name}"
+            where = f"layer {layer.name!r}, initializer of {key_name}"
+            if choice is not None and key_name not in shapes:
+                raise complaint(where, choice.name, "none", f"This layer has no {key_name}.")
+            if choice is not None:
                 initializers.check(choice.name, choice.mapping, shapes[key_name], where)
         inputs = layer.output(inputs)

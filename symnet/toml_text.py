@@ -27,17 +27,19 @@ def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
     if isinstance(source, str) and "\n" in source:
         return _read(source, "the spec", "", limit)
     path = Path(source)
+    where = str(path)[:200]
     try:
         if path.exists() and not path.is_file():  # a device may have no end
-            raise complaint(str(path), Quoted("no regular file"), "a spec in TOML")
+            raise complaint(where, Quoted("no regular file"), "a spec in TOML")
         if path.stat().st_size > 4 * TEXT:
-            raise complaint(str(path), Quoted(f"{path.stat().st_size} bytes"), f"at most {4 * TEXT}")
+            raise complaint(where, Quoted(f"{path.stat().st_size} bytes"), f"at most {4 * TEXT}")
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, SymnetError):
             raise
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise complaint(str(path), Quoted(f"a file that cannot be read ({reason})"), "a spec in TOML") from None
+        advice = "Text is taken as TOML if it contains a newline."
+        raise complaint(where, Quoted(f"a file that cannot be read ({reason})"), "a spec in TOML", advice) from None
     return _read(text, str(path), str(path.parent), limit)
 
 

@@ -152,6 +152,8 @@ def test_data_paths_are_relative_to_the_spec_file(tmp_path: Path) -> None:
         ('activation = "relu"', 'activation = "relu"\ninitializer = [[1.0]]', "shape (64, 64)"),
         ('activation = "relu"', 'activation = "relu"\nbias_initializer = "orthogonal"', "matrix"),
         ('activation = "relu"', "activation = 3", "a name, or a table"),
+        ('activation = "relu"', 'bias = false\nbias_initializer = "zeros"', "has no b"),
+        ('activation = "relu"', 'activation = "ReLU"', "Did you mean 'relu'?"),
         ('activation = "relu"', 'activation = {name = "relu", gamma = 1.0}', "gamma"),
         ('activation = "relu"', 'activation = {formula = "__import__(1)"}', "__import__"),
         ('activation = "relu"', 'activation = {formula = "x", name = "relu"}', "either"),
@@ -207,6 +209,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in refused(tmp_path / "binary.toml")
     assert "path of a file" in refused(7)
+    assert len(refused("x" * 5000)) < 400 and "contains a newline" in refused("[network]")
 
 
 def test_layers_must_be_layers() -> None:
