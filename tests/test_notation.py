@@ -636,7 +636,7 @@ def test_a_network_of_100_layers_is_printed_in_little_time() -> None:
 
     network = Network(3, [*(dense(3, activation="tanh") for _ in range(100)), dense(1)], "squared_error")
     network.gradient_program()
-    start = time.perf_counter()
+    start = time.process_time()
     text = show(network)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert "δ100 = (1 - a100²) ⊙ W101ᵀ δ101" in text
