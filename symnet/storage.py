@@ -106,7 +106,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
             for name, entry in entries.items():
                 file.seek(start + entry.begin)
                 array = np.empty(entry.shape, DTYPES[entry.dtype])
-                if file.readinto(memoryview(array.reshape(-1).view(np.uint8))) != array.nbytes:
+                bytes_read = file.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+                if bytes_read != array.nbytes:
                     _refuse(path, f"the data of {name!r} end early")
                 arrays[name] = array
     except OSError as error:
