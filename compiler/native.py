@@ -58,15 +58,16 @@ Value = Extern | int | float | str
 
 
 # ---------------------------------------------------------------------------------------------- building
-def build_kernel(name: str, ir: str) -> Native:
+def build_kernel(name: str, ir: str, optimize: bool = True) -> Native:
     """The function `name`, defined by the LLVM IR text, compiled for this processor.
 
     The symbol registered is `<name>_<hash>` (Native.name): pass that one to Extern, not `name`.  The IR may
-    declare external functions of libc and of kernels built before.
+    declare external functions of libc and of kernels built before.  Code that is written as it should run needs no
+    passes of LLVM's before its code generation: `optimize=False` takes a third of the time.
     """
     with _LOCK:
-        key = disk.key("kernel", name, ir, str(VECTOR_BITS))
-        return restore(key) or _finish(key, name, f"{name}_{key[:16]}", ir, ())
+        key = disk.key("kernel", name, ir, str(VECTOR_BITS), str(optimize))
+        return restore(key) or _finish(key, name, f"{name}_{key[:16]}", ir, (), optimize)
 
 
 def build_source(
@@ -112,8 +113,8 @@ def symbol_address(name: str) -> int | None:
     return address
 
 
-def _finish(key: str, name: str, symbol: str, ir: str, depends: tuple[str, ...]) -> Native:
-    needs, code = _object(ir, name, symbol)
+def _finish(key: str, name: str, symbol: str, ir: str, depends: tuple[str, ...], optimize: bool = True) -> Native:
+    needs, code = _object(ir, name, symbol, optimize)
     header = json.dumps({"symbol": symbol, "needs": needs, "depends": list(depends)})
     disk.store(key, header.encode() + b"\n" + code)
     return _load(key, symbol, needs, code)
@@ -147,8 +148,8 @@ def _machine() -> Any:
     )  # fmt: skip
 
 
-def optimized(ir: str, name: str, symbol: str) -> Any:
-    """The module of the IR text, optimized: `name` renamed to the external `symbol`, everything else internal."""
+def optimized(ir: str, name: str, symbol: str, optimize: bool = True) -> Any:
+    """The module of the IR text, optimized if asked: `name` renamed to the external `symbol`, everything else internal."""
     machine = _machine()
     try:
         module = llvm.parse_assembly(
@@ -165,6 +166,8 @@ def optimized(ir: str, name: str, symbol: str) -> Any:
         module.verify()
     except RuntimeError as error:
         raise NativeError(f"{name}: {error}") from error
+    if not optimize:
+        return module
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
     options.slp_vectorization = True
@@ -175,9 +178,9 @@ def optimized(ir: str, name: str, symbol: str) -> Any:
     return module
 
 
-def _object(ir: str, name: str, symbol: str) -> tuple[list[str], bytes]:
+def _object(ir: str, name: str, symbol: str, optimize: bool) -> tuple[list[str], bytes]:
     """The external symbols that the code needs, and its object file."""
-    module = optimized(ir, name, symbol)
+    module = optimized(ir, name, symbol, optimize)
     needs = sorted(f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm."))
     needs += sorted(v.name for v in module.global_variables if v.is_declaration)
     foreign = [n for n in needs if n.startswith((".numba", "numba_", "_ZN", "NRT_", "Py"))]

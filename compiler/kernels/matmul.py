@@ -93,7 +93,7 @@ def matmul(spec: Matmul, target_: Target | None = None) -> tuple[str, str]:
 
 def build(spec: Matmul) -> tuple[Native, Extern]:
     """The loaded function and its declaration for generated source."""
-    native = build_kernel(*matmul(spec))
+    native = build_kernel(*matmul(spec), optimize=False)
     return native, Extern(native.name, SIGNATURE[spec.dtype])
 
 
