@@ -194,7 +194,8 @@ KINDS: Mapping[str, type[Dense]] = {"dense": Dense}
 class Train:
     """How `symnet train` trains; paths are relative to the spec file.
 
-    standardize: inputs are scaled by the mean and the deviation that each column has in the training part.
+    scale: inputs are shifted and scaled as the training part says, all columns alike ("common"), each by itself
+    ("column"), or not at all ("none"); see scaling.py.
     """
 
     data: str = field(metadata=_by(_path))
@@ -202,7 +203,7 @@ class Train:
     epochs: int = field(default=10, metadata=_by(_integer(1)))
     batch_size: int = field(default=32, metadata=_by(_integer(1)))
     shuffle: bool = field(default=True, metadata=_by(_boolean))
-    scale: str = field(default="common", metadata=_by(_word("common", "column", "none")))  # of inputs: scaling.py
+    scale: str = field(default="common", metadata=_by(_word("common", "column", "none")))
     seed: int = field(default=0, metadata=_by(_integer(0)))
     dtype: str = field(default="float32", metadata=_by(_word("float32", "float64")))
     validation_split: float = field(default=0.1, metadata=_by(_number(0, 1)))

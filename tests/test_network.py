@@ -275,7 +275,7 @@ def test_the_shipped_exclusive_or_is_solved_from_its_seed() -> None:
     train = network.spec.train
     corners, truth = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0.0, 1, 1, 0])
     model = network.compile(train.optimizer, train.dtype, train.seed)
-    assert not train.standardize
+    assert train.scale == "none"
     model.fit(corners, truth, epochs=train.epochs, batch_size=train.batch_size)
     np.testing.assert_allclose(np.ravel(model.predict(corners)), truth, atol=1e-3)
 
