@@ -178,6 +178,29 @@ def test_the_adjoint_of_a_maximum_is_a_scatter_to_its_argmax() -> None:
     assert "d_p[i,top_argmax[i]] = y[i]" in lines(after)
 
 
+def test_the_adjoint_of_pooling_is_a_scatter_since_its_argmax_is_inside_the_window() -> None:
+    o, tap = Index("o", 2), Index("tap", 2)
+    p, pooled, total = Tensor("p", (4,), "parameter"), Tensor("pooled", (2,)), Tensor("total")
+    forward = [Equation(pooled[o], (o, tap), p[2 * o + tap], "max"), Equation(total[()], (o,), pooled[o] ** 2)]
+    sweep = pullback(forward, {total: 1}, [p])
+    program = Program((*forward, *sweep.equations), (total, sweep.adjoints[p]))
+    after = changed_by(simplify_algebra, program, {"p": np.array([0.3, -1.0, 2.0, 2.5])})
+    assert "d_p[2*o + pooled_argmax[o]] = 2*pooled[o]" in "".join(lines(after)).replace(
+        "pooled_argmax[o] + 2*o", "2*o + pooled_argmax[o]"
+    )
+
+
+def test_an_argmax_over_more_points_than_the_index_has_may_leave_its_range() -> None:
+    """The condition then also says that nothing happens where the argmax is beyond."""
+    short, best = Index("short", 3), Tensor("best", (4,), "value", "integer")
+    found = simplified(
+        Equation(best[i], (i, k), x[i, k], "argmax"),
+        Equation(w[i], (i, short), x[i, short], "sum", Eq(short, best[i])),
+        outputs=(w,),
+    )
+    assert found[-1] == "w[i] = sum_short x[i,short]  where Eq(short, best[i])"
+
+
 # ---------------------------------------------------------------------------------------------- identities
 @pytest.mark.parametrize("width", [1, 3, 4])
 def test_a_jacobian_seeded_with_an_identity_has_no_identity_left(width: int) -> None:

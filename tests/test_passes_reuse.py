@@ -60,6 +60,7 @@ NOT_FOUND: dict[str, Expr] = {
     "absolute value": step((-z, z < 0), (0, z <= 0), (z, True)),
     "prelu of any slope": step((beta * z, z <= 0), (z, True)),
     "square": z**2,
+    "two rates": exp(z) + exp(sqrt(2) * z),
     "jump": step((z, z <= 0), (z + 1, True)),
     "falling relu": step((0, z >= 0), (-z, True)) ** 2,
 }
@@ -76,6 +77,7 @@ def test_the_derivative_is_found_as_a_function_of_the_value(name: str) -> None:
         difference = (found - expected).xreplace(point).subs({f: value, z: value})
         assert abs(float(difference)) <= 1e-15, found
     assert price(found) <= price(function.diff(z))
+    assert found.has(z) == (name == "elu, any slope")  # only there the condition cannot be carried over
 
 
 @pytest.mark.parametrize("name", NOT_FOUND)
@@ -134,6 +136,13 @@ def test_a_comparison_is_carried_over_only_where_the_function_rises_beyond_it() 
     assert through_value(clipped, z <= -2) is None
     assert through_value(relu(z), z < 0) is None
     assert through_value(sin(z), z <= 0) is None
+
+
+def test_pieces_of_the_slope_alone_are_carried_over() -> None:
+    found = through_value(tanh(z), step((0, z <= 0), (logistic(2 * z), True)))
+    assert found == step((0, z <= 0), (f / 2 + Rational(1, 2), True))
+    # f(z) is 1/2 for |z| < 1e-17 too, so that f <= 1/2 would not be z <= 0
+    assert through_value(logistic(z), step((0, z <= 0), (logistic(-z), True))) is None
 
 
 def test_a_candidate_that_loses_digits_is_refused() -> None:

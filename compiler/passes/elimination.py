@@ -142,7 +142,7 @@ def _flat(expression: Basic) -> Basic:
     pairs = [pair.args for pair in expression.args]
     while any(isinstance(e, sp.Piecewise) for e, _ in pairs):
         pairs = [
-            (inner, c if d is sp.true else d if c is sp.true else sp.And(c, d))
+            (inner, sp.And(c, d))
             for e, c in pairs
             for inner, d in (((e, sp.true),) if not isinstance(e, sp.Piecewise) else (pair.args for pair in e.args))
         ]

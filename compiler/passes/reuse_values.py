@@ -133,7 +133,7 @@ def _is_multiple_of_slope(h: Expr, argument: Access, f: Expr) -> bool:
     scalar_f, scalar_h, _ = _scalars(f, h, argument)
     slope = scalar_f.diff(Z)
     ratio = scalar_h / slope if slope != 0 else Z
-    return scalar_h == slope or Z not in nodes(ratio)
+    return Z not in nodes(ratio)
 
 
 def _through(f: Expr, h: Basic, argument: Access, a: Access) -> Basic | None:
