@@ -75,6 +75,7 @@ class Loop:
         # The sum over one batch that holds all rows does not depend on their order.
         self._order = (data.rows, batch, bool(shuffle) and batch < data.rows)
         self._call: Call = model.new_call("training", variant(data), batch)
+        model.step_kernel = self._call.kernel
         self._check: Call | None = None
         self._monitor = Monitor()
         self._kept: Array | None = None

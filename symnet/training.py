@@ -45,6 +45,7 @@ class Model:
         self.lock = threading.RLock()
         self.training = False
         self.scaling: Scaling | None = None
+        self.step_kernel: Kernel | None = None  # of the loop made last
         self._calls: dict[tuple[str, str, int], Call] = {}
         self._hyper = hyper_values(network.spec, optimizer)
         plan = self.kernels.plan
@@ -215,8 +216,7 @@ class Model:
         return describe(self._step().manifest)
 
     def _step(self) -> Kernel:
-        made = self.kernels.made("training")
-        return made[-1] if made else self.kernels.get("training", self.network.targets[0], 32)
+        return self.step_kernel or self.kernels.get("training", self.network.targets[0], 32)
 
     # ------------------------------------------------------------------------------------------ files
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,190 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import symnet as sn
+from symnet.cli import main
+from symnet.data import split
+
+LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
+
+SPEC = """
+[network]
+input = 2
+loss = "{loss}"
+
+[[layer]]
+kind = "dense"
+name = "hidden"
+units = 4
+activation = "tanh"
+
+[[layer]]
+kind = "dense"
+name = "out"
+units = {units}
+
+[train]
+data = "data.csv"
+epochs = 3
+batch_size = 8
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(root, tmp_path_factory):
+    """`symnet train` on the digits, in a process of its own: (lines, model file)."""
+    model = tmp_path_factory.mktemp("digits") / "digits.safetensors"
+    command = [sys.executable, "-m", "symnet", "train", str(root / "examples/digits.toml"), "--model", str(model)]
+    environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert found.returncode == 0 and found.stderr == "", found.stderr
+    return found.stdout.splitlines(), model
+
+
+def test_training_prints_a_line_an_epoch_the_file_the_speed_and_the_accuracy_last(trained):
+    lines, model = trained
+    epochs = [line for line in lines if line.startswith("epoch")]
+    assert len(epochs) == 30
+    for number, line in enumerate(epochs, 1):
+        assert re.fullmatch(
+            rf"epoch {number}/30  loss \d\.\d{{4}}  validation loss \d\.\d{{4}}  validation accuracy \d+\.\d\d %", line
+        )
+    assert lines[-3].startswith(str(model)) and model.is_file()
+    assert re.fullmatch(r"\d+\.\d\d s, \d+ samples/s", lines[-2])
+    assert float(LAST.fullmatch(lines[-1])[1]) > 95
+
+
+def test_the_printed_accuracy_is_that_of_the_model_file_on_the_test_part(trained, digits):
+    lines, path = trained
+    X, y = digits
+    train = sn.Network.from_toml(Path(__file__).parent.parent / "examples/digits.toml").spec.train
+    test = split(len(X), train.seed, train.validation_split, train.test_split).test
+    model = sn.load(path)
+    accuracy = np.mean(model.predict(X[test]) == y[test])
+    assert lines[-1] == f"test accuracy {100 * accuracy:.2f} %"
+
+
+def test_a_second_run_with_the_same_seed_gives_the_same_digits(trained, root, tmp_path, capsys):
+    lines, path = trained
+    assert main(["train", str(root / "examples/digits.toml"), "--model", str(tmp_path / "again")]) == 0
+    again = capsys.readouterr().out.splitlines()
+    changing = (len(lines) - 3, len(lines) - 2)  # the file's name, the time
+    assert [x for k, x in enumerate(again) if k not in changing] == [
+        x for k, x in enumerate(lines) if k not in changing
+    ]
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_the_median_accuracy_over_ten_splits_is_at_least_97_percent(root, tmp_path, capsys):
+    found = []
+    for seed in range(10):
+        assert (
+            main(["train", str(root / "examples/digits.toml"), "--seed", str(seed), "--model", str(tmp_path / "m")])
+            == 0
+        )
+        found.append(float(LAST.fullmatch(capsys.readouterr().out.splitlines()[-1])[1]))
+    assert statistics.median(found) >= 97 and len(set(found)) > 3
+
+
+def test_predict_prints_a_label_a_line_with_or_without_targets_in_the_table(trained, digits, tmp_path, capsys):
+    _, path = trained
+    X, y = digits
+    expected = [str(k) for k in sn.load(path).predict(X[:20])]
+    for name, columns in (("inputs.csv", X[:20]), ("both.csv", np.column_stack([X[:20], y[:20]]))):
+        np.savetxt(tmp_path / name, columns, "%d", ",")
+        assert main(["predict", str(path), str(tmp_path / name)]) == 0
+        assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.fixture(scope="module")
+def digits(root):
+    table = np.loadtxt(root / "examples/digits.csv.gz", delimiter=",")
+    return table[:, :64], table[:, 64].astype(int)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with data of two inputs and a target; gives a function that writes a spec."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(40, 2))
+    np.savetxt(tmp_path / "data.csv", np.column_stack([x, x[:, 0] > 0]), "%.4f", ",")
+    monkeypatch.chdir(tmp_path)
+
+    def write(text=SPEC.format(loss="squared_error", units=1), **changes):
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        Path("spec.toml").write_text(text)
+        return "spec.toml"
+
+    return write
+
+
+def test_a_regression_ends_with_its_test_loss_and_writes_the_model_beside_the_spec(own, capsys):
+    assert main(["train", own()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"test loss \d+\.\d+", lines[-1]) and Path("spec.safetensors").is_file()
+    assert main(["predict", "spec.safetensors", "data.csv"]) == 0
+    predictions = [float(line) for line in capsys.readouterr().out.splitlines()]
+    expected = sn.load("spec.safetensors").predict(np.loadtxt("data.csv", delimiter=",")[:, :2])[:, 0]
+    assert predictions == expected.tolist()
+
+
+def test_show_prints_the_gradients(root, capsys):
+    assert main(["show", str(root / "examples/digits.toml")]) == 0
+    out = capsys.readouterr().out
+    assert "∂R/∂W1 = (1/N) Σ δ1 xᵀ + λ W1" in out and "[z1 > 0] ⊙ W2ᵀ δ2" in out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out == f"symnet {sn.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "message"),
+    [
+        (["train", "missing.toml"], {}, "missing.toml: found a file that cannot be read (No such file or directory)"),
+        (["train", "spec.toml"], {"epochs": "epoch"}, "unknown key 'epoch'"),
+        (["train", "spec.toml"], {"data.csv": "other.csv"}, "other.csv: found no such file"),
+        (["train", "spec.toml"], {"input = 2": "input = 3"}, "data.csv: found 3 columns, expected 4"),
+        (["train", "spec.toml", "--model", "none/model"], {}, "model: found 'none/model', expected a file in a folder"),
+        (
+            ["train", "spec.toml"],
+            {"[train]": "#", "data =": "#", "epochs =": "#", "batch_size =": "#"},
+            "no table [train]",
+        ),
+        (["show", "missing.toml"], {}, "missing.toml"),
+        (["predict", "missing.safetensors", "data.csv"], {}, "missing.safetensors cannot be read: No such file"),
+        (["predict", "data.csv", "data.csv"], {}, "data.csv is not a whole safetensors file"),
+    ],
+)
+def test_an_error_is_one_message_on_stderr_and_exit_code_2(own, capsys, arguments, changes, message):
+    own(**changes)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("symnet: ") and captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["tran"], ["train"], ["train", "spec.toml", "--seed", "-1"]])
+def test_a_wrong_command_line_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and "usage: symnet" in capsys.readouterr().err
+
+
+def test_a_pipe_that_closes_early_is_no_error(root):
+    command = f"{sys.executable} -m symnet show {root / 'examples/digits.toml'} | head -1"
+    environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert found.returncode == 0 and "Traceback" not in found.stderr and len(found.stdout.splitlines()) == 1
