@@ -190,6 +190,17 @@ def test_the_adjoint_of_pooling_is_a_scatter_since_its_argmax_is_inside_the_wind
     )
 
 
+def test_a_given_position_may_be_anywhere_unlike_an_argmax() -> None:
+    """-1 in `label` would write into the window before."""
+    o, tap, out = Index("o", 2), Index("tap", 4), Tensor("out", (8,))
+    found = simplified(
+        Equation(out[4 * o + tap], (o, tap), y[o], "sum", Eq(tap, label[o])),
+        outputs=(out,),
+        values=given(labels=(2, -1, 0, 0)),
+    )
+    assert found[0].endswith("where Eq(tap, label[o])")
+
+
 def test_an_argmax_over_more_points_than_the_index_has_may_leave_its_range() -> None:
     """The condition then also says that nothing happens where the argmax is beyond."""
     short, best = Index("short", 3), Tensor("best", (4,), "value", "integer")

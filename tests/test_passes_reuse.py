@@ -141,6 +141,8 @@ def test_a_comparison_is_carried_over_only_where_the_function_rises_beyond_it() 
 def test_pieces_of_the_slope_alone_are_carried_over() -> None:
     found = through_value(tanh(z), step((0, z <= 0), (logistic(2 * z), True)))
     assert found == step((0, z <= 0), (f / 2 + Rational(1, 2), True))
+    softsign = FOUND["softsign"][0]
+    assert through_value(softsign, 1 / (1 + z)) is None and through_value(softsign, tanh(z)) is None
     # f(z) is 1/2 for |z| < 1e-17 too, so that f <= 1/2 would not be z <= 0
     assert through_value(logistic(z), step((0, z <= 0), (logistic(-z), True))) is None
 

@@ -36,9 +36,9 @@ def test_pieces_that_cannot_be_reached_go() -> None:
 
 
 def test_a_deep_expression_does_not_exhaust_the_stack() -> None:
-    deep = y[0]
+    deep, factor = y[0], y[1]
     for _ in range(1000):
-        deep = sp.Add(1, sp.Mul(deep, y[1], evaluate=False), evaluate=False)
+        deep = sp.Add(1, sp.Mul(deep, factor, evaluate=False), evaluate=False)
         hash(deep)  # SymPy's own hash is recursive, but remembers what is below
     assert len(nodes(deep)) > 2000
     assert rewrite(deep, lambda node: node, {}) is deep
