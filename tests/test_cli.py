@@ -119,7 +119,8 @@ def own(tmp_path, monkeypatch):
     np.savetxt(tmp_path / "data.csv", np.column_stack([x, x[:, 0] > 0]), "%.4f", ",")
     monkeypatch.chdir(tmp_path)
 
-    def write(text=SPEC.format(loss="squared_error", units=1), **changes):
+    def write(**changes):
+        text = SPEC.format(loss="squared_error", units=1)
         for old, new in changes.items():
             text = text.replace(old, new)
         Path("spec.toml").write_text(text)

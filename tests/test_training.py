@@ -1,4 +1,4 @@
-"""Models: what is trained, what is refused, and that a refusal changes nothing; files; interrupts; the second process."""
+"""Models: what is trained, what is refused (and that this changes nothing), files, interrupts, the second process."""
 
 import json
 import os
@@ -424,7 +424,7 @@ def test_value_and_gradient_checks_parameters():
     parameters = dict(network.compile().parameters)
     with pytest.raises(SymnetError, match=r"found no 'out\.b'"):
         network.value_and_gradient({k: v for k, v in parameters.items() if k != "out.b"}, X, LABELS)
-    with pytest.raises(SymnetError, match="Did you mean 'out.b'"):
+    with pytest.raises(SymnetError, match=r"Did you mean 'out\.b'"):
         network.value_and_gradient(parameters | {"out.bb": np.zeros(3)}, X, LABELS)
 
 
