@@ -320,7 +320,10 @@ def erfc(x: Real) -> Real:
     high = (z.bits() & (-1 << (12 if single else 32))).real()  # its square is exact
     _, n, r = _reduced(-(high * high))
     r = (high - z).fused(high + z, r)
-    ratio = _polynomial((z - 4.0) / (z + 4.0), "ERFCX") / (z * 2.0 + 1.0)
+    inverse = z.constant(1.0) / (z + 4.0)
+    q = (z - 4.0) * inverse
+    q = inverse.fused((-q).fused(z, (q + 1.0).fused(-4.0, z)), q)  # a step of Newton's: q is steep at x = 0
+    ratio = _polynomial(q, "ERFCX") / (z * 2.0 + 1.0)
     value = _scaled(ratio.fused(_exp_r(r), ratio), n)
     return (2.0 - value).choose(x < 0.0, value)
 
