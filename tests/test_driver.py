@@ -7,6 +7,7 @@ import pytest
 
 from compiler import native
 from compiler.kernels.driver import HISTORY_COLUMNS, Control
+from compiler.kernels.random import uniform_of
 
 # table: 0 x, 1 labels, 2 rows, 3 loss, 4 status, 5 log of labels, 6 log length, 7 fail at this step, 8 number,
 # 9 parameter
@@ -104,6 +105,20 @@ def test_a_shuffled_epoch_is_a_permutation_that_differs_between_epochs_and_seeds
     assert all(sorted(epoch) == list(range(rows)) for epoch in epochs)
     if rows > 4:
         assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_the_order_is_a_fisher_yates_of_seed_and_epoch():
+    loop = Loop(rows=20, batch=6, shuffle=1, seed=5)
+    loop.control.set(EPOCHS_END=2)
+    loop.control.enter()
+    expected = []
+    for epoch in (0, 1):
+        order = list(range(20))
+        for place in range(20):
+            other = place + int(uniform_of(5, epoch, place) * (20 - place))
+            order[place], order[other] = order[other], order[place]
+        expected += order
+    assert loop.visited == expected
 
 
 def test_each_of_the_orders_of_three_rows_is_equally_frequent():
