@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,7 @@ from .flat import aligned_runs, join_registers, merge_flat_loops
 from .lower import Lowered, lower, storage_orders
 from .memory import Arena, Storage, place_persistent, place_values, register_tensors
 from .nest import Call, Guarded, Loop, Node
+from .passes import PassReport, run_passes
 from .prepare import prepare
 from .product import Product
 from .program import Program, Tensor
@@ -142,8 +144,15 @@ def interpret(program: Program, values: Mapping[str, Any], sizes: Mapping[str, i
         return call(Executable(0, text, manifest), values, sizes, space["kernel"])
 
 
+@lru_cache(maxsize=16)
+def optimized(program: Program) -> tuple[Program, tuple[PassReport, ...]]:
+    """The program after all passes, and what each did."""
+    program, report = run_passes(program.live())
+    return prepare(program), tuple(report)
+
+
 def plan_storage(program: Program, dtype: str) -> Storage:
-    prepared = prepare(program.live())
+    prepared, _ = optimized(program)
     return place_persistent(prepared, storage_orders(prepared), ITEM_SIZE[dtype])
 
 
@@ -188,7 +197,7 @@ def generate(
 ) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
     """The source text, the products that it calls by name, the tree, and the manifest without a key."""
     item = ITEM_SIZE[dtype]
-    prepared = program.live() if plain else prepare(program.live())
+    prepared, report = (program.live(), ()) if plain else optimized(program)
     if storage is None:
         storage = place_persistent(prepared, {} if plain else storage_orders(prepared), item)
     orders = {**({} if plain else storage_orders(prepared)), **storage.orders}
@@ -217,6 +226,7 @@ def generate(
         "storage": storage.to_json(),
         "outputs": {t.name: [str(n) for n in t.shape] for t in prepared.outputs},
         "kinds": {t.name: t.kind for t in prepared.tensors},
+        "passes": [asdict(row) for row in report],
     }
     json.dumps(manifest)  # fails here rather than in the cache
     return text, calls, tree, manifest
