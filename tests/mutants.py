@@ -16,6 +16,7 @@ import argparse
 import ast
 import copy
 import difflib
+import itertools
 import os
 import random
 import shutil
@@ -103,7 +104,8 @@ def changes(tree: ast.AST) -> Iterator[Change]:
             case ast.If():
                 yield "a condition", node, lambda n: ast.If(ast.UnaryOp(ast.Not(), n.test), n.body, n.orelse)
             case ast.Call(args=[first, *rest]) if not node.keywords and not isinstance(first, ast.Starred):
-                if not isinstance(first, ast.GeneratorExp):
+                # (not of tuple and list, which change nothing but the type: all of these would be equivalent)
+                if not isinstance(first, ast.GeneratorExp) and ast.unparse(node.func) not in ("tuple", "list"):
                     yield "a removed call", node, lambda n: n.args[0]
                 if len(rest) == 1 and not isinstance(rest[0], ast.Starred):
                     yield "swapped operands", node, lambda n: ast.Call(n.func, n.args[::-1], [])
@@ -190,6 +192,16 @@ class _Replace(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
+def draw(every: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    """At random, but as many of each kind as there are: removed calls are the most, and the easiest to notice."""
+    rng = random.Random(seed)
+    kinds: dict[str, list[Mutant]] = {}
+    for mutant in rng.sample(every, len(every)):
+        kinds.setdefault(mutant.kind, []).append(mutant)
+    rounds = itertools.zip_longest(*(kinds[kind] for kind in sorted(kinds)))
+    return [mutant for one in rounds for mutant in one if mutant is not None][:count]
+
+
 # ---------------------------------------------------------------------------------------------- judging
 def tests_for(file: str) -> tuple[list[str], list[str]]:
     _, fast, fuzz, slow = next(judge for judge in JUDGES if file.startswith(judge[0]))
@@ -234,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     files = sorted({str(p.relative_to(ROOT)) for pattern in options.files for p in ROOT.glob(pattern)})
     every = mutants(files)
-    chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
+    chosen = draw(every, options.count, options.seed)
     if options.only:
         chosen = [m for m in every if m.number in options.only]
     print(f"{len(chosen)} of {len(every)} mutants of {len(files)} files")

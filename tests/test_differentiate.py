@@ -176,6 +176,15 @@ def test_a_parameter_in_two_equations_gets_the_sum() -> None:
     check_gradient(equations, loss, [W], draw(W, X))
 
 
+def test_equal_contributions_count_each_and_are_written_once() -> None:
+    equations = [*[Equation(u[i], (i, j), v[i] ** 2 * W[i, j])] * 2, *[Equation(loss[()], (i,), sp.sin(u[i]))] * 3]
+    check_gradient(equations, loss, [v, W], draw(v, W))
+    derived = pullback(equations, {loss: 1}, [v, W]).equations
+    assert len(set(derived)) == len(derived) == 3
+    tangents = pushforward(equations, {v: data("t_v", 3)}, [loss]).equations
+    assert len(set(tangents)) == len(tangents) == 2
+
+
 def test_a_parameter_that_is_not_used_has_gradient_zero() -> None:
     equations = [Equation(loss[()], (i,), v[i] ** 2)]
     assert gradient(equations, [v, W], draw(v, W))["W"] == [[0.0] * 3] * 3
