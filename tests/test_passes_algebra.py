@@ -106,6 +106,23 @@ def test_inlining_does_not_capture_an_index_of_the_reader() -> None:
     assert found == ["w[j] = sum_i y[i]*x[i,j]", "v[j,k] = sum_i x[i,k]*x[j,i]"]
 
 
+def test_copies_of_integer_tensors_go_also_from_subscripts_on_the_left() -> None:
+    copy, reals = Tensor("copy", (4,), "value", "integer"), Tensor("reals", (4,))
+    found = simplified(
+        Equation(copy[i], (i,), label[i]),
+        Equation(reals[i], (i,), label[i]),  # a real tensor of integers is no copy: it cannot be a subscript
+        Equation(w[copy[i]], (i,), y[i]),
+        Equation(y_out[i], (i,), y[copy[i]] + reals[i], "sum", copy[i] > 0),
+        outputs=(w, y_out),
+        values=given(labels=(2, 0, 2, 5)),
+    )
+    assert found == [
+        "reals[i] = label[i]",
+        "w[label[i]] = y[i]",
+        "e[i] = reals[i] + y[label[i]]  where label[i] > 0",
+    ]
+
+
 def test_a_sum_is_never_put_into_a_sum() -> None:
     found = simplified(Equation(w[i], (i, j), x[i, j] * y[j]), Equation(s[()], (i,), w[i] * y[i]), outputs=(s,))
     assert len(found) == 2

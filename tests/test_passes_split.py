@@ -18,11 +18,13 @@ i, j, k, n = Index("i", 4), Index("j", 4), Index("k", 4), Index("n", 4)
 x, y, m = (Tensor(name, (4, 4), "input") for name in "xym")
 v = Tensor("v", (4,), "input")
 label = Tensor("label", (4,), "input", "integer")
+table = Tensor("table", (4, 4), "input", "integer")
 w, s, t = Tensor("w", (4, 4)), Tensor("s"), Tensor("t", (4,))
 rng = np.random.default_rng(0)
 GIVEN: dict[str, Any] = {name: rng.normal(size=(4, 4)) for name in "xym"} | {
     "v": rng.normal(size=4),
     "label": np.array([1, 3, 0, 7]),
+    "table": rng.integers(0, 5, (4, 4)),
 }
 
 
@@ -125,6 +127,7 @@ def test_a_trilinear_form_becomes_two_steps() -> None:
         Equation(w[i, j], (i, j, k), x[i, k] * y[k, j] / 2, "sum", k < i),
         Equation(w[i, j], (i, j, k), x[i, k] * y[k, j] / 2, "max"),
         Equation(w[i, j], (i, j), x[i, j] * v[i] * v[j]),
+        Equation(Tensor("c", (4, 4), "value", "integer")[i, j], (i, j, k), 2 * table[i, k] * table[k, j]),
     ],
     ids=str,
 )

@@ -135,6 +135,22 @@ def test_rows_that_are_masked_whole_give_minus_infinity_and_no_gradient() -> Non
     assert all(e.where is not sp.true for e in after.equations[:3])
 
 
+def test_outside_the_condition_of_the_logsumexp_the_exponential_is_not_zero() -> None:
+    """p without the mask, and with another mask: exp(s - lse) is what it says, also where the logsumexp had no term."""
+    q, k = Index("q", 4), Index("k", 4)
+    program, values = masked_rows()
+    p, stricter = Tensor("p", (4, 4)), Tensor("stricter", (4, 4))
+    s, top = program.equations[0].rhs.tensor, program.equations[0].tensor
+    more = [
+        Equation(p[q, k], (q, k), exp(s[q, k] - top[q]), "sum", q > 0),
+        Equation(stricter[q, k], (q, k), exp(s[q, k] - top[q]), "sum", sp.And(k < q, k > 0)),
+    ]
+    after = changed_by(stabilize, Program((*program.equations, *more), (*program.outputs, p, stricter)), values)
+    assert (evaluate(after, values)["p"][1:] > 0).all()
+    assert "p[q,k] = exp(-top[q] + s[q,k])  where q > 0" in lines(after)
+    assert "stricter[q,k] = s_exp[q,k]/s_sum[q]" in str(after)
+
+
 def test_an_exponential_of_another_row_is_not_taken_for_softmax() -> None:
     """exp(z[i,k] - lse[j]) with rows of equal length: only the row's own logsumexp bounds it."""
     i, j, k = Index("i", 3), Index("j", 3), Index("k", 3)

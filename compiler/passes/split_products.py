@@ -53,7 +53,8 @@ class _Writer:
     before: list[Equation] = field(default_factory=list)
 
     def split(self, equation: Equation) -> list[Equation]:
-        if equation.op != "sum" or equation.where is not sp.true or not equation.bound:
+        real = equation.tensor.kind == "real"
+        if equation.op != "sum" or equation.where is not sp.true or not equation.bound or not real:
             return [equation]
         out: list[Equation] = []
         kept: list[Expr] = []

@@ -36,13 +36,15 @@ def stabilize(program: Program) -> Program:
             equations.extend(parts[equation.tensor].equations)
         else:
             equations.append(equation)
-    changed: dict[Basic, Basic] = {}
+    memos: dict[Basic, dict[Basic, Basic]] = {}
 
-    def rule(node: Basic) -> Basic:
-        return stable_scalar(_ratio(node, parts) if parts and isinstance(node, sp.exp) else node)
+    def changed(equation: Equation) -> Equation:
+        def rule(node: Basic) -> Basic:
+            return stable_scalar(_ratio(node, parts, equation.where) if isinstance(node, sp.exp) else node)
 
-    done = [rewrite_equation(equation, rule, changed) for equation in equations]
-    return program.with_equations(done)
+        return rewrite_equation(equation, rule, memos.setdefault(equation.where, {}))
+
+    return program.with_equations(map(changed, equations))
 
 
 # ---------------------------------------------------------------------------------------------- logsumexp
@@ -79,8 +81,10 @@ def _expanded(equation: Equation, taken: set[str]) -> _Softmax:
     )
 
 
-def _ratio(node: Basic, parts: dict[Tensor, _Softmax]) -> Basic:
-    """exp(x - logsumexp x) -> e/s"""
+def _ratio(node: Basic, parts: dict[Tensor, _Softmax], where: Basic) -> Basic:
+    """exp(x - logsumexp x) -> e/s, where the logsumexp's own condition holds (elsewhere e is 0)"""
+    if not parts:
+        return node
     for term in sp.Add.make_args(node.args[0]):
         coefficient, access = term.as_coeff_Mul()
         if coefficient != -1 or not isinstance(access, Access) or access.tensor not in parts:
@@ -95,6 +99,9 @@ def _ratio(node: Basic, parts: dict[Tensor, _Softmax]) -> Basic:
         bound = _solve(pattern, node.args[0] - term, apart)
         if bound is not None:
             at = access.subscripts
+            condition = replace(origin.where, {**table, **dict(zip(origin.bound, bound, strict=True))})
+            if not set(sp.And.make_args(condition)) <= {sp.true, *sp.And.make_args(where)}:
+                continue
             return Access(softmax.exponential, *at, *bound) / Access(softmax.total, *at)
     return node
 
