@@ -206,8 +206,8 @@ class Train:
     scale: str = field(default="common", metadata=_by(_word("common", "column", "none")))
     seed: int = field(default=0, metadata=_by(_integer(0)))
     dtype: str = field(default="float32", metadata=_by(_word("float32", "float64")))
-    validation_split: float = field(default=0.1, metadata=_by(_number(0, 1)))
-    test_split: float = field(default=0.2, metadata=_by(_number(0, 1)))
+    validation_split: float = field(default=0.05, metadata=_by(_number(0, 1)))
+    test_split: float = field(default=0.15, metadata=_by(_number(0, 1)))
     model: str = field(default="", metadata=_by(_path))
 
 
