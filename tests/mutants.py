@@ -148,7 +148,7 @@ def _text(node: ast.BinOp) -> bool:
 
 
 def mutants(files: list[str]) -> list[Mutant]:
-    """Every mistake in every file; docstrings, annotations, imports and messages are left alone."""
+    """Every mistake in every file; docstrings, annotations, imports, assertions and messages are left alone."""
     found: list[Mutant] = []
     for file in files:
         text = (ROOT / file).read_text()
@@ -170,6 +170,8 @@ def _code(tree: ast.Module) -> Iterator[Change]:
     for node in ast.walk(tree):
         annotations = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.Raise, ast.Assert, ast.JoinedStr)):
+            annotations.append(node)
+        if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: an assertion, too
             annotations.append(node)
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             annotations.extend(node.decorator_list)
