@@ -107,20 +107,26 @@ def test_inlining_does_not_capture_an_index_of_the_reader() -> None:
 
 
 def test_copies_of_integer_tensors_go_also_from_subscripts_on_the_left() -> None:
-    copy, reals = Tensor("copy", (4,), "value", "integer"), Tensor("reals", (4,))
+    copy, after_it = (Tensor(name, (4,), "value", "integer") for name in ("copy", "after_it"))
+    reals = Tensor("reals", (4,))
     found = simplified(
         Equation(copy[i], (i,), label[i]),
+        Equation(after_it[i], (i,), label[i] + 1),
         Equation(reals[i], (i,), label[i]),  # a real tensor of integers is no copy: it cannot be a subscript
         Equation(w[copy[i]], (i,), y[i]),
-        Equation(y_out[i], (i,), y[copy[i]] + reals[i], "sum", copy[i] > 0),
+        Equation(y_out[i], (i,), y[copy[i]] + reals[i] + x[i, after_it[i]], "sum", copy[i] > 0),
         outputs=(w, y_out),
         values=given(labels=(2, 0, 2, 5)),
     )
     assert found == [
+        "after_it[i] = label[i] + 1",
         "reals[i] = label[i]",
         "w[label[i]] = y[i]",
-        "e[i] = reals[i] + y[label[i]]  where label[i] > 0",
+        "e[i] = reals[i] + y[label[i]] + x[i,after_it[i]]  where label[i] > 0",
     ]
+    only_condition = Equation(w[i], (i,), y[i], "sum", copy[i] > 0)
+    found = simplified(Equation(copy[i], (i,), label[i]), only_condition, outputs=(w,))
+    assert found == ["w[i] = y[i]  where label[i] > 0"]
 
 
 def test_a_sum_is_never_put_into_a_sum() -> None:

@@ -63,3 +63,13 @@ def test_a_sum_over_part_of_the_range_or_under_a_condition_is_not_one() -> None:
     largest = Equation(Tensor("top", (3,))[i], (i, k), y[i, k] * g[i], "max")
     program = Program([part, condition, largest], (w, largest.tensor), facts=(fact,))
     assert changed_by(use_facts, program, values) == program
+
+
+def test_a_sum_over_a_diagonal_is_not_the_sum_over_both_indices() -> None:
+    cube = Tensor("cube", (3, 3, 3), "input")
+    both = Equation(Tensor("one", (3,))[i], (i, j, k), cube[i, j, k])
+    given = values | {"cube": rng.dirichlet(np.ones(9), 3).reshape(3, 3, 3)}
+    diagonal = Program([Equation(w[i], (i, j), cube[i, j, j] * g[i])], (w,), facts=(both,))
+    assert changed_by(use_facts, diagonal, given) == diagonal
+    whole = Program([Equation(w[i], (i, m, j), cube[i, m, j] * g[i])], (w,), facts=(both,))
+    assert lines(changed_by(use_facts, whole, given)) == ["w[i] = g[i]"]

@@ -62,6 +62,7 @@ NOT_FOUND: dict[str, Expr] = {
     "square": z**2,
     "two rates": exp(z) + exp(sqrt(2) * z),
     "jump": step((z, z <= 0), (z + 1, True)),
+    "jump of any height": step((z, z <= 0), (z + beta * exp(z), True)),
     "falling relu": step((0, z >= 0), (-z, True)) ** 2,
 }
 DTYPES = (np.float32, np.float64)

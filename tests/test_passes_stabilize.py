@@ -32,6 +32,7 @@ SCALARS: list[tuple[Expr, Expr]] = [
     (3 - 3 * logistic(x), 3 * logistic(-x)),
     (1 / (1 + exp(x)), logistic(-x)),
     (exp(x) / (1 + exp(x)), logistic(x)),
+    (1 / (2 + 3 * exp(x)), logistic(-x - log(sp.Rational(3, 2))) / 2),
     (exp(x) / (exp(x) + exp(-x)), logistic(2 * x)),
     (exp(-x) / (1 + exp(-x)) ** 2, logistic(x) * logistic(-x)),
     ((exp(x) - exp(-x)) / (exp(x) + exp(-x)), tanh(x)),
