@@ -71,24 +71,30 @@ def build_kernel(name: str, ir: str, optimize: bool = True) -> Native:
 
 
 def build_source(
-    text: str, entry: str, namespace: Mapping[str, Value] | None = None, depends: Iterable[Native] = ()
+    text: str,
+    entry: str,
+    namespace: Mapping[str, Value] | None = None,
+    depends: Iterable[Native] = (),
+    subnormals: bool = True,
 ) -> Native:
     """The function `entry(table)` of the generated module, compiled by Numba: C type `void f(int64_t *table)`.
 
     `table` is a pointer to int64.  The text is executed with `namespace` and with the names of
     compiler.kernels.intrinsics (pointer_f32, select, reduce_add, exp, ...); nothing else is visible, not even
     builtins except `range` and `int`.  `depends` are the functions that the text calls through Extern: they are
-    restored with this one.
+    restored with this one.  With `subnormals=False` it and all that it calls take subnormal numbers for zero (on
+    x86-64; the state of the processor is put back at the end): arithmetic with them is a hundred times slower, and
+    an optimizer's moments decay into them.
     """
     with _LOCK:
         depends = tuple(depends)
         names = dict(namespace or {})
         described = json.dumps([[k, _describe(v)] for k, v in sorted(names.items())])
-        key = disk.key("source", text, entry, described, *[d.key for d in depends], str(VECTOR_BITS))
+        key = disk.key("source", text, entry, described, *[d.key for d in depends], f"{VECTOR_BITS} {subnormals}")
         found = restore(key)
         if found is not None:
             return found
-        ir = _numba_ir(text, entry, names, key)
+        ir = _numba_ir(text, entry, names, key, subnormals)
         return _finish(key, entry, f"{entry}_{key[:16]}", ir, tuple(d.key for d in depends))
 
 
@@ -149,7 +155,7 @@ def _machine() -> Any:
 
 
 def optimized(ir: str, name: str, symbol: str, optimize: bool = True) -> Any:
-    """The module of the IR text, optimized if asked: `name` renamed to the external `symbol`, everything else internal."""
+    """The module of the IR text, optimized if asked; `name` becomes the external `symbol`, all else internal."""
     machine = _machine()
     try:
         module = llvm.parse_assembly(
@@ -198,7 +204,7 @@ def _attributed(ir: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- Numba
-def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str) -> str:
+def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str, subnormals: bool = True) -> str:
     """The LLVM IR of a generated module, as Numba lowers it, before optimization, with a C entry named `entry`."""
     from numba import types
     from numba.core import compiler
@@ -237,7 +243,7 @@ def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str) -> str:
             )  # fmt: skip
         except Exception as error:
             raise NativeError(f"{filename}: {error}") from error
-        return library.linked(result.fndesc.llvm_func_name, entry)
+        return library.linked(result.fndesc.llvm_func_name, entry, subnormals)
 
 
 class _Library:
@@ -262,18 +268,37 @@ class _Library:
         if library not in self._libraries:
             self._libraries.append(library)
 
-    def linked(self, function: str, entry: str) -> str:
+    def linked(self, function: str, entry: str, subnormals: bool) -> str:
         """One module's text: what was collected, what it links to, and the C entry."""
         module = llvm.parse_assembly("\n".join(self._texts))
         for library in self._libraries:
             module.link_in(library._get_module_for_linking(), preserve=True)
         text = str(module)
         quoted = f'@"{function}"' if f'@"{function}"' in text else f"@{function}"
-        return text + (
-            f'\ndefine void @"{entry}"(ptr noalias %table) {{\n'
-            "  %result = alloca ptr\n  %error = alloca ptr\n"
-            f"  %status = call i32 {quoted}(ptr %result, ptr %error, ptr %table) alwaysinline\n  ret void\n}}\n"
+        before, after, inlining = ("", "", "alwaysinline") if subnormals or not _is_x86() else (*_FLUSHED, "noinline")
+        return (
+            text
+            + (
+                f'\ndefine void @"{entry}"(ptr noalias %table) {{\n{before}'
+                "  %result = alloca ptr\n  %error = alloca ptr\n"
+                f"  %status = call i32 {quoted}(ptr %result, ptr %error, ptr %table) {inlining}\n{after}"
+                "  ret void\n}\n"
+            )
+            + ("declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n" if before else "")
         )
+
+
+# Operands and results: bits 6 and 15 of x86's control register.
+_FLUSHED = (
+    "  %old = alloca i32\n  %new = alloca i32\n  call void @llvm.x86.sse.stmxcsr(ptr %old)\n"
+    "  %state = load i32, ptr %old\n  %flushed = or i32 %state, 32832\n  store i32 %flushed, ptr %new\n"
+    "  call void @llvm.x86.sse.ldmxcsr(ptr %new)\n",
+    "  call void @llvm.x86.sse.ldmxcsr(ptr %old)\n",
+)
+
+
+def _is_x86() -> bool:
+    return str(llvm.get_process_triple()).startswith("x86_64")
 
 
 # ---------------------------------------------------------------------------------------------- loading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -147,6 +148,18 @@ def test_random_numbers_are_the_same_as_in_python() -> None:
     assert y.tolist() == [random.uniform_of(i, dtype="float32") for i in range(50)]
     assert order.tolist() == random.shuffled(range(50), -12345, 7)
     assert sorted(order.tolist()) == list(range(50)) != order.tolist()
+
+
+def test_subnormal_numbers_count_as_zero_if_asked_and_only_there() -> None:
+    kernel = build_kernel("twice", DOUBLE)
+    text = "def f(table):\n    pointer_f64(table[0])[1] = pointer_f64(table[0])[1] * 2.0\n    twice(table[0])\n"
+    namespace = {"twice": Extern(kernel.name, "void(f64*)")}
+    flushed = 0.0 if platform.machine() in ("x86_64", "AMD64") else 2e-310
+    for subnormals, expected in ((False, flushed), (True, 2e-310)):
+        x = np.full(2, 1e-310)
+        run(build_source(text, "f", namespace, [kernel], subnormals=subnormals), x.ctypes.data)
+        assert x.tolist() == [expected] * 2
+        assert np.float64(1e-310) * 2 == 2e-310
 
 
 def test_uniform_numbers_fill_the_interval_evenly() -> None:
