@@ -189,6 +189,10 @@ class Call:
             self.table[self.slots[name]] = array.ctypes.data
         return array
 
+    def array(self, name: str) -> Array:
+        """What was put in under this name."""
+        return self._alive[name]
+
     def number(self, name: str) -> int:
         """The address of an integer argument, 0 if the kernel does not take it."""
         return int(self._numbers.ctypes.data + 8 * self._integers.index(name)) if name in self._integers else 0

@@ -18,6 +18,7 @@ import numpy as np
 from compiler.kernels.driver import HISTORY_COLUMNS, Control, ready
 
 from .data import Data
+from .diagnosis import WORK, first_non_finite
 from .errors import SymnetError, complaint
 from .execution import ROWS, Call, assert_intact, variant
 from .history import Epoch, History
@@ -227,9 +228,24 @@ class Loop:
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
         return SymnetError(
             f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found a "
-            "loss or a gradient that is not finite, expected finite numbers.  The parameters before this step are "
-            "kept.  Use a smaller learning_rate, or scale the inputs."
+            f"loss or a gradient that is not finite, expected finite numbers.  {self._diagnosis(last - first)}  The "
+            "parameters before this step are kept.  Use a smaller learning_rate, or scale the inputs."
         )
+
+    def _diagnosis(self, rows: int) -> str:
+        """Which tensor of the step that failed is not finite, as the oracle finds it."""
+        model, c = self._model, self.control
+        if rows * len(model.memory.persistent) > WORK:
+            return ""
+        if self._order[2]:
+            x, y = (self._call.array(name)[:rows] for name in ("x", "y"))
+        else:
+            x, y = (array[c["POSITION"] :][:rows] for array in (self._data.x, self._data.y))
+        program = model.network.training_program(model.optimizer, self._data.target)
+        values = {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
+        values |= {**model.hyper, "step": c["STEP"] + 1, "x": x, "y": y}
+        gradients = {t.name: name for name, t in model.network.gradients(self._data.target).by_name.items()}
+        return first_non_finite(program, values, model.dtype, gradients)
 
 
 def whole_number(where: str, value: Any, low: int, high: int = 2**31) -> int:

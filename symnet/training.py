@@ -47,7 +47,7 @@ class Model:
         self.scaling: Scaling | None = None
         self.step_kernel: Kernel | None = None  # of the loop made last
         self._calls: dict[tuple[str, str, int], Call] = {}
-        self._hyper = hyper_values(network.spec, optimizer)
+        self.hyper = hyper_values(network.spec, optimizer)
         plan = self.kernels.plan
         for name, value in plan.initial(seed).items():
             self.memory.view(self._tensors[name])[...] = value
@@ -203,7 +203,7 @@ class Model:
     def new_call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
-        return Call(kernel, self.memory, self._hyper, {"step": 0, "seed": self.seed})
+        return Call(kernel, self.memory, self.hyper, {"step": 0, "seed": self.seed})
 
     # ------------------------------------------------------------------------------------------ reading
     @property

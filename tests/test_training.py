@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -344,6 +345,19 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_parameters_be
     other = network.compile({"name": "gradient_descent", "learning_rate": 1e3}, "float32")
     other.prepare(X, VALUES, 70).run(step - 1)
     assert model.memory.persistent.tobytes() == other.memory.persistent.tobytes()
+    named = re.search(r"The first of them is (\w+)\[.*\] = (inf|-inf|nan).*, by \1\[.*\] = ", str(caught.value))
+    assert named, str(caught.value)
+
+
+def test_a_gradient_that_overflows_is_named_with_its_parameter():
+    network = sn.Network(1, [sn.dense(1, name="a"), sn.dense(1, name="b")], "squared_error")
+    model = network.compile("gradient_descent", "float32")
+    # z = 1e-20 * 1e19 * x is small, its derivative by a.W is 1e19 * x * (z - y) with x = 1e20: beyond float32
+    model.parameters = {"a.W": [[1e-30]], "a.b": [0], "b.W": [[1e19]], "b.b": [0]}
+    with pytest.raises(
+        SymnetError, match=r"at step 1 .* d_W1\[0, 0\] = -?inf \(the gradient of a\.W\), by d_W1\[i,j\] = "
+    ):
+        model.prepare([[1e20]] * 2, [[1.0]] * 2, 1).run(1)
 
 
 # ---------------------------------------------------------------------------------------------- refusals
