@@ -14,8 +14,8 @@ from sympy import Basic, Expr, Integer
 from sympy.core.relational import Relational
 from sympy.functions.elementary.piecewise import ExprCondPair
 
-from ..dependence import strongly_connected
 from ..functions import FUNCTIONS
+from ..graph import strongly_connected
 from ..program import Access, Equation, Index, Program, Tensor
 
 Rule = Callable[[Basic], Basic]
@@ -183,7 +183,7 @@ def in_dependence_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
     edges: dict[Tensor, dict[Tensor, None]] = {}
     for equation, tensors in zip(equations, read, strict=True):
         edges.setdefault(equation.tensor, {}).update(dict.fromkeys(tensors))
-    groups = strongly_connected({tensor: list(below) for tensor, below in edges.items()})
+    groups = strongly_connected(edges, {tensor: list(below) for tensor, below in edges.items()})
     group = {tensor: number for number, tensors in enumerate(groups) for tensor in tensors}
     members: dict[int, list[int]] = {}
     for number, equation in enumerate(equations):
