@@ -1,4 +1,7 @@
-"""The report of a kernel: its manifest as text."""
+"""The report of a kernel: its manifest (compiler/executable.py) as text.
+
+A line for each pass, with what it changed (before -> after) and why it is there; then the memory and the time taken.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,17 @@ from typing import Any
 
 
 def describe(manifest: Mapping[str, Any]) -> str:
-    """A manifest as a table: a line for each pass (columns as it recorded them), then the kernel."""
-    passes: list[dict[str, Any]] = list(manifest.get("passes", ()))
-    lines = []
+    """Columns as the compiler recorded them; the reason of a pass, which is a sentence, last."""
+    passes: list[Mapping[str, Any]] = list(manifest.get("passes", ()))
+    lines: list[str] = []
     if passes:
-        columns = list(passes[0])
-        cells = [columns, *[[_cell(row.get(c, "")) for c in columns] for row in passes]]
-        widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
-        lines = [
-            "  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths)))
-            for row in cells
-        ]
+        columns = sorted(passes[0], key=lambda name: name == "reason")  # stable: only `reason` moves
+        rows = [["pass" if name == "name" else name for name in columns]]
+        rows += [[_cell(row.get(name, "")) for name in columns] for row in passes]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
+        for row in rows:
+            lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        lines.append("")
     storage, arena = manifest["storage"], manifest["arena"]
     lines += [
         f"parameters and states: {storage['elements']} elements of {manifest['dtype']}",
@@ -28,4 +31,11 @@ def describe(manifest: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    match value:
+        case float():
+            return f"{value:.1f}"
+        case [before, after] if before == after:
+            return str(after)
+        case [before, after]:
+            return f"{before} -> {after}"
+    return str(value)
