@@ -47,14 +47,23 @@ _HOMES = {
     "load": "model_file",
     "History": "history",
     "Epoch": "history",
+    "pullback": "differentiate",
+    "pushforward": "differentiate",
+    "evaluate": "reference",
+    "central_difference": "numerical",
+    "numerical_gradient": "numerical",
 }
 __all__ = ["__version__", "SymnetError", "Network", "dense", "Model", "load", "History", "Epoch"]
+__all__ += ["pullback", "pushforward", "evaluate", "central_difference", "numerical_gradient"]
 
 if TYPE_CHECKING:
+    from .differentiate import pullback, pushforward
     from .errors import SymnetError
     from .history import Epoch, History
     from .model_file import load
     from .network import Network
+    from .numerical import central_difference, numerical_gradient
+    from .reference import evaluate
     from .spec import dense
     from .training import Model
 
