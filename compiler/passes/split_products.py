@@ -39,7 +39,7 @@ def split_products(program: Program) -> Program:
     if not writer.made:
         return program.with_equations(out)
     program = program.with_equations(out)
-    if writer.made > 1:
+    if writer.operands > 1:  # two sums may have had the same factor
         program = merge_definitions(program)
     return program.with_equations(in_dependence_order(program.equations))
 
@@ -50,6 +50,7 @@ class _Writer:
 
     taken: set[str]
     made: int = 0
+    operands: int = 0
     before: list[Equation] = field(default_factory=list)
 
     def split(self, equation: Equation) -> list[Equation]:
@@ -115,6 +116,7 @@ class _Writer:
         """A plain access for the group."""
         if len(group) == 1 and isinstance(group[0], Access) and _is_plain_or_affine(group[0]):
             return group[0]
+        self.operands += 1
         return self._tensor(f"{equation.tensor.name}_factor", _layout(group), [], sp.Mul(*group))
 
     def _finished(self, groups: list[Group], outer: Expr, equation: Equation) -> list[Equation]:
