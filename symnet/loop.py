@@ -242,8 +242,8 @@ class Loop:
         else:
             x, y = (array[c["POSITION"] :][:rows] for array in (self._data.x, self._data.y))
         program = model.network.training_program(model.optimizer, self._data.target)
-        values = {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
-        values |= {**model.hyper, "step": c["STEP"] + 1, "x": x, "y": y}
+        values: dict[str, Any] = {**model.hyper, "step": c["STEP"] + 1, "x": x, "y": y}
+        values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
         gradients = {t.name: name for name, t in model.network.gradients(self._data.target).by_name.items()}
         return first_non_finite(program, values, model.dtype, gradients)
 
