@@ -8,11 +8,12 @@ again, along another axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sympy import Expr, Integer
 
+from .graph import strongly_connected
 from .program import Access, Equation, Tensor, affine
 
 
@@ -28,42 +29,8 @@ def cyclic(equations: Iterable[Equation]) -> dict[Tensor, tuple[Tensor, ...]]:
     reads: dict[Tensor, dict[Tensor, None]] = {}
     for equation in equations:
         reads.setdefault(equation.tensor, {}).update(dict.fromkeys(a.tensor for a in equation.reads()))
-    groups = strongly_connected({tensor: list(read) for tensor, read in reads.items()})
-    return {t: group for group in groups for t in group if len(group) > 1 or t in reads.get(t, ())}
-
-
-def strongly_connected(edges: Mapping[Tensor, Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
-    """Tarjan 1972, without recursion: groups in dependence order (what is read comes first)."""
-    number: dict[Tensor, int] = {}
-    low: dict[Tensor, int] = {}
-    open_: dict[Tensor, None] = {}
-    groups: list[tuple[Tensor, ...]] = []
-    for root in edges:
-        if root in number:
-            continue
-        work = [(root, iter(edges.get(root, ())))]
-        number[root] = low[root] = len(number)
-        open_[root] = None
-        while work:
-            tensor, rest = work[-1]
-            for target in rest:
-                if target not in number:
-                    number[target] = low[target] = len(number)
-                    open_[target] = None
-                    work.append((target, iter(edges.get(target, ()))))
-                    break
-                if target in open_:
-                    low[tensor] = min(low[tensor], number[target])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[tensor])
-                if low[tensor] == number[tensor]:
-                    group = [open_.popitem()[0]]
-                    while group[-1] != tensor:
-                        group.append(open_.popitem()[0])
-                    groups.append(tuple(reversed(group)))
-    return groups
+    groups = strongly_connected(reads, {tensor: list(read) for tensor, read in reads.items()})
+    return {t: group for group in map(tuple, groups) for t in group if len(group) > 1 or t in reads.get(t, ())}
 
 
 def without_shift(equations: Iterable[Equation]) -> Iterator[list[Equation]]:
@@ -83,7 +50,7 @@ def _cycles(edges: Sequence[Edge]) -> list[list[Edge]]:
     reads: dict[Tensor, list[Tensor]] = {}
     for edge in edges:
         reads.setdefault(edge.equation.tensor, []).append(edge.read.tensor)
-    group = {tensor: number for number, tensors in enumerate(strongly_connected(reads)) for tensor in tensors}
+    group = {tensor: number for number, tensors in enumerate(strongly_connected(reads, reads)) for tensor in tensors}
     within: dict[int, list[Edge]] = {}
     for edge in edges:
         if group[edge.equation.tensor] == group[edge.read.tensor]:

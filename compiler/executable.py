@@ -2,8 +2,6 @@
 
     storage = plan_storage(program, "float32")                       the persistent part, shared by a model's programs
     exe = compile_program(program, "float32", storage, {"N": 32})    -> Executable
-    call(exe, values, sizes)                                         one run on named arrays
-    interpret(program, values, sizes)                                the general nests, run by Python: an oracle
 
 The native function is `void f(int64_t *table)`; `Executable.slots` says what stands at which position of the table.
 """
@@ -11,7 +9,7 @@ The native function is `void f(int64_t *table)`; `Executable.slots` says what st
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -19,15 +17,16 @@ from typing import Any
 
 import sympy as sp
 
+from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
 from .lower import Lowered, lower, storage_orders
-from .memory import Arena, Storage, place_persistent, place_values, register_tensors
+from .memory import Arena, place_persistent, place_values, register_tensors
 from .nest import Call, Guarded, Loop, Node
 from .passes import PassReport, run_passes
 from .prepare import prepare
-from .product import Product
 from .program import Program, Tensor
-from .source import Places, Writer, scalar_lines
+from .source import Writer
+from .storage import Storage
 
 ITEM_SIZE = {"float32": 4, "float64": 8}
 
@@ -61,89 +60,6 @@ class Executable:
         return dict(self.manifest["capacity"])
 
 
-def call(
-    executable: Executable,
-    values: Mapping[str, Any],
-    sizes: Mapping[str, int],
-    function: Callable[[list[int]], None] | None = None,
-) -> dict[str, Any]:
-    """Run once on named values, with arrays made for the occasion: the outputs, states as they are afterwards, and
-    "status".  For tests and for looking at single batches; training keeps its arrays and calls the address itself."""
-    import ctypes
-
-    import numpy as np
-
-    manifest = executable.manifest
-    real = np.dtype(manifest["dtype"])
-    storage = Storage.from_json(manifest["storage"])
-    raw = np.zeros(manifest["memory_elements"] * real.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    block = raw[start : start + manifest["memory_elements"] * real.itemsize].view(real)
-    for slot in storage.slots:
-        if slot.name in values:
-            storage.view(block, slot.name)[...] = values[slot.name]
-    hyper = np.array([float(values[name]) for name in manifest["hyper"]] or [0.0])
-    integers = np.array([int(values[name]) for name in manifest["integers"]] or [0], np.int64)
-    status = np.zeros(1, np.int64)
-    arrays: dict[str, Any] = {"memory": block, "hyper": hyper, "integers": integers, "status": status}
-    for name in manifest["slots"]:
-        owner, _, part = name.partition(":")
-        if name in arrays or owner == "size":
-            continue
-        kind = np.dtype(np.int64) if manifest["kinds"][owner] == "integer" else real
-        if owner in manifest["outputs"]:
-            arrays[name] = np.zeros([_number(n, sizes) for n in manifest["outputs"][owner]], kind)
-        elif part:
-            rows = compressed_rows(values[owner])
-            arrays[name] = {"rows": rows.indptr, "columns": rows.indices, "values": rows.data}[part]
-            arrays[name] = np.ascontiguousarray(arrays[name], kind if part == "values" else np.int64)
-        else:
-            arrays[name] = np.ascontiguousarray(values[owner], kind)
-    table = (ctypes.c_int64 * len(manifest["slots"]))()
-    for name, position in manifest["slots"].items():
-        owner, _, part = name.partition(":")
-        table[position] = sizes[part] if owner == "size" else arrays[name].ctypes.data
-    if function is None:
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(executable.address)(ctypes.addressof(table))
-    else:
-        function([arrays[n] if n in arrays else sizes[n.partition(":")[2]] for n in manifest["slots"]])
-    results = {name: arrays[name] for name in manifest["outputs"] if name in arrays}
-    results |= {slot.name: storage.view(block, slot.name).copy() for slot in storage.slots}
-    return {**results, "status": int(status[0])}
-
-
-def compressed_rows(matrix: Any) -> Any:
-    """A sparse matrix by rows, columns in order (SciPy's CSR); dense arrays are taken for tests."""
-    from scipy.sparse import csr_array
-
-    rows = csr_array(matrix)
-    rows.sort_indices()
-    return rows
-
-
-def _number(text: str, sizes: Mapping[str, int]) -> int:
-    factors = [sizes[part] if part in sizes else int(part) for part in text.split("*")]
-    result = 1
-    for factor in factors:
-        result *= factor
-    return result
-
-
-def interpret(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int], plain: bool = True) -> dict[str, Any]:
-    """The generated source of a program, run by Python in float64: slow, and independent of LLVM and of kernels.
-
-    With `plain`, the general loop nests: an oracle of its own; without, the loops and calls as they are compiled."""
-    import numpy as np
-
-    from .interpreter import NAMESPACE, product
-
-    text, calls, _, manifest = generate(program, "float64", None, dict(sizes), plain=plain)
-    space = {**NAMESPACE, **{name: product(spec) for name, spec in calls.items()}}
-    exec(compile(text, "<kernel>", "exec"), space)  # the text is our own: no user's text reaches it
-    with np.errstate(all="ignore"):  # both sides of a choice are computed
-        return call(Executable(0, text, manifest), values, sizes, space["kernel"])
-
-
 @lru_cache(maxsize=16)
 def optimized(program: Program) -> tuple[Program, tuple[PassReport, ...]]:
     """The program after all passes, and what each did."""
@@ -169,7 +85,7 @@ def compile_program(
     from .kernels import matmul
 
     started = perf_counter()
-    text, calls, layout_of, manifest = generate(program, dtype, storage, dict(capacity or {}), plain=plain)
+    text, calls, _, manifest = generate(program, dtype, storage, dict(capacity or {}), plain=plain)
     lowered = perf_counter()
     namespace: dict[str, Any] = {}
     depends = []
@@ -212,9 +128,9 @@ def generate(
     slots, head = _table(prepared, places, dtype)
     calls, kernels = _products(tree, dtype, places.sizes)
     writer = Writer(tree.layout, places, dtype, kernels)
-    scalars = scalar_lines(tree.scalars, places)
+    writer.scalars(tree.scalars)
     writer.nodes(tree.body)
-    text = "\n".join(["def kernel(table):", *head, *scalars, *writer.header, *writer.lines, ""])
+    text = "\n".join(["def kernel(table):", *head, *writer.header, *writer.lines, ""])
     manifest = {
         "slots": slots,
         "hyper": [t.name for t in places.hyper],
@@ -295,20 +211,21 @@ def _table(program: Program, places: Places, dtype: str) -> tuple[dict[str, int]
     return slots, lines
 
 
-def _products(tree: Lowered, dtype: str, names: Mapping[str, str]) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
+def _products(
+    tree: Lowered, dtype: str, names: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
     """Distinct products by name, and for each call its function's name and its sizes as text."""
     from .kernels.matmul import Matmul
 
     specs: dict[Any, str] = {}
     kernels: dict[Call, tuple[str, str]] = {}
     for call in _calls(tree.body):
-        product = call.fields["product"]
-        assert isinstance(product, Product)
+        product = call.product
         extents = product.extents()
         m, n, k = (int(e) if e.is_Integer else None for e in extents)
         spec = Matmul(
             dtype, m, n, k, "m" if product.a_transposed else "k", "k" if product.b_transposed else "n",
-            product.lda, product.ldb, product.ldc, {"accumulate": "c"}.get(str(call.fields["start"]), str(call.fields["start"])),
+            product.lda, product.ldb, product.ldc, call.start,
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
         arguments = ", ".join(_size_text(e, names) for e in extents)

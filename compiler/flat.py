@@ -14,9 +14,10 @@ from sympy import Expr, Symbol
 
 from .fuse import conflict, flat_chain
 from .layout import Layout, elements
-from .memory import Storage, padded
+from .memory import padded
 from .nest import Guarded, Loop, Node, Statement, effects
 from .program import Access, Index, Tensor, outer_accesses
+from .storage import Storage
 
 
 def join_registers(body: list[Node], layout: Layout) -> list[Node]:

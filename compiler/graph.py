@@ -7,14 +7,16 @@ recurrence (`h[0] = x`) stands outside its cycle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from sympy import Expr
-from sympy import Integer as _Integer
+from sympy import Expr, Integer
 
 from .program import Access, Equation, Tensor, affine, outer_accesses
 
 Range = tuple[Expr, Expr]
+Node = TypeVar("Node", bound=Hashable)
+_ZERO = Integer(0)
 
 
 def at_least(left: Expr, right: Expr) -> bool:
@@ -38,14 +40,9 @@ def _subscript_range(subscript: Expr, extent: Expr) -> Range:
     return (_ZERO if at_least(_ZERO, low) else low, extent if at_least(high + 1, extent) else high + 1)
 
 
-_ZERO = _Integer(0)
-
-
 def overlap(one: Access, other: Access) -> bool:
     """False only if the two accesses of one tensor provably never name the same element."""
-    return not any(
-        at_least(b[0], a[1]) or at_least(a[0], b[1]) for a, b in zip(reach(one), reach(other), strict=True)
-    )
+    return not any(at_least(b[0], a[1]) or at_least(a[0], b[1]) for a, b in zip(reach(one), reach(other), strict=True))
 
 
 def box(equation: Equation) -> tuple[Range, ...] | None:
@@ -79,48 +76,43 @@ def dependences(equations: Sequence[Equation]) -> dict[Equation, list[Equation]]
     return needs
 
 
-def components(
-    roots: Iterable[Equation], needs: Mapping[Equation, Sequence[Equation]]
-) -> list[list[Equation]]:
-    """Strongly connected components reachable from the roots, dependences first (Tarjan 1972, without recursion)."""
-    order: dict[Equation, int] = {}
-    low: dict[Equation, int] = {}
-    path: list[Equation] = []
-    on_path: set[Equation] = set()
-    result: list[list[Equation]] = []
+def components(roots: Iterable[Equation], needs: Mapping[Equation, Sequence[Equation]]) -> list[list[Equation]]:
+    """Strongly connected components reachable from the roots, dependences first."""
+    return strongly_connected(roots, needs)
+
+
+def strongly_connected(roots: Iterable[Node], edges: Mapping[Node, Sequence[Node]]) -> list[list[Node]]:
+    """Tarjan 1972, without recursion: groups of nodes that reach each other, what is reached first."""
+    order: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    path: dict[Node, None] = {}
+    groups: list[list[Node]] = []
     for root in roots:
         if root in order:
             continue
-        work = [(root, iter(needs[root]))]
+        work = [(root, iter(edges.get(root, ())))]
         order[root] = low[root] = len(order)
-        path.append(root)
-        on_path.add(root)
+        path[root] = None
         while work:
             node, successors = work[-1]
             for successor in successors:
                 if successor not in order:
                     order[successor] = low[successor] = len(order)
-                    path.append(successor)
-                    on_path.add(successor)
-                    work.append((successor, iter(needs[successor])))
+                    path[successor] = None
+                    work.append((successor, iter(edges.get(successor, ()))))
                     break
-                if successor in on_path:
+                if successor in path:
                     low[node] = min(low[node], order[successor])
             else:
                 work.pop()
                 if work:
-                    parent = work[-1][0]
-                    low[parent] = min(low[parent], low[node])
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
                 if low[node] == order[node]:
-                    component = []
-                    while True:
-                        member = path.pop()
-                        on_path.discard(member)
-                        component.append(member)
-                        if member is node:
-                            break
-                    result.append(component[::-1])
-    return result
+                    group = [path.popitem()[0]]
+                    while group[-1] != node:
+                        group.append(path.popitem()[0])
+                    groups.append(group[::-1])
+    return groups
 
 
 def is_cycle(component: Sequence[Equation], needs: Mapping[Equation, Sequence[Equation]]) -> bool:

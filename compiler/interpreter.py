@@ -45,7 +45,9 @@ def product(spec: Any) -> Callable[..., None]:
     """What the kernel of a `kernels.matmul.Matmul` computes, on the same flat memory."""
 
     def run(a: Any, b: Any, c: Any, d: Any, rows: int, columns: int, depth: int) -> None:
-        m, n, k = (np.arange(given if fixed is None else fixed) for given, fixed in zip((rows, columns, depth), (spec.m, spec.n, spec.k), strict=True))  # fmt: skip
+        m = np.arange(rows if spec.m is None else spec.m)
+        n = np.arange(columns if spec.n is None else spec.n)
+        k = np.arange(depth if spec.k is None else spec.k)
         left = a[m[:, None] * spec.lda + k] if spec.a == "k" else a[k * spec.lda + m[:, None]]
         right = b[k[:, None] * spec.ldb + n] if spec.b == "n" else b[n * spec.ldb + k[:, None]]
         place = m[:, None] * spec.ldc + n

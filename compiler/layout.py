@@ -87,7 +87,8 @@ def choose_orders(equations: Iterable[Equation], fixed: Iterable[Tensor]) -> dic
             tensor = access.tensor
             if tensor not in wanted or tensor.name in orders:
                 continue
-            plain = [affine(s).plain if affine(s) else None for s in access.subscripts]
+            parts = [affine(s) for s in access.subscripts]
+            plain = [p.plain if p is not None else None for p in parts]
             kept = [axis for axis, i in enumerate(plain) if i is not None and i in equation.free]
             summed = [axis for axis, i in enumerate(plain) if i is not None and i in equation.bound]
             others = [axis for axis in range(tensor.rank) if axis not in kept and axis not in summed]
@@ -98,6 +99,6 @@ def choose_orders(equations: Iterable[Equation], fixed: Iterable[Tensor]) -> dic
     return orders
 
 
-def _carried(index: Index, access: Access, equation: Equation) -> bool:
+def _carried(index: Index | None, access: Access, equation: Equation) -> bool:
     """An index that all factors share: a batch of products."""
     return all(index in a.free_symbols for a in outer_accesses(equation.rhs) if a != access)

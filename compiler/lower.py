@@ -11,17 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
-from sympy import Expr, Integer
-from sympy.logic.boolalg import Boolean
+from sympy import Integer
 
 from .fuse import insert
-from .graph import at_least, box, components, dependences, is_cycle, overlap, reach
+from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach
 from .layout import Layout, choose_orders
-from .nest import Call, Check, Guarded, Loop, Names, Node, build, make_loop, rename, zeros
+from .nest import Check, Names, Node, build, zeros
 from .product import as_product
-from .program import Access, Affine, Equation, Index, Program, ProgramError, Tensor, affine, merge_duplicates, outer_accesses
+from .program import Access, Equation, Index, Program, Tensor, merge_duplicates, outer_accesses
+from .recurrence import component_nodes
 
-PERSISTENT = ("parameter", "state")
+Box = tuple[Range, ...] | None
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
                     filled.add(tensor)
                     for node in zeros(_whole(tensor, program.definitions[tensor]), layout, names):
                         insert(body, node, layout)
-            for node in _component(component, needs, kinds, starts, layout, names, plain):
+            for node in component_nodes(component, needs, kinds, starts, layout, names, plain):
                 insert(body, node, layout)
 
     emit((*program.outputs, *program.guards))
@@ -90,7 +90,8 @@ def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
         for equation in program.equations:
             if equation.bound or equation.where != True:  # noqa: E712
                 continue
-            group = [a for a in (equation.lhs, *outer_accesses(equation.rhs)) if a.subscripts == equation.lhs.subscripts]
+            touched = (equation.lhs, *outer_accesses(equation.rhs))
+            group = [a for a in touched if a.subscripts == equation.lhs.subscripts]
             order = next((orders[a.tensor.name] for a in group if a.tensor.name in orders), None)
             for access in group:
                 if order is not None and access.tensor.rank >= 2 and access.tensor.name not in orders:
@@ -105,9 +106,9 @@ def split_scalars(program: Program) -> tuple[tuple[Equation, ...], list[Equation
     for tensor, equations in program.definitions.items():
         reads = [a.tensor for e in equations for a in e.reads()]
         plain = all(not e.domain and e.where == True and e.op == "sum" for e in equations)  # noqa: E712
-        if tensor.rank == 0 and tensor.kind == "real" and plain and tensor not in program.roots:
-            if all(t.role == "hyper" or t in scalar for t in reads):
-                scalar.add(tensor)
+        plain = plain and tensor.rank == 0 and tensor.kind == "real" and tensor not in program.roots
+        if plain and all(t.role == "hyper" or t in scalar for t in reads):
+            scalar.add(tensor)
     return (
         tuple(e for e in program.equations if e.tensor in scalar),
         [e for e in program.equations if e.tensor not in scalar],
@@ -220,193 +221,14 @@ def _start_from_row(
                 return
 
 
-def _contains(outer: tuple, equation: Equation, boxes: Mapping[Equation, tuple | None]) -> bool:
+def _contains(outer: Box, equation: Equation, boxes: Mapping[Equation, Box]) -> bool:
     inner = boxes[equation] or reach(equation.lhs)
-    return all(at_least(i[0], o[0]) and at_least(o[1], i[1]) for o, i in zip(outer, inner, strict=True))
+    return outer is not None and all(
+        at_least(i[0], o[0]) and at_least(o[1], i[1]) for o, i in zip(outer, inner, strict=True)
+    )
 
 
-def _covers(boxes: Sequence[tuple | None], tensor: Tensor) -> bool:
+def _covers(boxes: Sequence[Box], tensor: Tensor) -> bool:
     """Disjoint boxes cover the tensor if their volumes add up."""
     volume = sum((sp.Mul(*(high - low for low, high in b)) for b in boxes if b is not None), Integer(0))
     return sp.expand(volume - sp.Mul(*tensor.shape)) == 0
-
-
-# --------------------------------------------------------------------------------------------- components
-def _component(
-    component: list[Equation],
-    needs: Mapping[Equation, Sequence[Equation]],
-    kinds: Mapping[Equation, str],
-    starts: Mapping[Equation, Access],
-    layout: Layout,
-    names: Names,
-    plain: bool,
-    fixed: tuple[Mapping[Tensor, int], ...] = (),
-) -> list[Node]:
-    if not is_cycle(component, needs):
-        return _single(component[0], kinds[component[0]], starts.get(component[0]), layout, names, plain)
-    return [_recurrence(component, kinds, layout, names, plain, fixed)]
-
-
-def _single(
-    equation: Equation, kind: str, start: Access | None, layout: Layout, names: Names, plain: bool
-) -> list[Node]:
-    product = None if plain else as_product(equation, layout)
-    if product is None:
-        return build(equation, kind, layout, names, plain)
-    at_low = {i: i.low for i in (*product.m, *product.n, *product.k)}
-    operands = [product.a.xreplace(at_low), product.b.xreplace(at_low)]
-    if start is not None:
-        [fastest] = [i for i, s in layout.address(start).strides.items() if s == 1]
-        operands.append(start.xreplace({fastest: fastest.low}))
-    begin = "bias" if start is not None else "zero" if kind == "store" else "accumulate"
-    call = Call(
-        equation, "product", tuple(operands), equation.lhs.xreplace(at_low), begin == "accumulate",
-        {"product": product, "start": begin},
-    )  # fmt: skip
-    nodes: list[Node] = [call]
-    for index in reversed(product.batch):
-        nodes = [make_loop(index, nodes, layout)]
-    new = {i.name: names.index(i).name for i in product.batch}
-    return [rename(node, new, layout) for node in nodes] if new else nodes
-
-
-# --------------------------------------------------------------------------------------------- recurrences
-def _recurrence(
-    component: list[Equation],
-    kinds: Mapping[Equation, str],
-    layout: Layout,
-    names: Names,
-    plain: bool,
-    fixed: tuple[Mapping[Tensor, int], ...],
-) -> Node:
-    """One loop over the slots of the shifted axis; inside, what has no shift left, scheduled again.
-
-    `fixed` are the axes of the loops around: an access to another slot of one of those is no dependence in here."""
-    axes, reverse = _shifted_axes(component, fixed)
-    fixed = (*fixed, axes)
-    ranges = [reach(e.lhs)[axes[e.tensor]] for e in component]
-    low = _extreme([r[0] for r in ranges], smallest=True)
-    high = _extreme([r[1] for r in ranges], smallest=False)
-    slot = names.index(Index("t", high, low))
-    body_equations: list[Equation] = []
-    body_kinds: dict[Equation, str] = {}
-    guards: dict[Equation, Boolean] = {}
-    for equation in component:
-        moved, guard = _at_slot(equation, axes[equation.tensor], slot)
-        body_equations.append(moved)
-        body_kinds[moved] = kinds[equation]
-        guards[moved] = guard
-    needs: dict[Equation, list[Equation]] = {}
-    for equation in body_equations:
-        found: dict[Equation, None] = {}
-        for access in equation.reads():
-            for writer in body_equations:
-                if writer.tensor == access.tensor and _same_slots(access, writer, fixed) and overlap(writer.lhs, access):
-                    found[writer] = None
-        for writer in body_equations:  # who adds comes after who stores
-            if writer.tensor == equation.tensor and body_kinds[equation] == "add" and body_kinds[writer] == "store":
-                found[writer] = None
-        needs[equation] = list(found)
-    loop = Loop(slot, [], reverse=reverse, parallel=False)
-    for inner in components(body_equations, needs):
-        nodes = _component(inner, needs, body_kinds, {}, layout, names, plain, fixed)
-        guard = sp.And(*(guards[e] for e in inner))
-        for node in nodes if guard == True else [Guarded(guard, nodes)]:  # noqa: E712
-            insert(loop.body, node, layout)
-    return make_loop(slot, loop.body, layout, reverse=reverse, parallel=False)
-
-
-def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:
-    best = values[0]
-    for value in values[1:]:
-        if at_least(best, value) if smallest else at_least(value, best):
-            best = value
-    return best
-
-
-def _shifted_axes(component: Sequence[Equation], fixed: tuple[Mapping[Tensor, int], ...]) -> tuple[dict[Tensor, int], bool]:
-    """For each tensor of a cycle the axis that is shifted; and whether slots run downwards."""
-    tensors = list(dict.fromkeys(e.tensor for e in component))
-    for axis in range(tensors[0].rank):
-        axes = _spread_axis(component, tensors[0], axis)
-        if axes is None:
-            continue
-        signs = {sp.sign(lag) for lag in _lags(component, axes, fixed)}
-        if signs <= {Integer(0), Integer(1)} and Integer(1) in signs:
-            return axes, False
-        if signs <= {Integer(0), Integer(-1)} and Integer(-1) in signs:
-            return axes, True
-    cycle = "\n".join(f"  {e}" for e in component)
-    raise ProgramError(f"these equations depend on each other in a cycle without a shift in one direction:\n{cycle}")
-
-
-def _spread_axis(component: Sequence[Equation], first: Tensor, axis: int) -> dict[Tensor, int] | None:
-    """Follow the shifted index from tensor to tensor through the equations of the cycle."""
-    axes = {first: axis}
-    changed = True
-    while changed:
-        changed = False
-        for equation in component:
-            accesses_ = [equation.lhs, *(a for a in equation.reads() if any(a.tensor == e.tensor for e in component))]
-            known = [a for a in accesses_ if a.tensor in axes]
-            for access in known:
-                index = _plain(access.subscripts[axes[access.tensor]])
-                if index is None:
-                    continue
-                for other in accesses_:
-                    if other.tensor not in axes:
-                        places = [k for k, s in enumerate(other.subscripts) if _plain(s) == index]
-                        if not places:
-                            return None
-                        axes[other.tensor] = places[0]
-                        changed = True
-    return axes if all(e.tensor in axes for e in component) else None
-
-
-def _plain(subscript: Expr) -> Index | None:
-    parts: Affine | None = affine(subscript)
-    return parts.plain if parts is not None else None
-
-
-def _lags(
-    component: Sequence[Equation], axes: Mapping[Tensor, int], fixed: tuple[Mapping[Tensor, int], ...]
-) -> list[Expr]:
-    """slot written - slot read, for every read inside the cycle; an access by another index fits no direction."""
-    lags: list[Expr] = []
-    for equation in component:
-        written = equation.lhs.subscripts[axes[equation.tensor]]
-        for access in equation.reads():
-            writers = [w for w in component if w.tensor == access.tensor]
-            if any(_same_slots(access, w, fixed) for w in writers):
-                lag = written - access.subscripts[axes[access.tensor]]
-                if lag.is_Integer:
-                    lags.append(lag)
-                else:
-                    lags += [Integer(1), Integer(-1)]
-    return lags
-
-
-def _at_slot(equation: Equation, axis: int, slot: Index) -> tuple[Equation, Boolean]:
-    """The equation for one slot (its index on the axis leaves the domain), and the condition under which it acts.
-
-    Inside, the slot is known by the narrower range, so that reads are seen to stay in their tensors."""
-    subscript = equation.lhs.subscripts[axis]
-    parts = affine(subscript)
-    index = parts.plain if parts is not None else None
-    low, high = reach(equation.lhs)[axis]
-    guard = sp.And(*([] if slot.low == low else [slot >= low]), *([] if slot.high == high else [slot < high]))
-    narrow = Index(slot.name, high, low)
-    if index is None:  # a constant slot, or one that the domain's indices decide
-        lhs = Access(equation.tensor, *(narrow if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
-        chosen = sp.true if subscript.is_number else sp.Eq(subscript, narrow)
-        return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard
-    new = {index: narrow - parts.constant}
-    domain = tuple(i for i in equation.domain if i != index)
-    where = equation.where.xreplace(new)
-    return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard
-
-
-def _same_slots(access: Access, writer: Equation, fixed: tuple[Mapping[Tensor, int], ...]) -> bool:
-    """The element of the same steps: subscripts agree but for the range that each side knows of a slot."""
-    axes = [f[access.tensor] for f in fixed]
-    return all(str(access.subscripts[a]) == str(writer.lhs.subscripts[a]) for a in axes)

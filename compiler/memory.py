@@ -36,7 +36,7 @@ def place_persistent(program: Program, orders: Mapping[str, tuple[int, ...]], it
     groups = {p: _companions(program, updates, p) for p in parameters}
     keys = [_update_form(program, updates, p) for p in parameters]
     first = {key: k for k, key in reversed(list(enumerate(keys)))}
-    parameters = [p for _, _, p in sorted((first[key], k, p) for k, (key, p) in enumerate(zip(keys, parameters, strict=True)))]
+    parameters = [p for _, p in sorted(enumerate(parameters), key=lambda item: (first[keys[item[0]]], item[0]))]
     runs: list[list[Tensor]] = [parameters]
     for kind in range(max((len(g) for g in groups.values()), default=0)):
         runs.append([groups[p][kind] for p in parameters if kind < len(groups[p])])
@@ -75,7 +75,7 @@ def _update_form(program: Program, updates: Mapping[Tensor, Tensor], parameter: 
     if parameter not in updates:
         return ""
     names: dict[Tensor, str] = {}
-    lines = []
+    lines: list[str] = []
     stack = [updates[parameter]]
     while stack:
         tensor = stack.pop(0)
@@ -118,15 +118,15 @@ def register_tensors(body: Sequence[Node], layout: Layout, keep: Iterable[Tensor
                         if isinstance(place, Tensor):
                             table.setdefault(place, []).append(None)
     kept = set(keep)
-    found = set()
+    local: set[Tensor] = set()
     for tensor, places in written.items():
         if tensor in kept or tensor.role != "value" or len(places) != 1 or places[0] is None or tensor in layout.owner:
             continue
         path, lhs = places[0]
         uses = read.get(tensor, [])
         if all(u is not None and u[0][: len(path)] == path and str(u[1]) == str(lhs) for u in uses):
-            found.add(tensor)
-    return found
+            local.add(tensor)
+    return local
 
 
 # ------------------------------------------------------------------------------------------------ the arena
@@ -203,5 +203,3 @@ def _merge(free: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((offset, size))
     return joined
-
-

@@ -15,13 +15,13 @@ from sympy import Basic, Expr, Integer
 from sympy.logic.boolalg import Boolean
 
 from .layout import Layout
+from .product import Product
 from .program import (
     Access,
     Equation,
     Index,
     Tensor,
     accesses,
-    affine,
     outer_accesses,
     position,
     subscript_in_range,
@@ -46,14 +46,15 @@ class Statement:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A product (or another kernel): reads and writes whole ranges; `fields` is what its printer needs."""
+    """A matrix product by a kernel: its operands (A, B, perhaps a row vector to start from) at their first elements.
+
+    start: "zero", "bias" or "c" (what the target holds)."""
 
     equation: Equation
-    name: str
+    product: Product
+    start: str
     operands: tuple[Access, ...]
     target: Access
-    accumulates: bool
-    fields: dict[str, object]
 
 
 @dataclass(slots=True, eq=False)
@@ -134,8 +135,15 @@ def absorb_effects(loop: Loop, node: Node, layout: Layout) -> None:
             entry.extend(a for a in found if a not in entry)
 
 
-def make_loop(index: Index, body: Sequence[Node], layout: Layout, **options: object) -> Loop:
-    loop = Loop(index, list(body), **options)
+def make_loop(
+    index: Index,
+    body: Sequence[Node],
+    layout: Layout,
+    reverse: bool = False,
+    parallel: bool = True,
+    row: Access | None = None,
+) -> Loop:
+    loop = Loop(index, list(body), reverse, parallel, row)
     for node in loop.body:
         absorb_effects(loop, node, layout)
     return loop
@@ -188,27 +196,23 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
     in_register = bool(suffix) and not any(i in equation.bound for i in prefix)
     if equation.op != "sum" and not in_register:
         in_register, prefix, suffix = True, list(order), []
-    nodes: list[Node] = []
     if in_register:
-        shared = dict(equation=original, op=equation.op, register=names.register())
-        value = equation.rhs
-        if equation.op == "argmax":
-            shared["adds"] = False
-            value = sp.Tuple(equation.rhs, position(equation.bound))
-        combine = Statement("combine", equation.lhs, value, equation.where, **shared)
-        end = Statement("end", equation.lhs, Integer(0), sp.true, **{**shared, "adds": kind == "add"})
-        begin = Statement("begin", equation.lhs, Integer(0), sp.true, **shared)
-        inner = _around(suffix, [combine], equation, layout)
-        return _around(prefix, [begin, *inner, end], equation, layout)
+        op, register = equation.op, names.register()
+        value = equation.rhs if op != "argmax" else sp.Tuple(equation.rhs, position(equation.bound))
+        begin = Statement("begin", equation.lhs, Integer(0), sp.true, original, op, register)
+        combine = Statement("combine", equation.lhs, value, equation.where, original, op, register)
+        end = Statement("end", equation.lhs, Integer(0), sp.true, original, op, register, adds=kind == "add")
+        return _around(prefix, [begin, *_around(suffix, [combine], equation, layout), end], equation, layout)
+    nodes: list[Node] = []
     if kind == "store" and equation.bound:
-        nodes += zeros(equation, layout, names)
+        nodes = zeros(equation, layout, names)
         kind = "add"
     statement = Statement(kind, equation.lhs, equation.rhs, equation.where, original)
     return nodes + _around(order, [statement], equation, layout)
 
 
 def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:
-    """lhs = what nothing combines to, over the indices of the domain that it names (an enclosing loop's is not of it)."""
+    """lhs = what nothing combines to, over the indices of the domain that it names."""
     own = [i for i in layout.stored_order(equation.lhs) if i in equation.domain]
     new = {i: names.index(i) for i in own}
     statement = Statement("store", equation.lhs.xreplace(new), IDENTITY[equation.op], sp.true, equation)

@@ -34,7 +34,7 @@ def _trimmed(equation: Equation) -> Equation:
         for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
             parts = affine(subscript)
             index = parts.plain if parts is not None else None
-            if index is None or index not in equation.domain:
+            if parts is None or index is None or index not in equation.domain:
                 continue
             low, high = new.get(index, index).low, new.get(index, index).high
             first, last = -parts.constant, extent - parts.constant
@@ -92,11 +92,13 @@ def inline_cheap_maps(program: Program) -> Program:
 
 
 def _is_cheap(rhs: Expr) -> bool:
-    return not rhs.has(*EXPENSIVE, sp.Piecewise) and sp.count_ops(rhs) <= CHEAP and not rhs.has(sp.Pow(sp.Wild("a"), sp.Rational(1, 2)))
+    root = sp.Pow(sp.Wild("a"), sp.Rational(1, 2))
+    return not rhs.has(*EXPENSIVE, sp.Piecewise, root) and sp.count_ops(rhs) <= CHEAP
 
 
 def _is_product(equation: Equation) -> bool:
-    return bool(equation.bound) and equation.op == "sum" and equation.rhs.is_Mul and len(outer_accesses(equation.rhs)) > 1
+    factors = len(outer_accesses(equation.rhs))
+    return bool(equation.bound) and equation.op == "sum" and equation.rhs.is_Mul and factors > 1
 
 
 def _reads_inside(equation: Equation, tensor: Tensor) -> bool:

@@ -6,11 +6,12 @@ allow to run over them as one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import sympy as sp
-from sympy import Expr, Integer
+from sympy import Expr
 
 from .layout import Layout
 from .program import Access, Equation, Index, affine, in_range
@@ -35,7 +36,9 @@ class Product:
     ldc: int
 
     def extents(self) -> tuple[Expr, Expr, Expr]:
-        return tuple(sp.Mul(*(i.extent for i in group)) for group in (self.m, self.n, self.k))
+        """(rows, columns, depth)"""
+        m, n, k = (sp.Mul(*(i.extent for i in group)) for group in (self.m, self.n, self.k))
+        return m, n, k
 
 
 def as_product(equation: Equation, layout: Layout) -> Product | None:
@@ -81,14 +84,15 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     small = sp.Mul(*(i.extent for i in (*n, *k) if i.extent.is_Integer), *(i.extent for i in m if i.extent.is_Integer))
     if small <= TINY:
         return None
-    m_, n_, k_ = (_merged(group, tables) for group, tables in ((m, (of_a, of_c)), (n, (of_b, of_c)), (k, (of_a, of_b))))
-    if m_ is None or n_ is None or k_ is None:
+    c = equation.lhs
+    runs = [_merged(group, pair, layout) for group, pair in ((m, (a, c)), (n, (b, c)), (k, (a, b)))]
+    if any(run is None for run in runs):
         return None
-    (m, (am, cm)), (n, (bn, cn)), (k, (ak, bk)) = m_, n_, k_
+    (m, (am, cm)), (n, (bn, cn)), (k, (ak, bk)) = (run for run in runs if run is not None)
     if cn != 1 or not _literal(cm):
         return None
-    a_transposed = _unit(am, m) and not _unit(ak, k) if ak != 1 else False
-    if not a_transposed and ak != 1:
+    a_transposed = ak != 1
+    if a_transposed and am != 1:
         return None
     b_transposed = bn != 1
     if b_transposed and bk != 1:
@@ -101,31 +105,19 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     )
 
 
-def _unit(stride: Expr, group: Sequence[Index]) -> bool:
-    return stride == 1
-
-
 def _literal(stride: Expr) -> bool:
     return bool(stride.is_Integer)
 
 
 def _merged(
-    group: Sequence[Index], tables: Sequence[Mapping[Index, Expr]]
+    group: Sequence[Index], accesses: Sequence[Access], layout: Layout
 ) -> tuple[list[Index], list[Expr]] | None:
-    """The group ordered slowest first, and its stride in each table, if it can be run over as one index."""
-    ordered = sorted(group, key=lambda i: -sp.Poly(tables[0][i], *_symbols(tables[0][i])).total_degree() * 10**12 - _size(tables[0][i]))
-    if any(i.low != Integer(0) for i in ordered) and len(ordered) > 1:
+    """The group, slowest first, and its stride in each access, if it can be run over as one index."""
+    ordered = [i for i in layout.stored_order(accesses[0]) if i in group]
+    if len(ordered) > 1 and any(i.low != 0 for i in ordered):
         return None
+    tables = [layout.address(a).strides for a in accesses]
     for table in tables:
-        for slow, fast in zip(ordered, ordered[1:], strict=False):
-            if table[slow] != table[fast] * fast.extent:
-                return None
+        if any(table[slow] != table[fast] * fast.extent for slow, fast in pairwise(ordered)):
+            return None
     return ordered, [table[ordered[-1]] for table in tables]
-
-
-def _symbols(stride: Expr) -> tuple[sp.Symbol, ...]:
-    return tuple(sorted(stride.free_symbols, key=str)) or (sp.Symbol("_"),)
-
-
-def _size(stride: Expr) -> int:
-    return int(stride.as_coeff_Mul()[0])

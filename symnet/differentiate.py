@@ -17,15 +17,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import sympy as sp
 from sympy import Expr, Integer, Symbol
 from sympy.logic.boolalg import Boolean
 
 from compiler.graph import components
-from compiler.program import Access, Equation, Index, Tensor, fresh_index, indices, merge_duplicates, outer_accesses, position
+from compiler.program import (
+    Access,
+    Equation,
+    Index,
+    Tensor,
+    fresh_index,
+    indices,
+    merge_duplicates,
+    outer_accesses,
+    position,
+)
 
-Seed = Expr | int | Tensor
+Seed: TypeAlias = Expr | int | Tensor
 
 
 @dataclass(frozen=True, slots=True)

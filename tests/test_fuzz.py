@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from compiler.executable import call, compile_program, interpret
+from compiler.calling import call, interpret
+from compiler.executable import compile_program
 from compiler.passes import PASSES
 from compiler.program import Program
 from compiler.verify import verify

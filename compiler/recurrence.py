@@ -1,0 +1,203 @@
+"""A component of the dependence graph -> nodes of the tree: one equation, or a cycle as a loop over its slots.
+
+A cycle reads itself only through a constant shift along one axis.  Its loop runs over that axis, upwards or downwards
+by the sign of the shift; inside, what is left without a shift is ordered again, so a recurrence along two axes is two
+loops.  What an equation does at slots outside its range is left out by a guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import sympy as sp
+from sympy import Expr, Integer
+from sympy.logic.boolalg import Boolean
+
+from .fuse import insert
+from .graph import at_least, components, is_cycle, overlap, reach
+from .layout import Layout
+from .nest import Call, Guarded, Loop, Names, Node, build, make_loop, rename
+from .product import as_product
+from .program import Access, Equation, Index, ProgramError, Tensor, affine
+
+Axes = Mapping[Tensor, int]
+
+
+def component_nodes(
+    component: list[Equation],
+    needs: Mapping[Equation, Sequence[Equation]],
+    kinds: Mapping[Equation, str],
+    starts: Mapping[Equation, Access],
+    layout: Layout,
+    names: Names,
+    plain: bool,
+    fixed: tuple[Axes, ...] = (),
+) -> list[Node]:
+    """`kinds` says how each equation meets its tensor, `starts` from which row vector a product starts."""
+    if not is_cycle(component, needs):
+        return _single(component[0], kinds[component[0]], starts.get(component[0]), layout, names, plain)
+    return [_recurrence(component, kinds, layout, names, plain, fixed)]
+
+
+def _single(
+    equation: Equation, kind: str, start: Access | None, layout: Layout, names: Names, plain: bool
+) -> list[Node]:
+    product = None if plain else as_product(equation, layout)
+    if product is None:
+        return build(equation, kind, layout, names, plain)
+    at_low = {i: i.low for i in (*product.m, *product.n, *product.k)}
+    operands = [product.a.xreplace(at_low), product.b.xreplace(at_low)]
+    if start is not None:
+        [fastest] = [i for i, s in layout.address(start).strides.items() if s == 1]
+        operands.append(start.xreplace({fastest: fastest.low}))
+    begin = "bias" if start is not None else "zero" if kind == "store" else "c"
+    nodes: list[Node] = [Call(equation, product, begin, tuple(operands), equation.lhs.xreplace(at_low))]
+    for index in reversed(product.batch):
+        nodes = [make_loop(index, nodes, layout)]
+    new = {i.name: names.index(i).name for i in product.batch}
+    return [rename(node, new, layout) for node in nodes] if new else nodes
+
+
+def _recurrence(
+    component: list[Equation],
+    kinds: Mapping[Equation, str],
+    layout: Layout,
+    names: Names,
+    plain: bool,
+    fixed: tuple[Axes, ...],
+) -> Node:
+    """One loop over the slots of the shifted axis; inside, what has no shift left, scheduled again.
+
+    `fixed` are the axes of the loops around: an access to another slot of one of those is no dependence in here."""
+    axes, reverse = _shifted_axes(component, fixed)
+    fixed = (*fixed, axes)
+    ranges = [reach(e.lhs)[axes[e.tensor]] for e in component]
+    low = _extreme([r[0] for r in ranges], smallest=True)
+    high = _extreme([r[1] for r in ranges], smallest=False)
+    slot = names.index(Index("t", high, low))
+    body_equations: list[Equation] = []
+    body_kinds: dict[Equation, str] = {}
+    guards: dict[Equation, Boolean] = {}
+    for equation in component:
+        moved, guard = _at_slot(equation, axes[equation.tensor], slot)
+        body_equations.append(moved)
+        body_kinds[moved] = kinds[equation]
+        guards[moved] = guard
+    needs: dict[Equation, list[Equation]] = {}
+    for equation in body_equations:
+        found: dict[Equation, None] = {}
+        for access in equation.reads():
+            for writer in body_equations:
+                if (
+                    writer.tensor == access.tensor
+                    and _same_slots(access, writer, fixed)
+                    and overlap(writer.lhs, access)
+                ):
+                    found[writer] = None
+        for writer in body_equations:  # who adds comes after who stores
+            if writer.tensor == equation.tensor and body_kinds[equation] == "add" and body_kinds[writer] == "store":
+                found[writer] = None
+        needs[equation] = list(found)
+    loop = Loop(slot, [], reverse=reverse, parallel=False)
+    for inner in components(body_equations, needs):
+        nodes = component_nodes(inner, needs, body_kinds, {}, layout, names, plain, fixed)
+        guard = sp.And(*(guards[e] for e in inner))
+        for node in nodes if guard == True else [Guarded(guard, nodes)]:  # noqa: E712
+            insert(loop.body, node, layout)
+    return make_loop(slot, loop.body, layout, reverse=reverse, parallel=False)
+
+
+def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:
+    best = values[0]
+    for value in values[1:]:
+        if at_least(best, value) if smallest else at_least(value, best):
+            best = value
+    return best
+
+
+def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> tuple[dict[Tensor, int], bool]:
+    """For each tensor of a cycle the axis that is shifted; and whether slots run downwards."""
+    tensors = list(dict.fromkeys(e.tensor for e in component))
+    for axis in range(tensors[0].rank):
+        axes = _spread_axis(component, tensors[0], axis)
+        if axes is None:
+            continue
+        signs = {sp.sign(lag) for lag in _lags(component, axes, fixed)}
+        if signs <= {Integer(0), Integer(1)} and Integer(1) in signs:
+            return axes, False
+        if signs <= {Integer(0), Integer(-1)} and Integer(-1) in signs:
+            return axes, True
+    cycle = "\n".join(f"  {e}" for e in component)
+    raise ProgramError(f"these equations depend on each other in a cycle without a shift in one direction:\n{cycle}")
+
+
+def _spread_axis(component: Sequence[Equation], first: Tensor, axis: int) -> dict[Tensor, int] | None:
+    """Follow the shifted index from tensor to tensor through the equations of the cycle."""
+    axes = {first: axis}
+    changed = True
+    while changed:
+        changed = False
+        for equation in component:
+            touched = [equation.lhs, *(a for a in equation.reads() if any(a.tensor == e.tensor for e in component))]
+            known = [a for a in touched if a.tensor in axes]
+            for access in known:
+                index = _plain(access.subscripts[axes[access.tensor]])
+                if index is None:
+                    continue
+                for other in touched:
+                    if other.tensor not in axes:
+                        places = [k for k, s in enumerate(other.subscripts) if _plain(s) == index]
+                        if not places:
+                            return None
+                        axes[other.tensor] = places[0]
+                        changed = True
+    return axes if all(e.tensor in axes for e in component) else None
+
+
+def _plain(subscript: Expr) -> Index | None:
+    parts = affine(subscript)
+    return parts.plain if parts is not None else None
+
+
+def _lags(component: Sequence[Equation], axes: Axes, fixed: tuple[Axes, ...]) -> list[Expr]:
+    """slot written - slot read, for every read inside the cycle; an access by another index fits no direction."""
+    lags: list[Expr] = []
+    for equation in component:
+        written = equation.lhs.subscripts[axes[equation.tensor]]
+        for access in equation.reads():
+            writers = [w for w in component if w.tensor == access.tensor]
+            if any(_same_slots(access, w, fixed) for w in writers):
+                lag = written - access.subscripts[axes[access.tensor]]
+                if lag.is_Integer:
+                    lags.append(lag)
+                else:
+                    lags += [Integer(1), Integer(-1)]
+    return lags
+
+
+def _at_slot(equation: Equation, axis: int, slot: Index) -> tuple[Equation, Boolean]:
+    """The equation for one slot (its index on the axis leaves the domain), and the condition under which it acts.
+
+    Inside, the slot is known by the narrower range, so that reads are seen to stay in their tensors."""
+    subscript = equation.lhs.subscripts[axis]
+    parts = affine(subscript)
+    index = parts.plain if parts is not None else None
+    low, high = reach(equation.lhs)[axis]
+    guard = sp.And(*([] if slot.low == low else [slot >= low]), *([] if slot.high == high else [slot < high]))
+    narrow = Index(slot.name, high, low)
+    if index is None:  # a constant slot, or one that the domain's indices decide
+        lhs = Access(equation.tensor, *(narrow if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
+        chosen = sp.true if subscript.is_number else sp.Eq(subscript, narrow)
+        return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard
+    assert parts is not None
+    new = {index: narrow - parts.constant}
+    domain = tuple(i for i in equation.domain if i != index)
+    where = equation.where.xreplace(new)
+    return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard
+
+
+def _same_slots(access: Access, writer: Equation, fixed: tuple[Axes, ...]) -> bool:
+    """The element of the same steps: subscripts agree but for the range that each side knows of a slot."""
+    axes = [f[access.tensor] for f in fixed]
+    return all(str(access.subscripts[a]) == str(writer.lhs.subscripts[a]) for a in axes)
