@@ -12,6 +12,7 @@ got wrong is one message on stderr and exit code 2.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"symnet: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `symnet show ... | head`
-        sys.stderr.close()
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what Python flushes at its end has nowhere to go
         return 0
     except OSError as error:
         print(f"symnet: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -272,17 +273,10 @@ def value_and_gradient(
     return total, gradient
 
 
-_DIFFERENTIATORS: dict[tuple[str, str], Model] = {}
-
-
+@lru_cache(maxsize=8)
 def _differentiator(network: Network, dtype: str) -> Model:
     """The model whose gradient kernel serves a network; the last few are kept."""
-    key = (network.to_toml(), dtype)
-    if key not in _DIFFERENTIATORS:
-        while len(_DIFFERENTIATORS) >= 8:
-            _DIFFERENTIATORS.pop(next(iter(_DIFFERENTIATORS)))
-        _DIFFERENTIATORS[key] = compile_network(network, "gradient_descent", dtype)
-    return _DIFFERENTIATORS[key]
+    return compile_network(network, "gradient_descent", dtype)
 
 
 # ---------------------------------------------------------------------------------------------- small things

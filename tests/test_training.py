@@ -360,6 +360,45 @@ def test_a_gradient_that_overflows_is_named_with_its_parameter():
         model.prepare([[1e20]] * 2, [[1.0]] * 2, 1).run(1)
 
 
+# ---------------------------------------------------------------------------------------------- memory
+def test_a_loop_goes_on_after_other_kernels_moved_the_memory(model):
+    other = classifier().compile(ADAM, "float64", seed=1)
+    loop = model.prepare(X, LABELS, batch_size=2)
+    loop.run(3)
+    block = model.memory.block.ctypes.data
+    model.predict(X)
+    assert model.memory.block.ctypes.data != block
+    assert loop.run(9) == other.prepare(X, LABELS, batch_size=2).run(12)
+    assert everything(model) == everything(other)
+
+
+def test_two_loops_over_one_model_do_not_share_their_tables(model):
+    other = classifier().compile(ADAM, "float64", seed=1)
+    first, second = (model.prepare(x, LABELS, batch_size=70) for x in (X, -X))
+    assert (first.run(2), second.run(2)) == (other.prepare(X, LABELS, 70).run(2), other.prepare(-X, LABELS, 70).run(2))
+
+
+def test_threads_that_predict_with_one_model_get_its_predictions(model):
+    expected, found = model.predict_proba(X), []
+    threads = [
+        threading.Thread(target=lambda: found.extend(model.predict_proba(X) for _ in range(50))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 200 and all(np.array_equal(p, expected) for p in found)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_kernel_that_wrote_outside_its_memory_is_found_out(model, side):
+    model.predict(X)
+    place = model.memory._start + (-1 if side < 0 else model.memory._size)
+    model.memory._raw[place] ^= 1
+    with pytest.raises(SymnetError, match="wrote outside its memory"):
+        model.predict(X)
+
+
 # ---------------------------------------------------------------------------------------------- refusals
 BAD = [
     (lambda m: m.fit(X[:, :4], LABELS), r"X: found shape \(70, 4\), expected \(n, 5\)"),
