@@ -74,7 +74,7 @@ TILES: dict[str, Target] = {
 
 BLOCK_K = 256  # a packed panel of B: 256 x 3 vectors
 FEW_ROWS = 8  # a run-time M below this does not pay for packing
-BLOCK_M = 240  # rows of A that stay in the second-level cache with it
+BLOCK_M = 240  # rows of A (half as many in float64) that stay in the second-level cache with it: a quarter megabyte
 PACK_B = 32 * 1024  # bytes of B above which its panels are packed
 
 
@@ -117,8 +117,6 @@ class _Generator(Emitter):
         self.m: Number = "%M" if spec.m is None else spec.m
         self.n: Number = "%N" if spec.n is None else spec.n
         self.k: Number = "%K" if spec.k is None else spec.k
-        # a stride of many pages maps a column of A to one set of the first-level cache
-        self.aliased_a = spec.lda * self.size % 2048 == 0
         big_b = spec.k is None or spec.n is None or spec.k * spec.n * self.size > PACK_B
         several_rows = spec.m is None or spec.m >= 16
         self.pack_b = spec.b == "k" or (several_rows and big_b and (spec.n is None or spec.n > 2 * self.lanes))
@@ -126,7 +124,7 @@ class _Generator(Emitter):
         self.pack_a = several_rows and wide and (spec.a == "m" and spec.lda * self.size >= 1024)
         blocked = self.pack_a or self.pack_b
         self.block_k = _block(spec.k, BLOCK_K) if blocked else None
-        self.block_m = _block(spec.m, BLOCK_M) if blocked else None
+        self.block_m = _block(spec.m, BLOCK_M * 4 // self.size) if blocked else None
         few = {1: 12, 2: 8, 3: 6} if target.bytes == 64 else {1: 8, 2: 5, 3: 4}  # wide enough to hide latency
         self.wide = few.get(spec.m or 0, len(target.rows))  # vectors of a tile at most
         self.one_row = False
