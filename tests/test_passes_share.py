@@ -105,6 +105,18 @@ def test_an_output_equal_to_another_tensor_keeps_its_name() -> None:
     assert [e.tensor for e in after.equations] == [u, v] and count(after, exp) == 1
 
 
+def test_a_contribution_that_stands_twice_counts_twice() -> None:
+    twice = Equation(u[i, j], (i, j), exp(x[i, j]))
+    other = Equation(v[i, j], (i, j), y[i] * exp(x[i, j]))
+    after = changed_by(share, Program([twice, twice, other], (u, v)), given())
+    assert lines(after) == [
+        "exp_x[i,j] = exp(x[i,j])",
+        "u[i,j] = exp_x[i,j]",
+        "u[i,j] = exp_x[i,j]",
+        "v[i,j] = y[i]*exp_x[i,j]",
+    ]
+
+
 def recurrence(shift: int) -> Program:
     """h[t+1] = tanh(h[t] + y[t]) and a reader of tanh(h[t+shift] + y[t])."""
     t = Index("t", 4)

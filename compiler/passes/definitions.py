@@ -45,8 +45,9 @@ def is_map(equation: Equation) -> bool:
 
 def is_alone(program: Program, equation: Equation) -> bool:
     """No other equation of the tensor contributes to the elements that this one writes."""
-    others = program.definitions[equation.tensor]
-    return all(other is equation or not overlap(other.lhs, equation.lhs) for other in others)
+    others = list(program.definitions[equation.tensor])
+    others.remove(equation)  # once: the same contribution may stand there twice
+    return not any(overlap(other.lhs, equation.lhs) for other in others)
 
 
 def is_whole(equation: Equation) -> bool:

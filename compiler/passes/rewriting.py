@@ -19,7 +19,6 @@ from ..graph import strongly_connected
 from ..program import Access, Equation, Index, Program, Tensor
 
 Rule = Callable[[Basic], Basic]
-TRANSCENDENTAL = FUNCTIONS
 
 
 def inside(node: Basic) -> tuple[Basic, ...]:
@@ -161,7 +160,7 @@ def operations(*roots: Basic) -> tuple[int, int]:
             arithmetic, functions = (arithmetic + 1, functions) if simple else (arithmetic, functions + 1)
         elif isinstance(node, Relational):
             arithmetic += 1
-        elif isinstance(node, TRANSCENDENTAL):
+        elif isinstance(node, FUNCTIONS):
             functions += 1
     return arithmetic, functions
 

@@ -121,7 +121,7 @@ def _name_scalars(program: Program) -> Program:
             scalars.owners[key] = made
     out = []
     for equation in program.equations:
-        for current in (*new.get(equation, ()), equation):
+        for current in (*new.pop(equation, ()), equation):  # a contribution may stand there twice
             table = scalars.table(current)
             out.append(current.map(lambda e, table=table: replace(e, table)) if table else current)
     return program.with_equations(out)
