@@ -696,6 +696,20 @@ def test_a_loss_that_contains_a_derivative_with_respect_to_an_input() -> None:
     np.testing.assert_allclose(flat(got, parameters), expected.astype(float), rtol=1e-11, atol=1e-13)
 
 
+def test_the_fourth_derivative_by_four_sweeps() -> None:
+    equations = [Equation(loss[()], (i,), v[i] ** 5 + sp.exp(2 * v[i]))]
+    above: Tensor = loss
+    for order in range(1, 5):
+        derivation = pullback(equations, {above: 1}, [v])
+        equations += derivation.equations
+        above = derivation.adjoints[v]
+        assert above.name == ("d_v" if order == 1 else f"d_v_{order}")
+    program = Program(equations, (above,))
+    verify(program)
+    at = np.array([-0.5, 0.1, 1.5])
+    np.testing.assert_allclose(evaluate(program, {"v": at})[above.name], 120 * at + 16 * np.exp(2 * at), rtol=1e-14)
+
+
 def test_second_derivatives_through_every_construct() -> None:
     ids = data("ids", 3, kind="integer")
     equations = [
