@@ -2,8 +2,8 @@
 
 Here the compiler leaves SymPy.  The text of an expression is made while loops are open (`Frame`): what changes less
 often than the innermost loop is named before the loop in which it stays the same, what depends on nothing but sizes
-and hyper-parameters at the kernel's start, in float64.  LLVM cannot do this itself: all tensors share one block of memory,
-so an invariant load might alias a store (measured: 8 times on one loop).
+and hyper-parameters at the kernel's start, in float64.  LLVM cannot do this itself: all tensors share one block of
+memory, so an invariant load might alias a store (measured: 8 times on one loop).
 """
 
 from __future__ import annotations

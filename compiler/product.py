@@ -114,8 +114,6 @@ def _merged(
 ) -> tuple[list[Index], list[Expr]] | None:
     """The group, slowest first, and its stride in each access, if it can be run over as one index."""
     ordered = [i for i in layout.stored_order(accesses[0]) if i in group]
-    if len(ordered) > 1 and any(i.low != 0 for i in ordered):
-        return None
     tables = [layout.address(a).strides for a in accesses]
     for table in tables:
         if any(table[slow] != table[fast] * fast.extent for slow, fast in pairwise(ordered)):

@@ -272,7 +272,8 @@ def drive(c):
 
 # Numbers below the normal range cost some hundred cycles each on x86, and the moments of an optimizer end there and
 # stay (0.9 times the smallest is rounded back to it): a step of a small network took 200 us instead of 10.  So the
-# loop runs with denormals taken for 0, as XLA's and PyTorch's (on request) do, and gives the thread its mode back at the end.
+# loop runs with denormals taken for 0, as XLA's and PyTorch's (on request) do, and gives the thread its mode back at
+# the end.
 FLUSHED = """
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)

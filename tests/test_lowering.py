@@ -1,0 +1,246 @@
+"""Lowering: what is recognized, what storage is shared, and that the same program always gives the same source."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from compiler.calling import call, interpret
+from compiler.executable import compile_program, generate, optimized, plan_storage
+from compiler.functions import logistic
+from compiler.program import Access, Equation, Index, Program, ProgramError, Tensor, size
+from symnet.differentiate import pullback
+from symnet.network import Network
+from symnet.reference import evaluate
+from symnet.spec import dense
+
+N = size("N")
+n = Index("n", N)
+
+
+def network(widths: tuple[int, ...] = (12, 9, 7, 5), activation: str = "relu") -> Network:
+    layers = [dense(w, activation=activation) for w in widths[1:-1]] + [dense(widths[-1])]
+    return Network(input=widths[0], layers=layers, loss="softmax_cross_entropy", l2=0.01)
+
+
+def values_for(program: Program, rows: int, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    values: dict[str, Any] = {}
+    for tensor in program.tensors:
+        shape = [rows if s == N else int(s) for s in tensor.shape]
+        if tensor.kind == "integer" and tensor.role == "target":
+            values[tensor.name] = rng.integers(0, 5, shape)
+        elif tensor.role in ("input", "parameter", "state"):
+            values[tensor.name] = (
+                np.abs(rng.standard_normal(shape)) if "v_" in tensor.name else rng.standard_normal(shape)
+            )
+    return {**values, "lambda": 0.01, "alpha": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "step": 3}
+
+
+def recurrence(length: int, width: int = 4) -> tuple[Program, Tensor]:
+    """h[t] = tanh(x[t] + U h[t-1]), a loss at the last step, and its gradient by U."""
+    t, i, j = Index("t", length), Index("i", width), Index("j", width)
+    x, U = Tensor("x", (length, N, width), "input"), Tensor("U", (width, width), "parameter")
+    h, z, loss = Tensor("h", (length, N, width)), Tensor("z", (length, N, width)), Tensor("loss")
+    forward = (
+        Equation(z[t, n, i], (t, n, i), x[t, n, i]),
+        Equation(z[t, n, i], (t, n, i, j), U[i, j] * h[t - 1, n, j]),
+        Equation(h[t, n, i], (t, n, i), sp.tanh(z[t, n, i])),
+        Equation(Access(loss), (n, i), h[length - 1, n, i] ** 2),
+    )
+    derivation = pullback(forward, {loss: sp.Integer(1)}, [U])
+    return Program(forward + derivation.equations, (loss, derivation.adjoints[U])), derivation.adjoints[U]
+
+
+def code(text: str) -> str:
+    """Without the formulas beside the lines."""
+    return "\n".join(line.partition("  #")[0] for line in text.splitlines())
+
+
+# ------------------------------------------------------------------------------------------- what is recognized
+def test_every_contraction_of_a_dense_network_is_a_product() -> None:
+    _, calls, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    assert len(calls) == 3 + 2 + 3  # forward, adjoints of two hidden layers, gradients of three weights
+    starts = sorted(spec.start for spec in calls.values())
+    assert starts == ["bias"] * 3 + ["zero"] * 5
+
+
+def test_all_weights_are_updated_in_one_flat_loop_and_all_biases_in_another() -> None:
+    text, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    updates = [line for line in text.splitlines() if "_next" in line and " for " in f" {line}"]
+    assert len(updates) == 2
+
+
+def test_softmax_takes_one_exponential() -> None:
+    text, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    assert code(text).count("exp(") == 1
+
+
+def test_step_sizes_are_computed_once_in_float64() -> None:
+    text, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    before, _, loops = code(text).partition("for ")
+    assert "**" in before and "**" not in loops
+
+
+def test_the_source_of_a_recurrence_does_not_depend_on_its_length() -> None:
+    short, *_ = generate(recurrence(8)[0], "float64", None, {"N": 4})
+    long, *_ = generate(recurrence(512)[0], "float64", None, {"N": 4})
+    assert len(short.splitlines()) == len(long.splitlines())
+    assert "for t in range(7 - 1, 0 - 1, -1):" in short or "range(8 - 1, 0 - 1, -1)" in short
+
+
+def test_the_recurrent_product_runs_in_the_loop_and_its_gradient_outside() -> None:
+    text, *_ = generate(recurrence(8, 16)[0], "float64", None, {"N": 4})
+    inside = [line for line in text.splitlines() if "product" in line]
+    assert [line.startswith("     ") for line in inside] == [True, True, False]
+
+
+@pytest.mark.parametrize("length", [1, 2, 9])
+@pytest.mark.parametrize("plain", [True, False])
+def test_recurrences_are_right_at_every_length(length: int, plain: bool) -> None:
+    program, gradient = recurrence(length)
+    rng = np.random.default_rng(length)
+    values = {"x": rng.standard_normal((length, 3, 4)), "U": rng.standard_normal((4, 4))}
+    expected = evaluate(program, values, {"N": 3})[gradient.name]
+    np.testing.assert_allclose(interpret(program, values, {"N": 3}, plain)[gradient.name], expected, 1e-12, 1e-13)
+
+
+# ------------------------------------------------------------------------------------------- storage
+def test_a_state_is_updated_in_place_and_a_swap_is_not() -> None:
+    i = Index("i", 6)
+    a, b, loss = Tensor("a", (6,), "state"), Tensor("b", (6,), "state"), Tensor("loss")
+    new_a, new_b = Tensor("a_next", (6,)), Tensor("b_next", (6,))
+    equations = (
+        Equation(Access(loss), (i,), a[i]),
+        Equation(new_a[i], (i,), 2 * b[i]),
+        Equation(new_b[i], (i,), a[i] + 1),
+    )
+    program = Program(equations, (loss,), ((a, new_a), (b, new_b)))
+    values = {"a": np.arange(6.0), "b": np.arange(6.0) + 10}
+    for plain in (True, False):
+        found = interpret(program, values, {}, plain)
+        np.testing.assert_array_equal(found["a"], 2 * values["b"])
+        np.testing.assert_array_equal(found["b"], values["a"] + 1)
+
+
+def test_nothing_is_updated_where_a_guard_is_not_finite() -> None:
+    program = network().training_program("adam")
+    values = values_for(program, 5)
+    values["x"][3, 2] = np.inf
+    exe = compile_program(program, "float64", None, {"N": 8})
+    found = call(exe, values, {"N": 5})
+    assert found["status"] == 1
+    for state, _ in program.updates:
+        np.testing.assert_array_equal(found[state.name], values[state.name])
+
+
+def test_parameters_have_their_declared_shape_whatever_the_storage_order() -> None:
+    storage = plan_storage(network().training_program("adam"), "float32")
+    block = np.arange(storage.elements, dtype=np.float32)
+    view = storage.view(block, "W1")
+    assert view.shape == (9, 12) and view.strides == (4, 36)  # stored (inputs, units)
+    assert all(slot.offset % 16 == 0 for slot in storage.slots)
+
+
+def test_the_arena_is_near_the_most_that_is_alive_at_once() -> None:
+    for widths in ((12, 9, 7, 5), (64, 64, 32, 10), (32,) * 9):
+        *_, manifest = generate(network(widths, "tanh").training_program("adam"), "float32", None, {"N": 32})
+        assert manifest["arena"]["elements"] <= 1.2 * manifest["arena"]["lower_bound"]
+
+
+# ------------------------------------------------------------------------------------------- determinism, numbers
+def test_the_same_program_gives_the_same_source_under_every_hash_seed() -> None:
+    script = (
+        "from tests.test_lowering import network, recurrence\n"
+        "from compiler.executable import generate\n"
+        "for p in (network().training_program('adam'), recurrence(5)[0]):\n"
+        "    print(generate(p, 'float32', None, {'N': 8})[0])\n"
+    )
+    texts = set()
+    for seed in ("0", "1", "77"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        texts.add(run.stdout)
+    assert len(texts) == 1
+
+
+def test_constants_are_read_back_to_the_last_bit() -> None:
+    rng = np.random.default_rng(5)
+    numbers = rng.standard_normal(40) * 10.0 ** rng.integers(-300, 300, 40)
+    x = Tensor("x", (), "input")
+    outputs = [Tensor(f"o{k}", (1,)) for k in range(len(numbers))]
+    i = Index("i", 1)
+    equations = [Equation(o[i], (i,), Access(x) * sp.Float(float(v))) for o, v in zip(outputs, numbers, strict=True)]
+    found = interpret(Program(tuple(equations), tuple(outputs)), {"x": np.ones(())}, {})
+    assert [found[o.name][0] for o in outputs] == list(numbers)
+
+
+def test_nan_goes_through_choices_and_maxima() -> None:
+    i, k = Index("i", 3), Index("k", 4)
+    x, y, m = Tensor("x", (3, 4), "input"), Tensor("y", (3, 4)), Tensor("m", (3,))
+    relu = sp.Piecewise((0, x[i, k] <= 0), (x[i, k], True))
+    program = Program((Equation(y[i, k], (i, k), relu), Equation(m[i], (i, k), x[i, k], "max")), (y, m))
+    data = np.array([[1.0, np.nan, -1, 2], [0, -0.0, -5, 3], [np.inf, -np.inf, 1, 1]])
+    for found in (interpret(program, {"x": data}, {}), call(compile_program(program, "float64"), {"x": data}, {})):
+        np.testing.assert_array_equal(found["y"], np.where(data <= 0, 0, data))
+        np.testing.assert_array_equal(found["m"], [np.nan, 3, np.inf])
+
+
+# ------------------------------------------------------------------------------------------- compiled
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 2e-5)])
+def test_a_compiled_training_step_is_the_oracles(dtype: str, tolerance: float) -> None:
+    program = network().training_program("adam")
+    values = values_for(program, 13)
+    expected = evaluate(program, values, {"N": 13})
+    found = call(compile_program(program, dtype, None, {"N": 16}), values, {"N": 13})
+    for state, new in program.updates:
+        np.testing.assert_allclose(found[state.name], expected[new.name], tolerance, tolerance)
+
+
+def test_the_plain_nests_and_the_recognized_forms_agree_compiled() -> None:
+    program = network(activation="tanh").gradient_program()
+    values = values_for(program, 6)
+    plain = call(compile_program(program, "float64", None, {"N": 8}, plain=True), values, {"N": 6})
+    fast = call(compile_program(program, "float64", None, {"N": 8}), values, {"N": 6})
+    for output in program.outputs:
+        np.testing.assert_allclose(fast[output.name], plain[output.name], 1e-12, 1e-14)
+
+
+def test_fewer_rows_than_the_capacity_leave_the_rest_of_an_output_alone() -> None:
+    z = Tensor("z", (N, 3))
+    x = Tensor("x", (N, 3), "input")
+    i = Index("i", 3)
+    exe = compile_program(Program((Equation(z[n, i], (n, i), logistic(x[n, i])),), (z,)), "float32", None, {"N": 64})
+    for rows in (0, 1, 33, 64):
+        data = np.random.default_rng(rows).standard_normal((rows, 3))
+        np.testing.assert_allclose(call(exe, {"x": data}, {"N": rows})["z"], 1 / (1 + np.exp(-data)), 1e-6)
+
+
+def test_a_cycle_without_a_shift_is_refused_with_its_equations() -> None:
+    i = Index("i", 3)
+    a, b = Tensor("a", (3,)), Tensor("b", (3,))
+    program = Program((Equation(a[i], (i,), b[i]), Equation(b[i], (i,), a[i] + 1)), (a,))
+    with pytest.raises(ProgramError, match=r"(?s)cycle without a shift.*a\[i\] = b\[i\]"):
+        generate(program, "float64", None, {}, plain=True)
+
+
+def test_the_passes_run_once_for_storage_and_code() -> None:
+    program = network().training_program("adam")
+    plan_storage(program, "float32")
+    before = optimized.cache_info().misses
+    generate(program, "float32", None, {"N": 8})
+    assert optimized.cache_info().misses == before
