@@ -79,3 +79,22 @@ def test_monotone_functions_are_monotone_where_pieces_meet() -> None:
             x = (np.float32(joint).view(np.int32) + np.arange(-2000, 2000, dtype=np.int32)).view(np.float32)
             y = evaluate(name, x).astype(float)
             assert (np.diff(y) >= -2.5 * np.spacing(np.abs(y[1:]).astype(np.float32))).all(), name
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_quotient_without_the_divider_is_right_to_one_ulp_and_nan_goes_through(dtype: str) -> None:
+    pointer = "pointer_f32" if dtype == "float32" else "pointer_f64"
+    text = (
+        f"def divide(table):\n    a = {pointer}(table[0])\n    b = {pointer}(table[1])\n"
+        "    for i in range(table[2]):\n        a[i] = quotient(a[i], b[i])\n"
+    )
+    rng = np.random.default_rng(0)
+    a = (rng.standard_normal(20_000) * 10.0 ** rng.uniform(-5, 5, 20_000)).astype(dtype)
+    b = (rng.standard_normal(20_000) * 10.0 ** rng.uniform(-20, 20, 20_000)).astype(dtype)
+    a[0] = b[1] = NAN
+    a[2] = 0.0
+    exact = a.astype(np.longdouble) / b.astype(np.longdouble)
+    table = np.array([a.ctypes.data, b.ctypes.data, a.size], np.int64)
+    native.callable_from(native.build_source(text, "divide"), "void(i64*)")(table.ctypes.data)
+    assert np.isnan(a[:2]).all() and a[2] == 0.0
+    assert (np.abs(a[2:] - exact[2:]) <= np.spacing(np.abs(exact[2:]).astype(dtype))).all()

@@ -94,6 +94,13 @@ def _reduce_add(context: Any, running: Any, term: Any) -> Any:
     return running(running, running), code
 
 
+def _quotient(context: Any, a: Any, b: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return vectormath.emit(vectormath.quotient, builder, *arguments)
+
+    return a(a, a), code
+
+
 def _call_address(context: Any, address: Any, table: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64).as_pointer()])
@@ -165,7 +172,7 @@ def _function(name: str) -> Any:
         kind = x if isinstance(x, types.Float) else types.float64
 
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return vectormath.emit(name, builder, arguments[0])
+            return vectormath.emit(vectormath.FORMULAS[name], builder, arguments[0])
 
         return kind(kind), code
 
@@ -244,6 +251,7 @@ NAMESPACE: dict[str, Any] = {
     "select": intrinsic(_select),
     "maximum": _extremum("maximum", ()),
     "minimum": _extremum("minimum", ()),
+    "quotient": intrinsic(_quotient),
     "reduce_add": intrinsic(_reduce_add),
     "reduce_max": _extremum("maximum", ("nsz",)),
     "call_address": intrinsic(_call_address),
