@@ -19,7 +19,7 @@ from sympy.logic.boolalg import Boolean
 from .functions import uniform
 from .layout import Layout
 from .nest import unsafe_axes
-from .program import Access, Index, Tensor, sorted_args
+from .program import Access, Index, Tensor, sort_key, sorted_args
 
 
 @dataclass(slots=True)
@@ -274,7 +274,7 @@ class Expressions:
     def _groups(self, arguments: Sequence[Expr]) -> list[tuple[int, list[Expr]]]:
         """Arguments by level, so that what changes rarely is combined first and once."""
         levels: dict[int, list[Expr]] = {}
-        for argument in sorted(arguments, key=str):
+        for argument in sorted(arguments, key=sort_key):
             levels.setdefault(-1 if argument.is_number else self.level(argument), []).append(argument)
         return sorted(levels.items())
 

@@ -14,7 +14,7 @@ import sympy as sp
 from sympy import Expr
 
 from .layout import Layout
-from .program import Access, Equation, Index, affine, in_range
+from .program import Access, Equation, Index, affine, in_range, sort_key
 
 TINY = 16  # below this many multiplications for each row a loop nest is faster than a call; measured
 
@@ -48,7 +48,7 @@ def as_product(equation: Equation, layout: Layout) -> Product | None:
         return None
     if len(rhs.args) != 2 or not all(isinstance(a, Access) and a.tensor.kind == "real" for a in rhs.args):
         return None
-    a, b = sorted(rhs.args, key=str)
+    a, b = sorted(rhs.args, key=sort_key)
     c = equation.lhs
     if any(x.tensor.sparse or not in_range(x) or _tangled(x) for x in (a, b, c)):
         return None

@@ -35,6 +35,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import sympy as sp
 from sympy import Basic, Expr, Integer, Symbol, Tuple
@@ -44,6 +45,7 @@ from sympy.logic.boolalg import Boolean
 
 from .functions import uniform
 
+CACHED = 1 << 16  # results remembered by each of the functions below that walk expressions again and again
 ROLES = ("input", "target", "parameter", "constant", "hyper", "state", "value")
 KINDS = ("real", "integer")
 OPS = ("sum", "max", "logsumexp", "argmax")
@@ -189,20 +191,21 @@ class Access(Expr):
 # ---------------------------------------------------------------------------------------------- walking
 def accesses(*expressions: Basic) -> list[Access]:
     """Every access, also those inside subscripts, in a deterministic order, without repetition."""
-    return _ordered(expressions, Access, inside=True)
+    return list(_ordered(expressions, Access, True))
 
 
 def outer_accesses(*expressions: Basic) -> list[Access]:
     """Accesses that do not stand inside another access's subscripts."""
-    return _ordered(expressions, Access, inside=False)
+    return list(_ordered(expressions, Access, False))
 
 
 def indices(*expressions: Basic) -> list[Index]:
     """Every index, in order of first appearance."""
-    return _ordered(expressions, Index, inside=True)
+    return list(_ordered(expressions, Index, True))
 
 
-def _ordered(expressions: Iterable[Basic], wanted: type, inside: bool) -> list:
+@lru_cache(maxsize=CACHED)
+def _ordered(expressions: tuple[Basic, ...], wanted: type, inside: bool) -> tuple[Any, ...]:
     found: dict = {}
     seen: set[Basic] = set()
     stack = list(expressions)[::-1]
@@ -219,14 +222,20 @@ def _ordered(expressions: Iterable[Basic], wanted: type, inside: bool) -> list:
             stack.extend(node.args[:0:-1])
         elif not isinstance(node, (Index, Tensor)):
             stack.extend(sorted_args(node)[::-1])
-    return list(found)
+    return tuple(found)
 
 
-@lru_cache(maxsize=1 << 15)  # printing is what costs: a third of the time of passes and checks
+@lru_cache(maxsize=CACHED)
+def sort_key(expression: Basic) -> str:
+    """str(expression), remembered: it decides the order of terms again and again, the same under every hash seed."""
+    return str(expression)
+
+
+@lru_cache(maxsize=CACHED)
 def sorted_args(node: Basic) -> tuple[Basic, ...]:
     """The arguments of a sum or product in an order that does not depend on hashes; of others as they stand."""
     if node.is_Add or node.is_Mul or isinstance(node, (sp.And, sp.Or)):
-        return tuple(sorted(node.args, key=str))
+        return tuple(sorted(node.args, key=sort_key))
     return node.args
 
 
@@ -245,6 +254,7 @@ class Affine:
         return self.terms[0][0] if len(self.terms) == 1 and self.terms[0][1] == 1 and not self.gathers else None
 
 
+@lru_cache(maxsize=CACHED)
 def affine(subscript: Expr) -> Affine | None:
     """Take a subscript apart; None if it is not affine."""
     constant: Expr = Integer(0)

@@ -19,7 +19,7 @@ from .graph import at_least, components, is_cycle, overlap, reach
 from .layout import Layout
 from .nest import Call, Guarded, Loop, Names, Node, build, make_loop, rename
 from .product import as_product
-from .program import Access, Equation, Index, ProgramError, Tensor, affine
+from .program import Access, Equation, Index, ProgramError, Tensor, affine, sort_key
 
 Axes = Mapping[Tensor, int]
 
@@ -200,4 +200,4 @@ def _at_slot(equation: Equation, axis: int, slot: Index) -> tuple[Equation, Bool
 def _same_slots(access: Access, writer: Equation, fixed: tuple[Axes, ...]) -> bool:
     """The element of the same steps: subscripts agree but for the range that each side knows of a slot."""
     axes = [f[access.tensor] for f in fixed]
-    return all(str(access.subscripts[a]) == str(writer.lhs.subscripts[a]) for a in axes)
+    return all(sort_key(access.subscripts[a]) == sort_key(writer.lhs.subscripts[a]) for a in axes)
