@@ -241,7 +241,7 @@ class Network:
         chosen = optimizers.row(choice.name, choice.mapping, "optimizer")
         gradients = self.gradients(target).by_name
         pairs = [(tensor, gradients[name]) for name, tensor in self.tensors.items()]
-        return optimizers.build(chosen, choice.mapping, pairs)
+        return optimizers.build(chosen, pairs)
 
     def training_program(self, optimizer: Optimizer, target: str | None = None) -> Program:
         """One step: outputs the data loss; updates parameters and states; guards: the loss and the gradient's norm."""

@@ -67,7 +67,7 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     plain = replace(spec, train=None, l2=1.0 if spec.l2 else 0.0)
     if not initializers_too:
         plain = replace(plain, layers=tuple(replace(x, initializer=None, bias_initializer=None) for x in plain.layers))
-    return json.dumps([to_toml(plain), optimizers.TABLE[optimizer.name].name])
+    return json.dumps([to_toml(plain), optimizers.structure(_row(optimizer))])
 
 
 def make_plan(network: Network, optimizer: Choice) -> Plan:
@@ -103,8 +103,11 @@ def derive_plan(network: Network, optimizer: Choice) -> Plan:
 
 def hyper_values(spec: Spec, optimizer: Choice) -> dict[str, float]:
     """Symbol -> value of every hyper-parameter of the network and of its optimizer."""
-    row = optimizers.row(optimizer.name, optimizer.mapping, "optimizer")
-    return {"lambda": spec.l2} | optimizers.values(row, optimizer.mapping)
+    return {"lambda": spec.l2} | optimizers.values(_row(optimizer))
+
+
+def _row(optimizer: Choice) -> optimizers.Row:
+    return optimizers.row(optimizer.name, optimizer.mapping, "optimizer")
 
 
 def loss_row(spec: Spec) -> losses.Row:

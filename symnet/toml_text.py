@@ -111,9 +111,12 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
+TABLES = ("parameters", "schedule", "states", "scalars", "memory")  # options whose value is a table
+
+
 def _option(name: str, value: Any) -> str:
-    if name == "parameters":
-        return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in value) + " }"
+    if name in TABLES and isinstance(value, tuple):
+        return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in value) + " }"
     return _value(value)
 
 
