@@ -63,6 +63,7 @@ def pullback(
     scale: a factor of every contribution to a tensor of `wrt`; these must then not be defined by equations.
     """
     equations = tuple(equations)
+    wanted = set(wrt)
     active = _between(equations, wrt, seeds)
     order = [*dict.fromkeys(t for t in (*(e.tensor for e in reversed(equations)), *wrt) if t in active)]
     adjoints = _derivative_tensors(order, equations, seeds, name, tuple(i.extent for i in carry))
@@ -71,7 +72,7 @@ def pullback(
     argmaxes: dict[Tensor, Tensor] = {}
 
     for tensor in order:  # a seed needs a tensor of its own only where something adds to it
-        if tensor in seeds and (tensor in read or tensor in wrt):
+        if tensor in seeds and (tensor in read or tensor in wanted):
             out.append(_seed(adjoints[tensor], tensor, seeds[tensor], tuple(carry)))
     for equation in reversed(equations):
         if equation.tensor not in active:
@@ -80,13 +81,13 @@ def pullback(
         for access, slope in partial_derivatives(equation):
             if access.tensor not in active:
                 continue
-            factor = scale if access.tensor in wrt else 1
+            factor = scale if access.tensor in wanted else 1
             contributions.append((access, factor * slope))
         if not contributions:
             continue
         where = _selected(equation, equations, argmaxes, out)
         carried = _apart(carry, equation)
-        above = _adjoint(equation, seeds, adjoints, read, set(wrt), carried)
+        above = _adjoint(equation, seeds, adjoints, read, wanted, carried)
         for access, slope in contributions:
             lhs = Access(adjoints[access.tensor], *carried, *access.subscripts)
             out.append(Equation(lhs, _domain(lhs, carried, equation), above * slope, "sum", where))
