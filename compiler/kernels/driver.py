@@ -12,7 +12,6 @@ batches have come: the order is a pure function of the two, and no step waits fo
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
 from functools import cache
@@ -270,29 +269,6 @@ def drive(c):
 """
 
 
-# Numbers below the normal range cost some hundred cycles each on x86, and the moments of an optimizer end there and
-# stay (0.9 times the smallest is rounded back to it): a step of a small network took 200 us instead of 10.  So the
-# loop runs with denormals taken for 0, as XLA's and PyTorch's (on request) do, and gives the thread its mode back at
-# the end.
-FLUSHED = """
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-declare void @DRIVE(ptr)
-define void @drive_flushed(ptr %control) {
-  %before = alloca i32
-  %during = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %before)
-  %mode = load i32, ptr %before
-  %flush = or i32 %mode, 32832
-  store i32 %flush, ptr %during
-  call void @llvm.x86.sse.ldmxcsr(ptr %during)
-  call void @DRIVE(ptr %control)
-  call void @llvm.x86.sse.ldmxcsr(ptr %before)
-  ret void
-}
-"""
-
-
 @cache
 def _loop() -> Callable[[int], None]:
     """The native loop: built once for this machine, then loaded from the cache."""
@@ -305,10 +281,10 @@ def _loop() -> Callable[[int], None]:
         "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
         "memcpy": native.Extern("memcpy", "i8*(i8*,i8*,i64)"),
     }
-    loop = native.build_source(SOURCE, "drive", namespace)
-    if platform.machine() in ("x86_64", "AMD64"):
-        loop = native.build_kernel("drive_flushed", FLUSHED.replace("DRIVE", loop.name))
-    return native.callable_from(loop, "void(i64*)")
+    # The moments of an optimizer decay to subnormal numbers and stay there (0.9 times the smallest is rounded back to
+    # it), which cost some hundred cycles each: a step of a small network took 200 us instead of 10.  So the loop runs
+    # with them taken for 0, as XLA's does and PyTorch's on request, and the thread gets its mode back at the end.
+    return native.callable_from(native.build_source(SOURCE, "drive", namespace, subnormals=False), "void(i64*)")
 
 
 def ready() -> None:
