@@ -26,7 +26,7 @@ from .errors import Quoted, complaint, unknown
 if TYPE_CHECKING:
     from sympy import Expr, Symbol
 
-PER = ("layer", "unit")
+PER = ("layer", "unit", "group")
 RESERVED = ("x", "pi", "W", "b")  # the argument, a constant, and what a layer has already
 
 
@@ -69,7 +69,7 @@ ROWS: tuple[Row, ...] = (
 )
 # fmt: on
 TABLE: Mapping[str, Row] = MappingProxyType({name: row for row in ROWS for name in (row.name, *row.aliases)})
-FORMULA_KEYS = ("formula", "parameters", "learned", "per")
+FORMULA_KEYS = ("formula", "parameters", "learned", "per", "groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,16 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A choice taken apart: its row, the value of each parameter, which are learned, and for what each has its own."""
+    """A choice taken apart: its row, the value of each parameter, which are learned, and for what each has its own.
+
+    groups: with per = "group", how many groups of units, equal in size, one beside the other.
+    """
 
     row: Row
     values: Mapping[str, float]
     learned: tuple[str, ...]
     per: str
+    groups: int = 0
 
 
 def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
@@ -101,7 +105,7 @@ def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
         if name not in TABLE:
             raise unknown(where, "activation", name, TABLE)
         row = TABLE[name]
-        keys: tuple[str, ...] = (*row.parameters, "learned", "per") if row.parameters else ()
+        keys: tuple[str, ...] = (*row.parameters, *FORMULA_KEYS[2:]) if row.parameters else ()
         given: Mapping[str, Any] = {key: options[key] for key in row.parameters if key in options}
     else:
         given = dict(options.get("parameters", ()))
@@ -129,7 +133,10 @@ def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
     per = options.get("per", row.per)
     if per not in PER:
         raise unknown(f"{where}, per", "word", per, PER)
-    return Settings(row, values, tuple(key for key in values if key in learned), per)
+    groups = options.get("groups", 0)
+    if isinstance(groups, bool) or not isinstance(groups, int) or (groups < 1) == (per == "group"):
+        raise complaint(f"{where}, groups", groups, 'a number of groups with per = "group", and none without')
+    return Settings(row, values, tuple(key for key in values if key in learned), per, groups)
 
 
 def resolve(chosen: Settings, where: str = "activation") -> Activation:

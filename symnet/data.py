@@ -1,19 +1,21 @@
 """The door for data: arrays of users -> arrays that a kernel may read without further checks.
 
-In: X and y as arrays, lists, memory-mapped files or data frames.  Out: Data: C-contiguous arrays of the dtype of
-training (labels int64), copied only if that changes them.  Shapes, dtypes, NaN, inf and labels are checked here, since
-a label out of range would make a kernel write outside its arrays; an error names the array, the index and the value.
+In: X and y as arrays, lists, memory-mapped files or data frames; a dict of X for several inputs.  Out: Data:
+C-contiguous arrays of the dtype of training (labels int64), copied only if that changes them.  Shapes, dtypes, NaN, inf
+and labels are checked here, since a label out of range would make a kernel write outside its arrays; an error names the
+array, the index and the value.
 Nothing of the model is touched before these checks are through.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import Quoted, SymnetError, complaint
+from .errors import Quoted, SymnetError, complaint, unknown
 from .losses import DISTRIBUTION, LABELS, VALUES
 
 if TYPE_CHECKING:
@@ -25,29 +27,42 @@ BLOCK = 2**20  # elements that are looked at together, so that checks of a memor
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Checked samples.  target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1."""
+    """Checked samples: arrays by the names of their tensors, one row a sample.
 
-    x: Array
+    target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1.
+    """
+
+    inputs: Mapping[str, Array]
     y: Array
     target: str
     facts_hold: bool = True
 
     @property
+    def arrays(self) -> dict[str, Array]:
+        """All that a kernel reads row by row."""
+        return {**self.inputs, "y": self.y}
+
+    @property
     def rows(self) -> int:
-        return int(self.x.shape[0])
+        return int(self.y.shape[0])
+
+    def part(self, rows: Any) -> Data:
+        """Some of the samples."""
+        return replace(self, inputs={name: x[rows] for name, x in self.inputs.items()}, y=self.y[rows])
 
 
 def check_data(network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, str] = ("X", "y")) -> Data:
-    """X of shape (n, inputs) and its targets, ready for kernels of `dtype`; raises SymnetError.
+    """X of shape (n, inputs), or a dict of inputs, and its targets, ready for kernels of `dtype`; raises SymnetError.
 
     A classifier takes labels (integers 0..K-1, shape (n,)) or distributions (shape (n, K)); other networks values of
     shape (n, K), or (n,) if K is 1.  `names` is what the arrays are called in errors.
     """
     x = check_inputs(network, X, dtype, names[0])
+    rows = len(next(iter(x.values())))
     target = _array(y, names[1])
-    if target.ndim == 0 or target.shape[0] != x.shape[0]:
+    if target.ndim == 0 or target.shape[0] != rows:
         found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
-        raise complaint(names[1], found, f"{x.shape[0]} rows, as {names[0]} has")
+        raise complaint(names[1], found, f"{rows} rows, as {names[0]} has")
     outputs = network.spec.output
     if not network.is_classifier:
         return Data(x, _real(_matrix(target, outputs, names[1], "values"), dtype, names[1]), VALUES)
@@ -62,12 +77,40 @@ def check_data(network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, s
     return Data(x, checked, DISTRIBUTION, facts_hold)
 
 
-def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> Array:
-    """X of shape (n, inputs), n >= 1, finite, C-contiguous in `dtype`; raises SymnetError."""
-    x = _array(X, name)
+def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[str, Array]:
+    """The inputs by the names of their tensors: n >= 1 rows, finite, C-contiguous in `dtype`; raises SymnetError."""
+    shapes = dict(network.spec.inputs)
+    if not isinstance(X, Mapping):
+        if len(shapes) > 1:
+            expected = f"a dict of arrays with the keys {', '.join(shapes)}"
+            raise complaint(name, Quoted(f"a {type(X).__name__}"), expected)
+        return {network.spec.input_tensors[key]: _input(X, shape, dtype, name) for key, shape in shapes.items()}
+    for key in X:
+        if key not in shapes:
+            raise unknown(name, "input", key, shapes)
+    made = {}
+    for key, shape in shapes.items():
+        if key not in X:
+            raise complaint(name, Quoted(f"no {key!r}"), f"arrays named {', '.join(shapes)}")
+        made[key] = _input(X[key], shape, dtype, f"{name}[{key!r}]")
+    first = next(iter(made))
+    for key, array in made.items():
+        if len(array) != len(made[first]):
+            expected = f"{len(made[first])} rows, as {name}[{first!r}] has"
+            raise complaint(f"{name}[{key!r}]", Quoted(f"{len(array)} rows"), expected)
+    return {network.spec.input_tensors[key]: array for key, array in made.items()}
+
+
+def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
+    x = _array(given, name)
     if x.ndim == 0 or x.shape[0] == 0:
         raise complaint(name, Quoted(f"an array of shape {x.shape}, without samples"), "at least one row")
-    return _real(_matrix(x, network.spec.input, name, "inputs"), dtype, name)
+    if len(shape) == 1:
+        return _real(_matrix(x, shape[0], name, "inputs"), dtype, name)
+    if x.shape[1:] != shape:
+        expected = f"(n, {', '.join(map(str, shape))}) for n samples"
+        raise complaint(name, Quoted(f"shape {x.shape}"), expected)
+    return _real(x, dtype, name)
 
 
 def _array(value: Any, name: str) -> Array:

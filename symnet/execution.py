@@ -107,6 +107,8 @@ class Kernels:
                 program = network.evaluation_program(given)
             case "prediction":
                 program = network.prediction_program(given)
+            case "layer":
+                program = network.layer_program(given)
             case _:
                 assert purpose == "gradient"
                 program = network.gradient_program(given)

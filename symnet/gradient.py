@@ -123,16 +123,26 @@ class Gradient:
         for name in parameters:
             if name not in self.network.tensors:
                 raise unknown("parameters", "parameter", name, self.network.tensors)
-        rows, truth = np.asarray(X, dtype=np.float64), np.asarray(y)
+        inputs, truth = self._inputs(X), np.asarray(y)
+        rows = len(next(iter(inputs.values())))
         target = _target_of(self.network, truth)
         program = self.program if target == self.target else gradient(self.network, self.name, target).program
         given = self.network.loss(target).target
-        shape = (len(rows), *(int(n) for n in given.shape[1:]))
+        shape = (rows, *(int(n) for n in given.shape[1:]))
         if truth.size != np.prod(shape):
             raise complaint("y", truth.shape, f"the shape {shape}")
-        values[self.network.input.name] = rows
+        values |= inputs
         values[given.name] = truth.reshape(shape).astype(np.int64 if given.kind == "integer" else np.float64)
-        return evaluate(program, values, {"N": len(rows)})[self.tensor.name]
+        return evaluate(program, values, {"N": rows})[self.tensor.name]
+
+    def _inputs(self, X: Any) -> dict[str, Array]:
+        """The inputs by the names of their tensors, in float64."""
+        tensors = self.network.inputs
+        given = X if isinstance(X, Mapping) else dict.fromkeys(tensors, X)
+        for name in tensors:
+            if name not in given:
+                raise complaint("X", list(given), f"a value for {name!r}, too")
+        return {tensor.name: np.asarray(given[name], dtype=np.float64) for name, tensor in tensors.items()}
 
     # ------------------------------------------------------------------------------------------ text
     @property

@@ -1,28 +1,43 @@
 """A layer -> equations.
 
-In: a layer of the spec, its number, the tensor below it.  Out: Built: the equations of its forward pass, its output and
-its parameters.  A layer has no derivative and no kernel of its own; it is only a way to write equations.
+In: a layer of the spec, its number, the tensors that it reads.  Out: Built: the equations of its forward pass, its
+output and its parameters.  A layer has no derivative and no kernel of its own; it is only a way to write equations.
 
-    dense    z[n,i] = sum_j W[i,j]*a[n,j] + b[i],   a[n,i] = f(z[n,i])          Qiu, ch. 4.3: z = W a + b, a = f(z)
+    dense        z[n,i] = sum_j W[i,j]*a[n,j] + b[i],   a[n,i] = f(z[n,i])      Qiu, ch. 4.3: z = W a + b, a = f(z)
+    maxout       s[n,i,k] = sum_j W[i,k,j]*a[n,j] + b[i,k],   z[n,i] = max_k s[n,i,k]                    ch. 4.1.5
+    activation   a[n,i] = f(x[n,i])
+    softmax      lse[n] = logsumexp_i x[n,i],   a[n,i] = exp(x[n,i] - lse[n]);   log_softmax: x[n,i] - lse[n]
+    add          a[n,i] = x[n,i] + y[n,i];   multiply: x[n,i]*y[n,i]
+    concat       a[n,i] = x[n,i];   a[n,i+4] = y[n,i]
+    dropout      a[n,i] = (0 if uniform(seed, layer, step, n, i) < rate else x[n,i]/(1 - rate))
+    reshape      a[n,4*i+j] = x[n,i,j], and the like: both sides in row-major order
 
 Tensors carry the layer's number (W1, b1, z1, a1; learned parameters of its activation beta_1, gamma_1); where the
-activation is the identity, z is the output.
+activation is the identity, z is the output.  Samples may have several axes: dense and maxout are along the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
-from sympy import Basic
+import sympy as sp
+from sympy import Basic, Expr, Integer
 
-from compiler.program import Access, Equation, Index, Tensor
+from compiler.functions import uniform
+from compiler.program import Access, Equation, Index, Tensor, position
 
-from .activations import Activation, resolve
-from .spec import Choice, Dense
+from . import kinds
+from .activations import Activation, Settings, resolve
+from .checks import Choice
+from .formula import X
+from .formula import number as exact
 
-INDICES = "ijkl"
+INDICES = "ijklmpqr"
+SEED, STEP = Tensor("seed", (), "hyper", "integer"), Tensor("step", (), "hyper", "integer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +52,32 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A layer as equations; `parameters` by their names within the layer, in the order of the spec."""
+    """A layer as equations; `parameters` by their names within the layer, in the order of the spec.
+
+    inference: the equations where nothing is trained, if they are others.
+    """
 
     equations: tuple[Equation, ...]
     output: Tensor
-    parameters: Mapping[str, Parameter]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    inference: tuple[Equation, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a layer stands: its number, what it reads, and the number of the layer whose parameters it uses."""
+
+    number: int
+    below: tuple[Tensor, ...]
+    owner: int
+
+    def parameter(
+        self, letter: str, shape: Sequence[int], how: Choice, fans: tuple[int, int] = (1, 1), weight: bool = False
+    ) -> Parameter:
+        return Parameter(Tensor(f"{letter}{self.owner}", shape, "parameter"), how, fans, weight)
+
+    def tensor(self, letter: str, shape: Sequence[Expr | int]) -> Tensor:
+        return Tensor(f"{letter}{self.number}", shape)
 
 
 def own_indices(tensor: Tensor) -> tuple[Index, ...]:
@@ -49,46 +85,186 @@ def own_indices(tensor: Tensor) -> tuple[Index, ...]:
     return tuple(Index(letter, extent) for letter, extent in zip(INDICES, tensor.shape, strict=False))
 
 
-def dense(layer: Dense, number: int, below: Tensor) -> Built:
-    rows, inputs = below.shape
-    n, i, j = Index("n", rows), Index("i", layer.units), Index("j", inputs)
-    weight = Tensor(f"W{number}", (layer.units, inputs), "parameter")
-    z = Tensor(f"z{number}", (rows, layer.units))
-    chosen = layer.chosen
-    by_default = Choice(chosen.row.initializer)
+def sample_indices(tensor: Tensor) -> tuple[Index, ...]:
+    """n for the samples, then i, j, k, ..."""
+    letters = ("n", *INDICES)
+    return tuple(Index(letter, extent) for letter, extent in zip(letters, tensor.shape, strict=False))
+
+
+# ---------------------------------------------------------------------------------------------- affine maps
+def dense(layer: kinds.Dense, place: Place) -> Built:
+    (x,) = place.below
+    *outer, inputs = x.shape
+    z = place.tensor("z", (*outer, layer.units))
+    *lead, i = sample_indices(z)
+    j = Index(INDICES[len(lead)], inputs)
     fans = (int(inputs), layer.units)
-    parameters = {"W": Parameter(weight, layer.initializer or by_default, fans, True)}
-    equations = [Equation(z[n, i], (n, i, j), weight[i, j] * below[n, j])]
+    how = layer.initializer or Choice(layer.chosen.row.initializer)
+    weight = place.parameter("W", (layer.units, inputs), how, fans, True)
+    parameters = {"W": weight}
+    equations = [Equation(z[*lead, i], (*lead, i, j), weight.tensor[i, j] * x[*lead, j])]
     if layer.bias:
-        bias = Tensor(f"b{number}", (layer.units,), "parameter")
-        parameters["b"] = Parameter(bias, layer.bias_initializer or Choice("zeros"), fans)
-        equations.append(Equation(z[n, i], (n, i), bias[i]))
-    for name in chosen.learned:
-        shape = (layer.units,) if chosen.per == "unit" else ()
-        learned = Tensor(f"{name}_{number}", shape, "parameter")
-        parameters[name] = Parameter(learned, Choice("constant", (("value", chosen.values[name]),)))
-    function = resolve(chosen, f"layer {layer.name!r}, activation")
+        how = layer.bias_initializer or Choice("zeros")
+        parameters["b"] = place.parameter("b", (layer.units,), how, fans)
+        equations.append(Equation(z[*lead, i], (*lead, i), parameters["b"].tensor[i]))
+    learned, function = _function(layer.chosen, z, place, layer.where)
+    parameters |= learned
     if function.is_identity:
         return Built(tuple(equations), z, MappingProxyType(parameters))
-    a = Tensor(f"a{number}", z.shape)
-    equations.append(Equation(a[n, i], (n, i), _applied(function, z[n, i], parameters, i)))
+    a = place.tensor("a", z.shape)
+    equations.append(_elementwise(a, z, layer.chosen, function, learned))
     return Built(tuple(equations), a, MappingProxyType(parameters))
 
 
-def _applied(function: Activation, z: Access, parameters: Mapping[str, Parameter], unit: Index) -> Basic:
-    """f(z) with the learned parameters of this unit."""
-    from .formula import X
+def maxout(layer: kinds.Maxout, place: Place) -> Built:
+    (x,) = place.below
+    *outer, inputs = x.shape
+    s = place.tensor("s", (*outer, layer.units, layer.pieces))
+    z = place.tensor("z", (*outer, layer.units))
+    *lead, i, k = sample_indices(s)
+    j = Index(INDICES[len(lead) + 1], inputs)
+    fans = (int(inputs), layer.units)
+    how = layer.initializer or Choice("glorot_uniform")
+    weight = place.parameter("W", (layer.units, layer.pieces, inputs), how, fans, True)
+    parameters = {"W": weight}
+    equations = [Equation(s[*lead, i, k], (*lead, i, k, j), weight.tensor[i, k, j] * x[*lead, j])]
+    if layer.bias:
+        how = layer.bias_initializer or Choice("zeros")
+        parameters["b"] = place.parameter("b", (layer.units, layer.pieces), how, fans)
+        equations.append(Equation(s[*lead, i, k], (*lead, i, k), parameters["b"].tensor[i, k]))
+    equations.append(Equation(z[*lead, i], (*lead, i, k), s[*lead, i, k], "max"))
+    return Built(tuple(equations), z, MappingProxyType(parameters))
 
-    values: dict[Basic, Basic] = {X: z}
+
+# ---------------------------------------------------------------------------------------------- element by element
+def activation(layer: kinds.Activation, place: Place) -> Built:
+    (x,) = place.below
+    learned, function = _function(layer.chosen, x, place, layer.where)
+    a = place.tensor("a", x.shape)
+    return Built((_elementwise(a, x, layer.chosen, function, learned),), a, MappingProxyType(learned))
+
+
+def _function(chosen: Settings, z: Tensor, place: Place, where: str) -> tuple[dict[str, Parameter], Activation]:
+    """The learned parameters of an activation of z, and the activation."""
+    where = f"{where}, activation"
+    parameters = {
+        name: place.parameter(f"{name}_", shape, Choice("constant", (("value", chosen.values[name]),)))
+        for name, shape in kinds.learned_shapes(chosen, int(z.shape[-1]), where).items()
+    }
+    return parameters, resolve(chosen, where)
+
+
+def _elementwise(
+    a: Tensor, z: Tensor, chosen: Settings, function: Activation, parameters: Mapping[str, Parameter]
+) -> Equation:
+    """a = f(z) with the learned parameters of each unit."""
+    *lead, i = sample_indices(z)
+    unit: Expr = i
+    domain, own = (*lead, i), (i,)
+    if chosen.per == "group":  # unit i is the j-th of group k
+        size = int(z.shape[-1]) // chosen.groups
+        k, j = Index("g", chosen.groups), Index(INDICES[len(lead)], size)
+        unit, domain, own = size * k + j, (*lead, k, j), (k,)
+    values: dict[Basic, Basic] = {X: z[*lead, unit]}
     for name, symbol in function.symbols.items():
         tensor = parameters[name].tensor
-        values[symbol] = Access(tensor, *((unit,) if tensor.rank else ()))
-    return function.expression.xreplace(values)
+        values[symbol] = Access(tensor, *(own if tensor.rank else ()))
+    return Equation(a[*lead, unit], domain, function.expression.xreplace(values))
 
 
-BUILDERS = MappingProxyType({Dense: dense})
+def dropout(layer: kinds.Dropout, place: Place) -> Built:
+    (x,) = place.below
+    a = place.tensor("a", x.shape)
+    own = sample_indices(x)
+    same = Equation(a[own], own, x[own])
+    if layer.rate == 0:
+        return Built((same,), a)
+    rate = exact(layer.rate)
+    draw = uniform(Access(SEED), Integer(place.number), Access(STEP), *own)
+    kept = sp.Piecewise((Integer(0), draw < rate), (x[own] / (1 - rate), True))
+    return Built((Equation(a[own], own, kept),), a, inference=(same,))
 
 
-def build(layer: Dense, number: int, below: Tensor) -> Built:
+def softmax(layer: kinds.Softmax, place: Place) -> Built:
+    (x,) = place.below
+    axis = layer.along(x.rank - 1) + 1
+    own = sample_indices(x)
+    rest = (*own[:axis], *own[axis + 1 :])
+    lse = place.tensor("lse", tuple(index.extent for index in rest))
+    a = place.tensor("a", x.shape)
+    difference = x[own] - lse[rest]
+    value = difference if isinstance(layer, kinds.LogSoftmax) else sp.exp(difference)
+    return Built((Equation(lse[rest], own, x[own], "logsumexp"), Equation(a[own], own, value)), a)
+
+
+# ---------------------------------------------------------------------------------------------- several layers
+def add(layer: kinds.Add, place: Place) -> Built:
+    a = place.tensor("a", place.below[0].shape)
+    own = sample_indices(a)
+    return Built((Equation(a[own], own, sp.Add(*(x[own] for x in place.below))),), a)
+
+
+def multiply(layer: kinds.Multiply, place: Place) -> Built:
+    a = place.tensor("a", place.below[0].shape)
+    own = sample_indices(a)
+    return Built((Equation(a[own], own, sp.Mul(*(x[own] for x in place.below))),), a)
+
+
+def concat(layer: kinds.Concat, place: Place) -> Built:
+    first = place.below[0]
+    axis = layer.along(first.rank - 1) + 1
+    shape = [*first.shape]
+    shape[axis] = sum((x.shape[axis] for x in place.below), Integer(0))
+    a = place.tensor("a", shape)
+    equations, start = [], Integer(0)
+    for x in place.below:
+        own = sample_indices(x)
+        to = (*own[:axis], own[axis] + start, *own[axis + 1 :])
+        equations.append(Equation(a[to], own, x[own]))
+        start += x.shape[axis]
+    return Built(tuple(equations), a)
+
+
+# ---------------------------------------------------------------------------------------------- shapes
+def reshape(layer: kinds.Reshape | kinds.Flatten, place: Place) -> Built:
+    (x,) = place.below
+    shape = layer.shape((tuple(int(extent) for extent in x.shape[1:]),))
+    a = place.tensor("a", (x.shape[0], *shape))
+    if a.rank == 2:
+        return Built((_flattened(a, x),), a)
+    if x.rank == 2:
+        return Built((_unflattened(a, x),), a)
+    flat = place.tensor("f", (x.shape[0], math.prod(shape)))
+    return Built((_flattened(flat, x), _unflattened(a, flat)), a)
+
+
+def _flattened(flat: Tensor, x: Tensor) -> Equation:
+    n, *own = sample_indices(x)
+    return Equation(flat[n, position(own)], (n, *own), x[n, *own])
+
+
+def _unflattened(a: Tensor, flat: Tensor) -> Equation:
+    n, *own = sample_indices(a)
+    return Equation(a[n, *own], (n, *own), flat[n, position(own)])
+
+
+BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(
+    {
+        kinds.Dense: dense,
+        kinds.Maxout: maxout,
+        kinds.Activation: activation,
+        kinds.Softmax: softmax,
+        kinds.LogSoftmax: softmax,
+        kinds.Add: add,
+        kinds.Multiply: multiply,
+        kinds.Concat: concat,
+        kinds.Dropout: dropout,
+        kinds.Reshape: reshape,
+        kinds.Flatten: reshape,
+    }
+)
+
+
+def build(layer: kinds.Layer, place: Place) -> Built:
     """The equations of a layer of any kind."""
-    return BUILDERS[type(layer)](layer, number, below)
+    return BUILDERS[type(layer)](layer, place)

@@ -95,7 +95,7 @@ class Loop:
     def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
         """Tell the native loop where the arrays of `data` are, and which slots of the kernel read them."""
         rows = []
-        for name, array in (("x", data.x), ("y", data.y)):
+        for name, array in data.arrays.items():
             if name in call.slots:
                 buffer = np.empty((batch, *array.shape[1:]), array.dtype)
                 call.put(name, buffer)
@@ -237,12 +237,11 @@ class Loop:
         model, c = self._model, self.control
         if rows * len(model.memory.persistent) > WORK:
             return ""
+        given = {name: array[c["POSITION"] :][:rows] for name, array in self._data.arrays.items()}
         if self._order[2]:
-            x, y = (self._call.array(name)[:rows] for name in ("x", "y"))
-        else:
-            x, y = (array[c["POSITION"] :][:rows] for array in (self._data.x, self._data.y))
+            given = {name: self._call.array(name)[:rows] for name in given}
         program = model.network.training_program(model.optimizer, self._data.target)
-        values: dict[str, Any] = {**model.hyper, "step": c["STEP"] + 1, "x": x, "y": y}
+        values: dict[str, Any] = {**model.hyper, "step": c["STEP"] + 1, "seed": model.seed, **given}
         values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
         gradients = {t.name: name for name, t in model.network.gradients(self._data.target).by_name.items()}
         return first_non_finite(program, values, model.dtype, gradients)

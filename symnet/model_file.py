@@ -2,7 +2,7 @@
 
     <layer>.<parameter>                      parameters, in the dtype of the model
     optimizer:<state>:<layer>.<parameter>    the optimizer's states, so that training goes on as if it had not stopped
-    input:mean, input:deviation              the scaling of inputs, if there is one
+    input:<tensor>:mean, input:<tensor>:deviation    the scaling of an input, if there is one
     metadata                                 format; spec; model: optimizer, dtype, seed, progress
 
 A file is checked against its own spec from its header, before an array is read or a parameter allocated.
@@ -28,7 +28,7 @@ from .spec import specify
 from .training import Model, compile_network
 
 FORMAT = "symnet model 1"
-SCALING = ("input:mean", "input:deviation")
+SCALING = ("mean", "deviation")
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -38,8 +38,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         named = {p.name: p.tensor for p in plan.parameters} | {s.name: s.tensor for s in plan.states}
         arrays = {name: model.memory.view(tensor).copy() for name, tensor in named.items()}
         progress = asdict(model.progress)
-        if model.scaling is not None:
-            arrays |= {f"input:{name}": value for name, value in asdict(model.scaling).items()}
+        for tensor, scaling in model.scaling.items():
+            arrays |= {f"input:{tensor}:{name}": value for name, value in asdict(scaling).items()}
     optimizer = {"name": model.optimizer.name, **model.optimizer.mapping}
     metadata = {
         "format": FORMAT,
@@ -65,8 +65,13 @@ def load(path: str | os.PathLike[str]) -> Model:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SymnetError(f"{path}: its metadata are damaged ({type(error).__name__}: {str(error)[:80]}).") from None
     shapes = {name: (shape, dtype) for name, shape in network.parameters.items()}
-    if any(name in entries for name in SCALING):
-        shapes |= dict.fromkeys(SCALING, ((network.spec.input,), "float64"))
+    scaled = [name for name in entries if name.startswith("input:")]
+    if scaled:
+        shapes |= {
+            f"input:{network.spec.input_tensors[key]}:{name}": (shape, "float64")
+            for key, shape in network.spec.inputs
+            for name in SCALING
+        }
     _expect(path, entries, shapes)
     model = compile_network(network, optimizer, dtype, seed)
     states = model.kernels.plan.states
@@ -77,13 +82,16 @@ def load(path: str | os.PathLike[str]) -> Model:
             raise complaint(str(path), Quoted(f"the array {name!r}"), "only what its spec declares")
     arrays, _ = storage.read(path)
     for name, array in arrays.items():
-        if not np.isfinite(array).all() or (name == "input:deviation" and not (array > 0).all()):
+        if not np.isfinite(array).all() or (name in scaled and name.endswith(":deviation") and not (array > 0).all()):
             raise complaint(f"{path}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
     model.parameters.update({name: arrays[name] for name in network.parameters})
     for state in states:
         model.memory.view(state.tensor)[...] = arrays[state.name]
-    if SCALING[0] in arrays:
-        model.scaling = Scaling(*(arrays[name] for name in SCALING))
+    if scaled:
+        model.scaling = {
+            tensor: Scaling(*(arrays[f"input:{tensor}:{name}"] for name in SCALING))
+            for tensor in network.spec.input_tensors.values()
+        }
     model.progress = progress
     return model
 

@@ -9,7 +9,8 @@ Stands between spec.py and the compiler; nothing is derived before it is asked f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import initializers, losses, optimizers, regularizers
 from .errors import unknown
-from .spec import LIMIT, Choice, Spec, checked_optimizer, specify
+from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class Gradients:
 class Network:
     """A feed-forward network, its loss and its penalty, declared.
 
-    input: number of inputs.  layers: what `dense` and its like return, first to last.  loss: a name of the table, or
-    a mapping with options.  l2: lambda in R = loss + lambda/2 * (sum of all squared weights, biases excepted).
+    input: number of inputs, or the shape of a sample.  inputs: several by name, {"image": [64], "age": [1]}, instead.
+    layers: what `dense` and its like return; the last is the output.  loss: a name of the table, or a mapping with
+    options.  l2: lambda in R = loss + lambda/2 * (sum of all squared weights, biases excepted).
     train: the keys of [train] in TOML, for the command line.  Two networks are equal if they are declared the same.
 
     >>> from symnet.spec import dense
@@ -61,14 +63,15 @@ class Network:
 
     def __init__(
         self,
-        input: int,
-        layers: Any,
+        input: Any = None,
+        layers: Any = (),
         loss: Optimizer = "squared_error",
         l2: float = 0.0,
         train: Mapping[str, Any] | None = None,
         limit: int = LIMIT,
+        inputs: Mapping[str, Any] | None = None,
     ) -> None:
-        object.__setattr__(self, "spec", specify(input, layers, loss, l2, train, limit=limit))
+        object.__setattr__(self, "spec", specify(input, layers, loss, l2, train, limit=limit, inputs=inputs))
 
     @classmethod
     def from_spec(cls, spec: Spec) -> Network:
@@ -90,7 +93,8 @@ class Network:
         penalty = f", l2={self.spec.l2:g}" if self.spec.l2 else ""
         total = sum(prod(shape) for shape in self.parameters.values())
         loss = self.spec.loss.name or "own loss"
-        return f"Network({self.spec.input} -> {described}; {loss}{penalty}; {total} parameters)"
+        inputs = ", ".join(_described(self.spec.inputs))
+        return f"Network({inputs} -> {described}; {loss}{penalty}; {total} parameters)"
 
     # ------------------------------------------------------------------------------------------ parameters
     @cached_property
@@ -102,8 +106,9 @@ class Network:
     def _details(self) -> Mapping[str, Parameter]:
         return {
             f"{layer.name}.{name}": parameter
-            for layer, built in zip(self.spec.layers, self._built, strict=True)
-            for name, parameter in built.parameters.items()
+            for layer in self.spec.layers
+            if not layer.share
+            for name, parameter in self._built[layer.name].parameters.items()
         }
 
     @cached_property
@@ -131,30 +136,48 @@ class Network:
 
     # ------------------------------------------------------------------------------------------ forward
     @cached_property
-    def input(self) -> Tensor:
+    def inputs(self) -> Mapping[str, Tensor]:
+        """The inputs by name: x[n,...] for the only one, else x_<name>."""
         from compiler.program import Tensor, size
 
-        return Tensor("x", (size("N"), self.spec.input), "input")
+        names = self.spec.input_tensors
+        tensors = {name: Tensor(names[name], (size("N"), *shape), "input") for name, shape in self.spec.inputs}
+        return MappingProxyType(tensors)
+
+    @property
+    def input(self) -> Tensor:
+        """The first input."""
+        return next(iter(self.inputs.values()))
 
     @cached_property
-    def _built(self) -> tuple[Built, ...]:
-        from .layers import build
+    def _built(self) -> Mapping[str, Built]:
+        """Each layer as equations, in the order in which they are computed."""
+        from .layers import Place, build
 
-        below, built = self.input, []
-        for number, layer in enumerate(self.spec.layers, 1):
-            built.append(build(layer, number, below))
-            below = built[-1].output
-        return tuple(built)
+        graph = self.spec.graph
+        numbers = {layer.name: number for number, layer in enumerate(self.spec.layers, 1)}
+        outputs, built = dict(self.inputs), {}
+        for layer in graph.order:
+            below = tuple(outputs[name] for name in graph.reads[layer.name])
+            place = Place(numbers[layer.name], below, numbers[graph.owners[layer.name]])
+            built[layer.name] = build(layer, place)
+            outputs[layer.name] = built[layer.name].output
+        return built
 
     @cached_property
     def forward(self) -> tuple[Equation, ...]:
-        """The equations from the input to the prediction."""
-        return tuple(equation for built in self._built for equation in built.equations)
+        """The equations from the inputs to the prediction, where nothing is trained."""
+        return tuple(e for built in self._built.values() for e in (built.inference or built.equations))
+
+    @cached_property
+    def training_forward(self) -> tuple[Equation, ...]:
+        """The same in a training step: with dropout."""
+        return tuple(e for built in self._built.values() for e in built.equations)
 
     @property
     def prediction(self) -> Tensor:
         """The output of the last layer, shape (N, K)."""
-        return self._built[-1].output
+        return self._built[self.spec.layers[-1].name].output
 
     @cached_property
     def _loss_row(self) -> losses.Row:
@@ -208,26 +231,30 @@ class Network:
 
     # ------------------------------------------------------------------------------------------ backward
     @cached_property
-    def _gradients(self) -> dict[str, Gradients]:
+    def _gradients(self) -> dict[tuple[str, bool], Gradients]:
         return {}
 
-    def gradients(self, target: str | None = None) -> Gradients:
-        """dR/dW for all parameters, in one joint sweep over the samples and one over the penalty."""
-        target = self._target(target)
-        if target not in self._gradients:
-            self._gradients[target] = self._derive(self.loss(target))
-        return self._gradients[target]
+    def gradients(self, target: str | None = None, training: bool = False) -> Gradients:
+        """dR/dW for all parameters, in one joint sweep over the samples and one over the penalty.
 
-    def _derive(self, loss: Loss) -> Gradients:
+        training: of a step of training, where dropout draws; else of the network as it predicts.
+        """
+        target = self._target(target)
+        forward = self.training_forward if training else self.forward
+        key = (target, training and forward != self.forward)
+        if key not in self._gradients:
+            self._gradients[key] = self._derive(forward, self.loss(target))
+        return self._gradients[key]
+
+    def _derive(self, forward: tuple[Equation, ...], loss: Loss) -> Gradients:
         from .differentiate import pullback
 
-        names = {built.equations[0].tensor: f"delta{number}" for number, built in enumerate(self._built, 1)}
-
         def name(tensor: Tensor) -> str:
-            return names.get(tensor, f"d_{tensor.name}")
+            net_input = re.fullmatch(r"z(\d+)", tensor.name)
+            return f"delta{net_input[1]}" if net_input else f"d_{tensor.name}"
 
         wrt = tuple(self.tensors.values())
-        swept = pullback((*self.forward, *loss.equations), {loss.ell: 1}, wrt, name=name, scale=1 / loss.ell.shape[0])
+        swept = pullback((*forward, *loss.equations), {loss.ell: 1}, wrt, name=name, scale=1 / loss.ell.shape[0])
         equations = swept.equations
         if self._penalties:
             equations += pullback(self._penalties, {regularizers.penalty(): 1}, self.weights, name=name).equations
@@ -239,7 +266,7 @@ class Network:
         """The equations of one step of an optimizer; its states with their first values; its hyper-parameters."""
         choice = checked_optimizer(optimizer, "optimizer")
         chosen = optimizers.row(choice.name, choice.mapping, "optimizer")
-        gradients = self.gradients(target).by_name
+        gradients = self.gradients(target, training=True).by_name
         pairs = [(tensor, gradients[name]) for name, tensor in self.tensors.items()]
         return optimizers.build(chosen, pairs)
 
@@ -249,12 +276,12 @@ class Network:
 
         from .layers import own_indices
 
-        gradients, update = self.gradients(target), self.update(optimizer, target)
+        gradients, update = self.gradients(target, training=True), self.update(optimizer, target)
         norm2 = Tensor("norm2")
         norm = [
             Equation(Access(norm2), own_indices(g), Access(g, *own_indices(g)) ** 2) for g in gradients.by_name.values()
         ]
-        equations = (*self.forward, *self.risk(target), *gradients.equations, *norm, *update.equations)
+        equations = (*self.training_forward, *self.risk(target), *gradients.equations, *norm, *update.equations)
         loss = Tensor("loss")
         return Program(equations, (loss,), update.updates, (norm2, loss), self.loss(target).facts).live()
 
@@ -302,6 +329,14 @@ class Network:
         output, equations = found or (self.prediction, ())
         return Program((*self.forward, *equations), (output,))
 
+    def layer_program(self, name: str) -> Program:
+        """Outputs the activations of a layer."""
+        from compiler.program import Program
+
+        if name not in self._built:
+            raise unknown("layer_program", "layer", name, self._built)
+        return Program(self.forward, (self._built[name].output,)).live()
+
     # ------------------------------------------------------------------------------------------ reading and running
     def gradient(self, name: str, target: str | None = None) -> Gradient:
         """dR/dW of the parameter `name`, as an object to print, to take apart and to evaluate (gradient.py)."""
@@ -322,6 +357,13 @@ class Network:
         from .training import value_and_gradient
 
         return value_and_gradient(self, parameters, X, y, dtype)
+
+
+def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
+    """The inputs in a repr: 64, 8x8, image 64, ..."""
+    for name, shape in inputs:
+        text = "x".join(map(str, shape))
+        yield text if name == INPUT else f"{name} {text}"
 
 
 def _largest(name: str, scores: Tensor) -> tuple[Tensor, Equation]:

@@ -18,6 +18,7 @@ import numpy as np
 from compiler import cache
 
 from . import initializers, losses, optimizers
+from .kinds import without_initializers
 from .network import Network
 from .spec import Choice, Spec
 from .toml_text import to_toml
@@ -66,7 +67,7 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     """The spec and the optimizer as far as they decide what is derived and compiled, as text for cache keys."""
     plain = replace(spec, train=None, l2=1.0 if spec.l2 else 0.0)
     if not initializers_too:
-        plain = replace(plain, layers=tuple(replace(x, initializer=None, bias_initializer=None) for x in plain.layers))
+        plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     return json.dumps([to_toml(plain), optimizers.structure(_row(optimizer))])
 
 

@@ -13,11 +13,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from .checks import Choice, Pairs
 from .errors import Quoted, SymnetError, complaint, unknown
-from .spec import KINDS, LIMIT, Choice, Spec, specify
+from .kinds import KINDS
+from .spec import INPUT, LIMIT, Spec, specify
 
 TEXT = 2**22  # characters of a spec
 DOTS = 32  # parts of a dotted key
+NETWORK = ("input", "inputs", "loss", "l2")
 
 
 def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
@@ -65,23 +68,30 @@ def _read(text: str, where: str, folder: str, limit: int) -> Spec:
     if not isinstance(layers, list):
         raise complaint(where, Quoted("no table [[layer]]"), "one [[layer]] for each layer, in double brackets")
     for name in network:
-        if name not in ("input", "loss", "l2"):
-            raise unknown(f"{where}, [network]", "key", name, ("input", "loss", "l2"))
+        if name not in NETWORK:
+            raise unknown(f"{where}, [network]", "key", name, NETWORK)
     for name in ("input", "loss"):
-        if name not in network:
+        if name not in network and (name != "input" or "inputs" not in network):
             raise complaint(f"{where}, [network]", Quoted(f"no key {name!r}"), f"{name!r}, which must be given")
     return specify(layers=layers, train=document.get("train"), folder=folder, limit=limit, **network)
 
 
 def to_toml(spec: Spec) -> str:
     """The spec as TOML; reading it gives an equal spec."""
-    blocks = [["[network]", *_pairs({"input": spec.input, "loss": spec.loss, "l2": spec.l2}, {"l2": 0.0})]]
+    blocks = [["[network]", *_pairs({**_inputs(spec), "loss": spec.loss, "l2": spec.l2}, {"l2": 0.0})]]
     for layer in spec.layers:
         kind = next(name for name, table in KINDS.items() if type(layer) is table)
         blocks.append(["[[layer]]", f'kind = "{kind}"', *_pairs(*_given(layer))])
     if spec.train is not None:
         blocks.append(["[train]", *_pairs(*_given(spec.train))])
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+
+
+def _inputs(spec: Spec) -> dict[str, Any]:
+    if [name for name, _ in spec.inputs] != [INPUT]:
+        return {"inputs": Pairs(spec.inputs)}
+    shape = spec.inputs[0][1]
+    return {"input": shape[0] if len(shape) == 1 else shape}
 
 
 def _given(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -102,6 +112,8 @@ def _value(value: Any) -> str:
         case Choice(name=name, options=options):
             head = [("name", name)] if name else []
             return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in (*head, *options)) + " }"
+        case Pairs(entries=entries):
+            return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in entries) + " }"
         case bool():
             return "true" if value else "false"
         case str():

@@ -45,7 +45,7 @@ class Model:
         self.progress = Progress()
         self.lock = threading.RLock()
         self.training = False
-        self.scaling: Scaling | None = None
+        self.scaling: Mapping[str, Scaling] = {}  # of each input
         self.step_kernel: Kernel | None = None  # of the loop made last
         self._calls: dict[tuple[str, str, int], Call] = {}
         self.hyper = hyper_values(network.spec, optimizer)
@@ -125,11 +125,15 @@ class Model:
         """Scale all inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py."""
         if kind not in SCALINGS:
             raise unknown("scale, kind", "word", kind, SCALINGS)
-        self.scaling = scaling(check_inputs(self.network, X, np.float64), kind)
+        self.scaling = {name: scaling(x, kind) for name, x in check_inputs(self.network, X, np.float64).items()}
 
     def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> Data:
         data = check_data(self.network, X, y, self.dtype, names)
-        return data if self.scaling is None else replace(data, x=self.scaling.apply(data.x, self.dtype))
+        return replace(data, inputs=self._scaled(data.inputs))
+
+    def _scaled(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        scaled = self.scaling
+        return {name: scaled[name].apply(x, self.dtype) if name in scaled else x for name, x in inputs.items()}
 
     def _data(self, X: Any, y: Any, validation_data: Any, fraction: Any) -> tuple[Data, Data | None]:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
@@ -146,8 +150,7 @@ class Model:
         if not fraction:
             return data, None
         parts = split(data.rows, self.seed, fraction, 0.0)
-        first, second = (replace(data, x=data.x[rows], y=data.y[rows]) for rows in (parts.train, parts.validation))
-        return first, second
+        return data.part(parts.train), data.part(parts.validation)
 
     # ------------------------------------------------------------------------------------------ inference
     def predict(self, X: Any) -> Array:
@@ -162,16 +165,28 @@ class Model:
         return self._predict(X, "probabilities")
 
     def _predict(self, X: Any, what: str) -> Array:
-        x = check_inputs(self.network, X, self.dtype)
-        if self.scaling is not None:
-            x = self.scaling.apply(x, self.dtype)
+        if what == "label":
+            return self._outputs("prediction", what, X, (), np.int64)
+        return self._outputs("prediction", what, X, (self.network.spec.output,), self.dtype)
+
+    def transform(self, X: Any, layer: str) -> Array:
+        """The activations of a layer, by its name: shape (n, ...).  The network below is a map of features."""
+        spec = self.network.spec
+        names = [known.name for known in spec.layers]
+        if layer not in names:
+            raise unknown("transform", "layer", layer, names)
+        return self._outputs("layer", layer, X, spec.graph.shapes[layer], self.dtype)
+
+    def _outputs(self, purpose: str, what: str, X: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        inputs = self._scaled(check_inputs(self.network, X, self.dtype))
+        count = len(next(iter(inputs.values())))
+        result = np.empty((count, *shape), dtype)
         with self.lock:
-            call = self.call("prediction", what)
+            call = self.call(purpose, what)
             (output,) = call.kernel.outputs
-            shape, dtype = ((), np.int64) if what == "label" else ((self.network.spec.output,), np.dtype(self.dtype))
-            result = np.empty((len(x), *shape), dtype)
-            for rows in _chunks(len(x)):
-                call.put("x", x[rows])
+            for rows in _chunks(count):
+                for name, x in inputs.items():
+                    call.put(name, x[rows])
                 call.put(output, result[rows])
                 call.run(rows.stop - rows.start)
             assert_intact(self.memory)
@@ -185,8 +200,8 @@ class Model:
             totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
             sums = dict.fromkeys(totals, 0.0)
             for rows in _chunks(data.rows):
-                call.put("x", data.x[rows])
-                call.put("y", data.y[rows])
+                for name, array in data.arrays.items():
+                    call.put(name, array[rows])
                 call.run(rows.stop - rows.start)
                 sums = {name: sums[name] + float(total[0]) for name, total in totals.items()}
             assert_intact(self.memory)
@@ -261,8 +276,8 @@ def value_and_gradient(
         }
         total, gradient = 0.0, {name: np.zeros(part.shape, dtype) for name, part in parts.items()}
         for rows in _chunks(data.rows):
-            call.put("x", data.x[rows])
-            call.put("y", data.y[rows])
+            for name, array in data.arrays.items():
+                call.put(name, array[rows])
             call.run(rows.stop - rows.start)
             # R is a mean over samples plus a penalty, so the mean of chunks, weighted by their rows, is R
             share = (rows.stop - rows.start) / data.rows

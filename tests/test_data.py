@@ -40,7 +40,7 @@ def refused(network: Network, x: Any, y: Any, dtype: str = "float32") -> str:
 def test_arrays_that_fit_are_not_copied(dtype: str) -> None:
     x, y = X.astype(dtype), LABELS.astype(np.int64)
     data = check_data(CLASSIFIER, x, y, dtype)
-    assert np.shares_memory(data.x, x) and np.shares_memory(data.y, y)
+    assert np.shares_memory(data.inputs["x"], x) and np.shares_memory(data.y, y)
     assert data.rows == 5 and data.target == "labels"
     y = np.ones((5, 2), dtype)
     assert np.shares_memory(check_data(TWO, x, y, dtype).y, y)
@@ -50,10 +50,10 @@ def test_arrays_that_fit_are_not_copied(dtype: str) -> None:
 def test_read_only_and_memory_mapped_arrays_are_not_copied(dtype: str, tmp_path: Path) -> None:
     x = X.astype(dtype)
     x.setflags(write=False)
-    assert np.shares_memory(check_inputs(CLASSIFIER, x, dtype), x)
+    assert np.shares_memory(check_inputs(CLASSIFIER, x, dtype)["x"], x)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert np.shares_memory(check_inputs(CLASSIFIER, mapped, dtype), mapped)
+    assert np.shares_memory(check_inputs(CLASSIFIER, mapped, dtype)["x"], mapped)
 
 
 @BOTH
@@ -67,7 +67,7 @@ def test_what_a_kernel_gets_is_contiguous_aligned_and_of_its_dtype(dtype: str) -
         X.astype("f2"),
         unaligned,
     ):
-        made = check_inputs(CLASSIFIER, x, dtype)
+        made = check_inputs(CLASSIFIER, x, dtype)["x"]
         assert made.dtype == dtype and made.dtype.isnative and made.flags.c_contiguous and made.flags.aligned
         np.testing.assert_array_equal(made, X)
 
@@ -159,7 +159,7 @@ def test_numbers_beyond_float32_are_refused_in_float32_alone() -> None:
     x = X.copy()
     x[4, 0] = 1e39
     assert "X[4, 0]: found 1e+39, expected numbers in the range of float32" in refused(CLASSIFIER, x, LABELS)
-    assert check_data(CLASSIFIER, x, LABELS, "float64").x[4, 0] == 1e39
+    assert check_data(CLASSIFIER, x, LABELS, "float64").inputs["x"][4, 0] == 1e39
 
 
 def test_arrays_are_called_what_the_caller_calls_them() -> None:

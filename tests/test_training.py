@@ -226,7 +226,7 @@ def test_data_that_are_read_only_or_mapped_from_a_file_need_no_copy(model, tmp_p
     np.save(tmp_path / "x.npy", X)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     loop = model.prepare(mapped, LABELS, batch_size=16)
-    assert np.shares_memory(loop._data.x, mapped)
+    assert np.shares_memory(loop._data.inputs["x"], mapped)
     other = classifier().compile(ADAM, "float64", seed=1)
     assert loop.run(9) == other.prepare(X.tolist(), LABELS.tolist(), batch_size=16).run(9)
 
@@ -514,7 +514,7 @@ def test_scaling_centres_columns_and_is_applied_everywhere():
     assert everything(plain) == everything(scaled)
     assert np.array_equal(plain.predict_proba((raw - mean) / deviation), scaled.predict_proba(raw))
     scaled.scale(np.hstack([raw[:, :4], np.ones((70, 1))]), "column")
-    assert np.allclose(scaled.scaling.deviation, [*raw[:, :4].std(axis=0), 1.0])
+    assert np.allclose(scaled.scaling["x"].deviation, [*raw[:, :4].std(axis=0), 1.0])
 
 
 def test_source_and_report_describe_the_training_step_made_last(model):
@@ -558,8 +558,8 @@ def changed(path, arrays=None, metadata=None):
         ({"arrays": {"out.W": np.full((3, 8), np.nan)}}, "found NaN"),
         ({"arrays": {"optimizer:m:out.W": None}}, "found no array 'optimizer:m:out.W'"),
         ({"arrays": {"more": np.zeros(1)}}, "found the array 'more'"),
-        ({"arrays": {"input:mean": np.zeros(5)}}, "found no array 'input:deviation'"),
-        ({"arrays": {"input:mean": np.zeros(5), "input:deviation": np.zeros(5)}}, "deviation of 0"),
+        ({"arrays": {"input:x:mean": np.zeros(5)}}, "found no array 'input:x:deviation'"),
+        ({"arrays": {"input:x:mean": np.zeros(5), "input:x:deviation": np.zeros(5)}}, "deviation of 0"),
         ({"metadata": {"format": "other"}}, "found 'other', expected symnet model 1"),
         ({"metadata": {"format": None}}, "found a file without our metadata"),
         ({"metadata": {"spec": "{"}}, "its metadata are damaged"),
