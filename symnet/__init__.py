@@ -42,7 +42,17 @@ _own_compiler()
 _HOMES = {
     "SymnetError": "errors",
     "Network": "network",
-    "dense": "spec",
+    "dense": "kinds",
+    "maxout": "kinds",
+    "activation": "kinds",
+    "softmax": "kinds",
+    "log_softmax": "kinds",
+    "add": "kinds",
+    "multiply": "kinds",
+    "concat": "kinds",
+    "dropout": "kinds",
+    "reshape": "kinds",
+    "flatten": "kinds",
     "Model": "training",
     "load": "model_file",
     "History": "history",
@@ -53,18 +63,53 @@ _HOMES = {
     "central_difference": "numerical",
     "numerical_gradient": "numerical",
 }
-__all__ = ["__version__", "SymnetError", "Network", "dense", "Model", "load", "History", "Epoch"]
-__all__ += ["pullback", "pushforward", "evaluate", "central_difference", "numerical_gradient"]
+__all__ = [
+    "__version__",
+    "SymnetError",
+    "Network",
+    "dense",
+    "maxout",
+    "activation",
+    "softmax",
+    "log_softmax",
+    "add",
+    "multiply",
+    "concat",
+    "dropout",
+    "reshape",
+    "flatten",
+    "Model",
+    "load",
+    "History",
+    "Epoch",
+    "pullback",
+    "pushforward",
+    "evaluate",
+    "central_difference",
+    "numerical_gradient",
+]
 
 if TYPE_CHECKING:
     from .differentiate import pullback, pushforward
     from .errors import SymnetError
     from .history import Epoch, History
+    from .kinds import (
+        activation,
+        add,
+        concat,
+        dense,
+        dropout,
+        flatten,
+        log_softmax,
+        maxout,
+        multiply,
+        reshape,
+        softmax,
+    )
     from .model_file import load
     from .network import Network
     from .numerical import central_difference, numerical_gradient
     from .reference import evaluate
-    from .spec import dense
     from .training import Model
 
 

@@ -46,7 +46,7 @@ class _Layer:
 
     __slots__ = ()
     several: ClassVar[bool] = False  # reads more than one layer
-    share: str
+    share: str = ""
     name: str
     inputs: tuple[str, ...]
 
