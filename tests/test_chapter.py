@@ -46,6 +46,10 @@ def by_definition(expression: Expr) -> Expr:
 def is_zero(expression: Expr) -> bool:
     if sp.expand(expression) == 0:
         return True
+    symbols = sorted(expression.free_symbols, key=str)
+    somewhere = {symbol: Rational(k + 2, k + 5) for k, symbol in enumerate(symbols)}
+    if abs(expression.xreplace(somewhere).evalf()) > 1e-9:  # to simplify what is not 0 can take for ever
+        return False
     return sp.simplify(sp.expand(by_definition(expression))) == 0
 
 
