@@ -60,25 +60,33 @@ def _cycles(edges: Sequence[Edge]) -> list[list[Edge]]:
 
 def _unserved(edges: Sequence[Edge]) -> list[Edge] | None:
     """What is left after a loop along the first axis that serves: reads at the same place.  None if no axis serves."""
+    found = shifted_axes(edges)
+    if found is None:
+        return None
+    return [edge for edge, distance in zip(edges, found[1], strict=True) if distance == 0]
+
+
+def shifted_axes(edges: Sequence[Edge]) -> tuple[dict[Tensor, int], list[int]] | None:
+    """An axis for each tensor of a cycle along which every read lies behind (>= 0) or every read ahead (<= 0), and how
+    far for each edge; None if there is none."""
     start = edges[0].equation.tensor
     for axis in range(start.rank):
-        distances = _distances(edges, start, axis)
-        if distances is None or not any(distances):
-            continue
-        if min(distances) >= 0 or max(distances) <= 0:
-            return [edge for edge, distance in zip(edges, distances, strict=True) if distance == 0]
+        tied = {start: axis}
+        distances = _distances(edges, tied)
+        if distances is not None and any(distances) and (min(distances) >= 0 or max(distances) <= 0):
+            return tied, distances
     return None
 
 
-def _distances(edges: Sequence[Edge], start: Tensor, axis: int) -> list[int] | None:
-    """How far behind the written element each read lies, along `axis` of `start` and the axes tied to it."""
+def _distances(edges: Sequence[Edge], tied: dict[Tensor, int]) -> list[int] | None:
+    """How far behind the written element each read lies, along the axis of one tensor and the axes tied to it, which
+    are added to `tied`."""
     touching: dict[Tensor, list[int]] = {}
     for number, edge in enumerate(edges):
         for tensor in (edge.equation.tensor, edge.read.tensor):
             touching.setdefault(tensor, []).append(number)
-    tied = {start: axis}
     found: dict[int, int] = {}
-    todo = [start]
+    todo = list(tied)
     while todo:
         for number in touching[todo.pop()]:
             if number in found:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import sympy as sp
-from sympy import Expr, Integer
+from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
+from .dependence import Edge, shifted_axes
 from .fuse import insert
 from .graph import at_least, components, is_cycle, overlap, reach
 from .layout import Layout
@@ -116,64 +117,24 @@ def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:
     return best
 
 
-def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> tuple[dict[Tensor, int], bool]:
+def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> tuple[Axes, bool]:
     """For each tensor of a cycle the axis that is shifted; and whether slots run downwards."""
-    tensors = list(dict.fromkeys(e.tensor for e in component))
-    for axis in range(tensors[0].rank):
-        axes = _spread_axis(component, tensors[0], axis)
-        if axes is None:
-            continue
-        signs = {sp.sign(lag) for lag in _lags(component, axes, fixed)}
-        if signs <= {Integer(0), Integer(1)} and Integer(1) in signs:
-            return axes, False
-        if signs <= {Integer(0), Integer(-1)} and Integer(-1) in signs:
-            return axes, True
-    cycle = "\n".join(f"  {e}" for e in component)
-    raise ProgramError(f"these equations depend on each other in a cycle without a shift in one direction:\n{cycle}")
-
-
-def _spread_axis(component: Sequence[Equation], first: Tensor, axis: int) -> dict[Tensor, int] | None:
-    """Follow the shifted index from tensor to tensor through the equations of the cycle."""
-    axes = {first: axis}
-    changed = True
-    while changed:
-        changed = False
-        for equation in component:
-            touched = [equation.lhs, *(a for a in equation.reads() if any(a.tensor == e.tensor for e in component))]
-            known = [a for a in touched if a.tensor in axes]
-            for access in known:
-                index = _plain(access.subscripts[axes[access.tensor]])
-                if index is None:
-                    continue
-                for other in touched:
-                    if other.tensor not in axes:
-                        places = [k for k, s in enumerate(other.subscripts) if _plain(s) == index]
-                        if not places:
-                            return None
-                        axes[other.tensor] = places[0]
-                        changed = True
-    return axes if all(e.tensor in axes for e in component) else None
-
-
-def _plain(subscript: Expr) -> Index | None:
-    parts = affine(subscript)
-    return parts.plain if parts is not None else None
-
-
-def _lags(component: Sequence[Equation], axes: Axes, fixed: tuple[Axes, ...]) -> list[Expr]:
-    """slot written - slot read, for every read inside the cycle; an access by another index fits no direction."""
-    lags: list[Expr] = []
-    for equation in component:
-        written = equation.lhs.subscripts[axes[equation.tensor]]
-        for access in equation.reads():
-            writers = [w for w in component if w.tensor == access.tensor]
-            if any(_same_slots(access, w, fixed) for w in writers):
-                lag = written - access.subscripts[axes[access.tensor]]
-                if lag.is_Integer:
-                    lags.append(lag)
-                else:
-                    lags += [Integer(1), Integer(-1)]
-    return lags
+    written = {
+        tensor: [e for e in component if e.tensor == tensor] for tensor in dict.fromkeys(e.tensor for e in component)
+    }
+    edges = [
+        Edge(e, a)
+        for e in component
+        for a in e.reads()
+        if any(_same_slots(a, w, fixed) for w in written.get(a.tensor, ()))
+    ]
+    found = shifted_axes(edges)
+    if found is None or any(tensor not in found[0] for tensor in written):
+        cycle = "\n".join(f"  {e}" for e in component)
+        raise ProgramError(
+            f"these equations depend on each other in a cycle without a shift in one direction:\n{cycle}"
+        )
+    return found[0], min(found[1]) < 0
 
 
 def _at_slot(equation: Equation, axis: int, slot: Index) -> tuple[Equation, Boolean]:
