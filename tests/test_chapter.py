@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import pytest
 import sympy as sp
 from sympy import Expr, Piecewise, Rational, Symbol
@@ -201,19 +204,29 @@ def test_4_1_4_the_slope_of_gelu_is_the_distribution_plus_x_times_the_density() 
 Elements = dict[Symbol, Expr]
 
 
-def element(access: Access, labels: Mapping[str, tuple[int, ...]]) -> Expr:
+def element(access: Access, integers: Mapping[str, Any]) -> Expr:
     subscripts = [int(s) for s in access.subscripts]
     if access.tensor.kind == "integer":
-        return sp.Integer(labels[access.tensor.name][subscripts[0]])
+        value = integers[access.tensor.name]
+        for subscript in subscripts:
+            value = value[subscript]
+        return sp.Integer(value)
     return Symbol("_".join([access.tensor.name, *map(str, subscripts)]), real=True)
 
 
-def write_out(equations: Iterable[Equation], labels: Mapping[str, tuple[int, ...]] | None = None) -> Elements:
-    """Every element of every tensor that is defined, in symbols for the elements that its equations read."""
+def write_out(equations: Iterable[Equation], integers: Mapping[str, Any] = MappingProxyType({})) -> Elements:
+    """Every element of every real tensor that is defined, in symbols for the elements that its equations read.
+
+    integers: the values of integer tensors, labels and positions of largest elements, as nested tuples.
+    """
     size = {Symbol("N", integer=True, positive=True): sp.Integer(N)}
     found: Elements = {}
     exponentials: Elements = {}
-    for equation in equations:
+    for equation in (e for e in equations if e.tensor.kind == "real"):
+        if equation.op == "sum":  # what nothing is contributed to is 0
+            shape = [range(int(n.xreplace(size))) for n in equation.tensor.shape]
+            for subscripts in itertools.product(*shape):
+                found.setdefault(s(equation.tensor.name, *subscripts), sp.Integer(0))
         ranges = [range(int(i.low), int(i.high.xreplace(size))) for i in equation.domain]
         for point in itertools.product(*ranges):
             at = {**dict(zip(equation.domain, map(sp.Integer, point))), **size}
@@ -222,7 +235,7 @@ def write_out(equations: Iterable[Equation], labels: Mapping[str, tuple[int, ...
                 placed = expression.xreplace(at)
                 while accesses := placed.atoms(Access):  # the innermost first: a label may be a subscript
                     inner = [a for a in accesses if not any(s.atoms(Access) for s in a.subscripts)]
-                    placed = placed.xreplace({a: element(a, labels or {}) for a in inner})
+                    placed = placed.xreplace({a: element(a, integers) for a in inner})
                 return placed
 
             if written(equation.where) is sp.false:
@@ -231,8 +244,9 @@ def write_out(equations: Iterable[Equation], labels: Mapping[str, tuple[int, ...
             term = written(equation.rhs)
             if equation.op == "logsumexp":
                 exponentials[target] = exponentials.get(target, 0) + sp.exp(term)
+            elif equation.op == "max":
+                found[target] = sp.Max(found.get(target, -sp.oo), term)
             else:
-                assert equation.op == "sum"
                 found[target] = found.get(target, 0) + term
     return found | {target: sp.log(total) for target, total in exponentials.items()}
 
@@ -257,6 +271,41 @@ def two_layers(activation: str, loss: str = "squared_error", l2: float = 0.0) ->
     """3 inputs, 2 hidden neurons, 2 outputs."""
     layers = [sn.dense(2, activation=activation, name="hidden"), sn.dense(2, name="out")]
     return sn.Network(input=3, layers=layers, loss=loss, l2=l2)
+
+
+# ---------------------------------------------------------------------------------------------- 4.1.5 Maxout
+def maxout(pieces: int, inputs: int = 1) -> sn.Network:
+    return sn.Network(input=inputs, layers=[sn.maxout(1, pieces=pieces, name="m")], loss="squared_error")
+
+
+def test_4_1_5_maxout_is_the_largest_of_k_affine_maps_of_the_whole_layer_below() -> None:
+    out = write_out(maxout(3, inputs=2).forward)
+    for n in range(N):
+        pieces = [sum(s("W1", 0, k, j) * s("x", n, j) for j in range(2)) + s("b1", 0, k) for k in range(3)]
+        assert from_leaves(s("z1", n, 0), out) == sp.Max(*pieces)
+
+
+def test_4_1_5_the_gradient_of_maxout_goes_to_the_largest_piece_alone() -> None:
+    equations = derived(maxout(3, inputs=2))
+    for largest in itertools.product(range(3), repeat=N):
+        out = write_out(equations, {"z1_argmax": tuple((k,) for k in largest)})
+        for k, j in itertools.product(range(3), range(2)):
+            found = from_leaves(s("d_W1", 0, k, j), out, [s("delta1", n, 0) for n in range(N)])
+            assert is_zero(found - sum(s("delta1", n, 0) * s("x", n, j) / N for n in range(N) if largest[n] == k))
+
+
+def test_4_1_5_maxout_comes_as_near_to_a_convex_function_as_one_wants() -> None:
+    """x^2 by K of its tangents: each misses by (x - c)^2 where it touches at c, so h apart they miss by (h/2)^2."""
+    c = parameter("c")
+    tangent = write_out(maxout(1).forward)[s("s1", 0, 0, 0)].xreplace({s("W1", 0, 0, 0): 2 * c, s("b1", 0, 0): -(c**2)})
+    assert is_zero(s("x", 0, 0) ** 2 - tangent - (s("x", 0, 0) - c) ** 2)
+    x = np.linspace(-1, 1, 2**9 + 1)
+    for pieces in (3, 5, 9, 17):
+        touching = np.linspace(-1, 1, pieces)
+        net = maxout(pieces)
+        values = {"x": x[:, None], "W1": 2 * touching[None, :, None], "b1": -(touching[None] ** 2)}
+        z = sn.evaluate(Program(net.forward, (net.prediction,)), values)[net.prediction.name][:, 0]
+        assert (z <= x**2).all() and (x**2 - z).max() == 1 / (pieces - 1) ** 2
 
 
 # ---------------------------------------------------------------------------------------------- 4.3 networks
@@ -311,6 +360,15 @@ def _deltas() -> list[Symbol]:
 
 def _activations() -> list[Symbol]:
     return [s("a1", n, i) for n in range(N) for i in range(2)]
+
+
+def test_4_3_2_a_network_is_a_classifier_on_the_features_of_its_last_hidden_layer() -> None:
+    layers = [sn.dense(4, activation="tanh", name="features"), sn.dense(3, name="classifier")]
+    model = sn.Network(input=2, layers=layers, loss="softmax_cross_entropy").compile(dtype="float64", seed=1)
+    alone = sn.Network(input=4, layers=layers[1:], loss="softmax_cross_entropy").compile(dtype="float64")
+    alone.parameters = {name: model.parameters[name] for name in alone.parameters}
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    np.testing.assert_allclose(alone.predict_proba(model.transform(X, "features")), model.predict_proba(X), rtol=1e-14)
 
 
 # ---------------------------------------------------------------------------------------------- 4.4 backpropagation
@@ -376,6 +434,19 @@ def test_4_4_delta_of_softmax_cross_entropy_is_the_prediction_minus_the_distribu
     n, k = delta[0].lhs.subscripts
     assert not any(e.bound or e.lhs != delta[0].lhs for e in delta)
     assert sum(e.rhs for e in delta) == sp.exp(net.prediction[n, k] - lse[n]) - y[n, k]
+
+
+@pytest.mark.parametrize("target", ["labels", "distribution"])
+def test_4_4_a_softmax_layer_under_minus_y_log_of_the_prediction_has_the_same_delta(target: str) -> None:
+    net = sn.Network(input=2, layers=[sn.dense(3), sn.softmax()], loss="cross_entropy")
+    labels, scores = {"y": (2, 0)}, [s("z1", 0, k) for k in range(3)]
+    out = write_out(derived(net, target), labels)
+    given = [s("y", 0, k) for k in range(3)] if target == "distribution" else [0, 0, 1]
+    sums_to_1 = {s("y", 0, 2): 1 - s("y", 0, 0) - s("y", 0, 1)}
+    for k in range(3):
+        delta = from_leaves(s("delta1", 0, k), out, scores).replace(Piecewise, lambda *arms: arms[-1][0])  # y not 0
+        predicted = sp.exp(scores[k]) / sum(map(sp.exp, scores))
+        assert is_zero((delta - (predicted - given[k])).xreplace(sums_to_1))
 
 
 # ---------------------------------------------------------------------------------------------- 4.5 by machine
