@@ -64,6 +64,15 @@ class log1p(ScalarFunction):
         return Integer(0) if x.is_zero else None
 
 
+class normal_cdf(ScalarFunction):
+    """(1 + erf(x / sqrt(2))) / 2, the normal distribution function.
+
+    A function of its own because SymPy writes erfc(-x) as 2 - erfc(x), which is 0 far below."""
+
+    is_positive = True
+    definition = staticmethod(lambda x: (1 + sp.erf(x / sp.sqrt(2))) / 2)
+
+
 class uniform(Function):
     """uniform(k1, k2, ...): a number in [0, 1), a pure function of its integer arguments; derivative zero.
 
@@ -81,7 +90,7 @@ class uniform(Function):
         return Integer(0)
 
 
-OWN: tuple[type[ScalarFunction], ...] = (logistic, softplus, expm1, log1p)
+OWN: tuple[type[ScalarFunction], ...] = (logistic, softplus, normal_cdf, expm1, log1p)
 
 # All functions that a right-hand side may contain, besides +, *, powers and Piecewise.
 FUNCTIONS: tuple[type[Function], ...] = (

@@ -78,6 +78,7 @@ NAMESPACE: dict[str, Any] = {
     "log1p": _quiet(np.log1p),
     "erf": lambda x: np.float64(math.erf(x)),
     "erfc": lambda x: np.float64(math.erfc(x)),
+    "normal_cdf": lambda x: np.float64(math.erfc(-x * math.sqrt(0.5)) / 2),
     "logistic": _quiet(lambda x: np.exp(-np.logaddexp(0.0, -x))),
     "softplus": _quiet(lambda x: np.logaddexp(0.0, x)),
 }

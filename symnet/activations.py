@@ -57,7 +57,7 @@ ROWS: tuple[Row, ...] = (
     Row("softplus", "softplus(x)", initializer="he_uniform"),
     Row("swish", "x*logistic(beta*x)", {"beta": 1.0}, initializer="he_uniform", aliases=("silu",)),
     # x * normal distribution function of (x - mu)/sigma
-    Row("gelu", "x*erfc((mu - x)/(sqrt(2)*sigma))/2", {"mu": 0.0, "sigma": 1.0}, initializer="he_uniform"),
+    Row("gelu", "x*normal_cdf((x - mu)/sigma)", {"mu": 0.0, "sigma": 1.0}, initializer="he_uniform"),
     # (1 + tanh(u))/2 = logistic(2u), which does not cancel
     Row("gelu_tanh", "x*logistic(2*sqrt(2/pi)*(x + 0.044715*x**3))", initializer="he_uniform"),
     Row("selu", "where(x <= 0, scale*alpha*expm1(x), scale*x)",

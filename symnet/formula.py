@@ -26,7 +26,7 @@ import sympy as sp
 from sympy import Basic, Expr, Integer, Rational
 from sympy.logic.boolalg import Boolean
 
-from compiler.functions import expm1, log1p, logistic, softplus
+from compiler.functions import expm1, log1p, logistic, normal_cdf, softplus
 
 from .errors import Quoted, SymnetError, complaint, unknown
 
@@ -110,6 +110,7 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Expr], int, int]] = MappingProxyType
         "expm1": (expm1, 1, 1),
         "log1p": (log1p, 1, 1),
         "logistic": (logistic, 1, 1),
+        "normal_cdf": (normal_cdf, 1, 1),
         "softplus": (softplus, 1, 1),
         "abs": (absolute, 1, 1),
         "sign": (sign, 1, 1),
@@ -144,41 +145,54 @@ def parse(
     Piecewise((0, x <= 0), (x, True))
     """
     tree = _tree(text, where)
-    expression = _Reader(where, names, functions).scalar(tree)
-    # SymPy writes sqrt(x**2) as Abs(x) by itself; the language has no Abs.
+    expression = Reader(where, names, functions).scalar(tree)
+    return without_abs(expression)
+
+
+def without_abs(expression: Expr) -> Expr:
+    """SymPy writes sqrt(x**2) as Abs(x) by itself; the language has no Abs."""
     return expression.replace(sp.Abs, absolute) if expression.has(sp.Abs) else expression
 
 
 def _tree(text: object, where: str) -> ast.expr:
     if not isinstance(text, str):
         raise complaint(where, text, "a formula, as text")
-    if len(text) > LENGTH:
-        raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {LENGTH}")
+    (tree,) = statements(text.strip(), where, "eval", LENGTH, NODES)
+    assert isinstance(tree, ast.expr)
+    return tree
+
+
+def statements(text: str, where: str, mode: str, length: int, terms: int) -> list[ast.AST]:
+    """The syntax trees of the lines of a text (of the one expression, in the mode "eval"), of limited size."""
+    if len(text) > length:
+        raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {length}")
     depth = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
         if depth > DEPTH:
             raise complaint(where, Quoted(f"more than {DEPTH} nested brackets"), f"at most {DEPTH}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text, mode=mode)
     except SyntaxError as error:
-        raise complaint(where, text, "a formula", f"It cannot be read at column {error.offset}.") from None
+        line = "" if mode == "eval" else f"line {error.lineno}, "
+        raise complaint(where, text, "a formula", f"It cannot be read at {line}column {error.offset}.") from None
     except (ValueError, MemoryError, RecursionError):
         raise complaint(
             where, text, "a formula", "It is nested too deeply or holds a character that is none."
         ) from None
-    stack: list[tuple[ast.AST, int]] = [(tree, 1)]
+    found: list[ast.AST] = [tree.body] if isinstance(tree, ast.Expression) else list(tree.body)
+    stack = [(node, 1) for node in found]
     nodes = 0
     while stack:
         node, level = stack.pop()
         nodes += 1
-        if level > 2 * DEPTH or nodes > 4 * NODES:
-            raise complaint(where, text, "a formula of moderate size", f"At most {2 * DEPTH} levels and {NODES} terms.")
+        if level > 2 * DEPTH or nodes > 4 * terms:
+            raise complaint(where, text, "a formula of moderate size", f"At most {2 * DEPTH} levels and {terms} terms.")
         stack.extend((child, level + 1) for child in ast.iter_child_nodes(node))
-    return tree
+    return found
 
 
-class _Reader:
+class Reader:
     """Walks the tree; its depth is limited, so plain recursion is safe."""
 
     def __init__(self, where: str, names: Mapping[str, Expr], functions: Mapping[str, Callable[[Expr], Expr]]) -> None:

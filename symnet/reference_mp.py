@@ -194,6 +194,7 @@ MULTIPRECISION = Arithmetic(
         "tanh": _elementwise(_tanh),
         "erf": _elementwise(mpmath.erf),
         "erfc": _elementwise(mpmath.erfc),
+        "normal_cdf": _elementwise(lambda x: mpmath.erfc(-x / mpmath.sqrt(2)) / 2),
         "logistic": _elementwise(lambda x: 1 / (1 + _exp(-x))),
         "softplus": _elementwise(lambda x: mpmath.log1p(_exp(x)) if mpmath.re(x) < 0 else x + mpmath.log1p(_exp(-x))),
         "expm1": _elementwise(lambda x: mpmath.expm1(x) if mpmath.re(x) < 1e6 else mpf("inf")),
@@ -287,6 +288,7 @@ def _magnitude_logsumexp(terms: Array, mask: Array) -> Array:
 _SLOPES: dict[str, Callable[[float], float]] = {
     "exp": np.exp, "log": lambda x: 1 / x, "sin": np.cos, "cos": np.sin, "tan": lambda x: 1 + np.tan(x) ** 2,
     "tanh": lambda x: 1 - np.tanh(x) ** 2, "erf": lambda x: 2 * np.exp(-x * x), "erfc": lambda x: 2 * np.exp(-x * x),
+    "normal_cdf": lambda x: np.exp(-x * x / 2),
     "logistic": lambda x: np.exp(-abs(x)), "softplus": lambda x: 1.0, "expm1": np.exp, "log1p": lambda x: 1 / (1 + x),
 }  # fmt: skip
 

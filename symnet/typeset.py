@@ -151,7 +151,8 @@ SIGNS = {
     "<": ("<", "<"), ">": (">", ">"), "<=": ("≤", r"\leq"), ">=": ("≥", r"\geq"), "=": ("=", "="), "!=": ("≠", r"\neq"),
 }  # fmt: skip
 WORDS = {"and": ("and", r"\wedge"), "or": ("or", r"\vee"), "not": ("not ", r"\neg ")}
-FUNCTIONS = {"logistic": ("σ", r"\sigma"), "exp": ("exp", r"\exp"), "log": ("log", r"\log"), "tanh": ("tanh", r"\tanh"),
+FUNCTIONS = {"logistic": ("σ", r"\sigma"), "normal_cdf": ("Φ", r"\Phi"),
+             "exp": ("exp", r"\exp"), "log": ("log", r"\log"), "tanh": ("tanh", r"\tanh"),
              "sin": ("sin", r"\sin"), "cos": ("cos", r"\cos"), "tan": ("tan", r"\tan"), "max": ("max", r"\max"),
              "min": ("min", r"\min")}  # fmt: skip
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")

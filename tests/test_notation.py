@@ -299,6 +299,7 @@ class Reader:
                     "softmax": lambda v: np.exp(v) / np.sum(np.exp(v)),
                     "logsumexp": lambda v: np.log(np.sum(np.exp(v))),
                     "logistic": lambda v: 1 / (1 + np.exp(-v)),
+                    "normal_cdf": np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2),
                     "softplus": lambda v: np.log1p(np.exp(v)),
                     "erf": np.vectorize(math.erf),
                     "erfc": np.vectorize(math.erfc),

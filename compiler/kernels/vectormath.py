@@ -328,6 +328,10 @@ def erfc(x: Real) -> Real:
     return (2.0 - value).choose(x < 0.0, value)
 
 
+def normal_cdf(x: Real) -> Real:
+    return erfc(x * -0.7071067811865476) * 0.5
+
+
 def sqrt(x: Real) -> Real:
     return x.call("sqrt")
 
@@ -350,7 +354,7 @@ def quotient(a: Real, b: Real) -> Real:
 
 
 FORMULAS: dict[str, Callable[[Real], Real]] = {
-    f.__name__: f for f in (exp, expm1, tanh, logistic, softplus, log, log1p, erf, erfc, sqrt)
+    f.__name__: f for f in (exp, expm1, tanh, logistic, softplus, log, log1p, erf, erfc, normal_cdf, sqrt)
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 from sympy import Basic, Expr, Symbol
 
-from ..functions import expm1, log1p, logistic, softplus
+from ..functions import expm1, log1p, logistic, normal_cdf, softplus
 
 Z = Symbol("z", real=True)
 F = Symbol("f", real=True)
@@ -114,7 +114,9 @@ def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
 
 _NUMPY: dict[type, Callable[..., Any]] = {
     sp.exp: np.exp, sp.log: np.log, sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.tanh: np.tanh,
-    sp.erf: _each(math.erf), sp.erfc: _each(math.erfc), expm1: np.expm1, log1p: np.log1p, logistic: _logistic,
+    sp.erf: _each(math.erf), sp.erfc: _each(math.erfc),
+    normal_cdf: _each(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
+    expm1: np.expm1, log1p: np.log1p, logistic: _logistic,
     softplus: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     sp.Le: np.less_equal, sp.Lt: np.less, sp.Ge: np.greater_equal, sp.Gt: np.greater,
     sp.Eq: np.equal, sp.Ne: np.not_equal, sp.And: np.logical_and, sp.Or: np.logical_or, sp.Not: np.logical_not,

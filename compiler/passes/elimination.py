@@ -20,7 +20,7 @@ from sympy import Basic, Expr, Integer, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
-from ..functions import FUNCTIONS, OWN, expm1, log1p, logistic, softplus
+from ..functions import FUNCTIONS, OWN, expm1, log1p, logistic, normal_cdf, softplus
 from .agreement import F, Z, agrees
 from .rewriting import nodes, piecewise, replace, rewrite
 from .stabilize import stable_scalar
@@ -29,7 +29,7 @@ _E = Symbol("E", positive=True)
 _G = Symbol("g", real=True)
 _W = Symbol("w", real=True)
 
-PRICE = {softplus: 40, sp.erf: 30, sp.erfc: 30, sp.tanh: 24, logistic: 24, log1p: 20, expm1: 20}
+PRICE = {softplus: 40, sp.erf: 30, sp.erfc: 30, normal_cdf: 30, sp.tanh: 24, logistic: 24, log1p: 20, expm1: 20}
 MAX_DEGREE = 8
 
 
