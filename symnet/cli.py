@@ -153,8 +153,8 @@ def _inputs(network: Network, path: Path) -> Any:
     from .tables import read_table
 
     table = read_table(path)
-    inputs, outputs = network.spec.input, network.spec.output
-    widths = sorted({inputs, inputs + outputs} | ({inputs + 1} if network.is_classifier else set()))
+    inputs, outputs = network.spec.input, network.target_width
+    widths = sorted({inputs, inputs + outputs} | ({inputs + 1} if "labels" in network.targets else set()))
     if table.shape[1] not in widths:
         expected = f"{' or '.join(map(str, widths))}: {inputs} inputs, with or without the target"
         raise complaint(str(path), Quoted(f"{table.shape[1]} columns"), expected)

@@ -29,18 +29,21 @@ BLOCK = 2**20  # elements that are looked at together, so that checks of a memor
 class Data:
     """Checked samples: arrays by the names of their tensors, one row a sample.
 
-    target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1.
+    target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1; weights: one for each
+    sample, or None.
     """
 
     inputs: Mapping[str, Array]
     y: Array
     target: str
     facts_hold: bool = True
+    weights: Array | None = None
 
     @property
     def arrays(self) -> dict[str, Array]:
         """All that a kernel reads row by row."""
-        return {**self.inputs, "y": self.y}
+        weights = {} if self.weights is None else {"sample_weight": self.weights}
+        return {**self.inputs, "y": self.y, **weights}
 
     @property
     def rows(self) -> int:
@@ -48,14 +51,20 @@ class Data:
 
     def part(self, rows: Any) -> Data:
         """Some of the samples."""
-        return replace(self, inputs={name: x[rows] for name, x in self.inputs.items()}, y=self.y[rows])
+        inputs = {name: x[rows] for name, x in self.inputs.items()}
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, inputs=inputs, y=self.y[rows], weights=weights)
 
 
-def check_data(network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, str] = ("X", "y")) -> Data:
+def check_data(
+    network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None
+) -> Data:
     """X of shape (n, inputs), or a dict of inputs, and its targets, ready for kernels of `dtype`; raises SymnetError.
 
-    A classifier takes labels (integers 0..K-1, shape (n,)) or distributions (shape (n, K)); other networks values of
-    shape (n, K), or (n,) if K is 1.  `names` is what the arrays are called in errors.
+    A classifier takes labels (integers 0..K-1, shape (n,)) or distributions (shape (n, K)); one whose outputs decide
+    each by itself takes numbers from 0 to 1, and labels 0 and 1 if it has one output; other networks take values of
+    shape (n, K), or (n,) if K is 1.  `names` is what the arrays are called in errors.  weights: one for each sample,
+    shape (n,), not negative.
     """
     x = check_inputs(network, X, dtype, names[0])
     rows = len(next(iter(x.values())))
@@ -63,18 +72,40 @@ def check_data(network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, s
     if target.ndim == 0 or target.shape[0] != rows:
         found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
         raise complaint(names[1], found, f"{rows} rows, as {names[0]} has")
-    outputs = network.spec.output
+    data = _targets(network, x, target, dtype, names[1])
+    return data if weights is None else replace(data, weights=_weights(weights, rows, dtype))
+
+
+def _targets(network: Network, x: dict[str, Array], target: Array, dtype: Any, name: str) -> Data:
+    width, kinds = network.target_width, network.targets
     if not network.is_classifier:
-        return Data(x, _real(_matrix(target, outputs, names[1], "values"), dtype, names[1]), VALUES)
-    if target.ndim == 1 or target.shape[1:] == (1,) != (outputs,):
-        return Data(x, _labels(target.reshape(-1), outputs, names[1]), LABELS)
-    checked = _real(_matrix(target, outputs, names[1], "class probabilities"), dtype, names[1])
-    _refuse(checked, names[1], lambda block: block < 0, "class probabilities, which are not negative")
-    slack = 4 * outputs * float(np.finfo(dtype).eps)
+        return Data(x, _real(_matrix(target, width, name, "values"), dtype, name), VALUES)
+    if VALUES in kinds:
+        in_column = target.ndim == 1 or target.shape[1:] == (1,)
+        if LABELS in kinds and in_column and target.dtype.kind != "f":
+            return Data(x, _labels(target.reshape(-1), network.classes, name), LABELS)
+        checked = _real(_matrix(target, width, name, "numbers from 0 to 1"), dtype, name)
+        _refuse(checked, name, lambda block: (block < 0) | (block > 1), "numbers from 0 to 1")
+        return Data(x, checked, VALUES)
+    if target.ndim == 1 or target.shape[1:] == (1,) != (width,):
+        return Data(x, _labels(target.reshape(-1), network.classes, name), LABELS)
+    checked = _real(_matrix(target, width, name, "class probabilities"), dtype, name)
+    _refuse(checked, name, lambda block: block < 0, "class probabilities, which are not negative")
+    slack = 4 * width * float(np.finfo(dtype).eps)
     facts_hold = all(
         bool((np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked)
     )
     return Data(x, checked, DISTRIBUTION, facts_hold)
+
+
+def _weights(value: Any, rows: int, dtype: Any) -> Array:
+    name = "sample_weight"
+    array = _array(value, name)
+    if array.shape != (rows,):
+        raise complaint(name, Quoted(f"an array of shape {array.shape}"), f"shape ({rows},): one for each sample")
+    checked = _real(array, dtype, name)
+    _refuse(checked, name, lambda block: block < 0, "weights, which are not negative")
+    return checked
 
 
 def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[str, Array]:

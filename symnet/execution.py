@@ -26,6 +26,7 @@ from compiler.storage import Storage
 
 from .data import Data
 from .errors import SymnetError
+from .losses import WEIGHTED
 from .network import Network
 from .plan import make_plan, structure
 from .spec import Choice
@@ -221,5 +222,6 @@ def assert_intact(memory: Memory) -> None:
 
 
 def variant(data: Data) -> str:
-    """Which kernel fits these targets."""
-    return data.target if data.facts_hold else data.target + WITHOUT_FACTS
+    """Which kernel fits these targets and weights."""
+    given = data.target if data.weights is None else data.target + WEIGHTED
+    return given if data.facts_hold else given + WITHOUT_FACTS

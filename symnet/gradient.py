@@ -115,7 +115,7 @@ class Gradient:
         """
         from .reference import evaluate
 
-        values: dict[str, Any] = {**self.network.hyper, **(hyper or {})}
+        values: dict[str, Any] = {**self.network.constants, **self.network.hyper, **(hyper or {})}
         for name, tensor in self.network.tensors.items():
             if name not in parameters:
                 raise complaint("parameters", list(parameters), f"a value for {name!r}, too")
@@ -164,9 +164,10 @@ class Gradient:
 
 def _target_of(network: Network, y: Array) -> str:
     """Integers, one for each sample, are labels; rows of floats are distributions."""
-    if not network.is_classifier:
-        return network.targets[0]
-    return "labels" if y.ndim == 1 or y.shape[1:] == (1,) else "distribution"
+    in_column = y.ndim == 1 or y.shape[1:] == (1,)
+    if network.targets == ("labels", "values"):
+        return "labels" if in_column and y.dtype.kind != "f" else "values"
+    return network.targets[0] if in_column or len(network.targets) == 1 else network.targets[1]
 
 
 def gradient(network: Network, name: str, target: str | None = None) -> Gradient:

@@ -20,7 +20,7 @@ from compiler.kernels.driver import HISTORY_COLUMNS, Control, ready
 from .data import Data
 from .diagnosis import WORK, first_non_finite
 from .errors import SymnetError, complaint
-from .execution import ROWS, Call, assert_intact, variant
+from .execution import ROWS, WITHOUT_FACTS, Call, assert_intact, variant
 from .history import Epoch, History
 
 if TYPE_CHECKING:
@@ -240,10 +240,17 @@ class Loop:
         given = {name: array[c["POSITION"] :][:rows] for name, array in self._data.arrays.items()}
         if self._order[2]:
             given = {name: self._call.array(name)[:rows] for name in given}
-        program = model.network.training_program(model.optimizer, self._data.target)
-        values: dict[str, Any] = {**model.hyper, "step": c["STEP"] + 1, "seed": model.seed, **given}
+        target = variant(self._data).removesuffix(WITHOUT_FACTS)
+        program = model.network.training_program(model.optimizer, target)
+        values: dict[str, Any] = {
+            **model.network.constants,
+            **model.hyper,
+            "step": c["STEP"] + 1,
+            "seed": model.seed,
+            **given,
+        }
         values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
-        gradients = {t.name: name for name, t in model.network.gradients(self._data.target).by_name.items()}
+        gradients = {t.name: name for name, t in model.network.gradients(target).by_name.items()}
         return first_non_finite(program, values, model.dtype, gradients)
 
 

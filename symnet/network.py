@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from . import initializers, losses, optimizers, regularizers
+from . import decisions, initializers, losses, optimizers, regularizers
 from .errors import unknown
 from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
@@ -132,7 +132,12 @@ class Network:
     @property
     def hyper(self) -> Mapping[str, float]:
         """Hyper-parameters of the network itself, by symbol; those of an optimizer are in its Update."""
-        return MappingProxyType({"lambda": self.spec.l2} if self.spec.l2 else {})
+        return MappingProxyType(hyper_values(self.spec))
+
+    @property
+    def constants(self) -> Mapping[str, tuple[float, ...]]:
+        """Values of the constant tensors in the equations, by name."""
+        return MappingProxyType(losses.constants(self.spec.loss.mapping))
 
     # ------------------------------------------------------------------------------------------ forward
     @cached_property
@@ -189,24 +194,39 @@ class Network:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """How targets may be given: "labels" and "distribution" for a classifier, else "values"; the default first."""
-        return self._loss_row.targets
+        """How targets may be given: "labels", "distribution" or "values"; the default first."""
+        return losses.targets(self._loss_row, self.spec.output)
+
+    @property
+    def classes(self) -> int:
+        """How many classes a classifier tells apart."""
+        return losses.classes(self._loss_row, self.spec.output)
+
+    @property
+    def target_width(self) -> int:
+        """Numbers of one target, where it is no label."""
+        return losses.target_width(self._loss_row, self.spec.output)
 
     @property
     def probabilities(self) -> Tensor | None:
         """The class probabilities of a classifier, shape (N, K)."""
-        found = losses.probabilities(self._loss_row, self.prediction)
+        found = decisions.probabilities(self._loss_row, self.prediction)
         return found[0] if found else None
 
     def loss(self, target: str | None = None) -> Loss:
-        """The equations of the loss of a sample, for targets given as `target`."""
+        """The equations of the loss of a sample, for targets given as `target`, one of `targets`.
+
+        With losses.WEIGHTED at its end, every sample has a weight; so for everything below.
+        """
         target = self._target(target)
         if target not in self._losses:
-            self._losses[target] = losses.build(self._loss_row, self.spec.loss.mapping, self.prediction, target)
+            self._losses[target] = losses.build(
+                self._loss_row, self.spec.loss.mapping, self.prediction, target, self.forward
+            )
         return self._losses[target]
 
     def _target(self, target: str | None) -> str:
-        if target is not None and target not in self.targets:
+        if target is not None and target.removesuffix(losses.WEIGHTED) not in self.targets:
             raise unknown("target", "kind of target", target, self.targets)
         return target or self.targets[0]
 
@@ -295,24 +315,16 @@ class Network:
 
     def evaluation_program(self, target: str | None = None) -> Program:
         """Outputs loss_sum = sum_n ell[n]; for a classifier, also correct = the number of samples classified right."""
-        import sympy as sp
-
         from compiler.program import Access, Equation, Index, Program, Tensor
 
         found = self.loss(target)
         n = Index("n", found.ell.shape[0])
-        loss_sum, correct = Tensor("loss_sum"), Tensor("correct")
-        equations = [*self.forward, *found.equations, Equation(Access(loss_sum), (n,), found.ell[n])]
+        loss_sum = Tensor("loss_sum")
+        equations = (*self.forward, *found.equations, Equation(Access(loss_sum), (n,), found.ell[n]))
         if not self.is_classifier:
-            return Program(tuple(equations), (loss_sum,), facts=found.facts)
-        label, labelled = _largest("label", self.prediction)
-        equations.append(labelled)
-        truth = found.target
-        if truth.rank == 2:
-            truth, labelled = _largest("y_label", found.target)
-            equations.append(labelled)
-        hit = sp.Piecewise((1, sp.Eq(label[n], truth[n])), (0, True))
-        return Program((*equations, Equation(Access(correct), (n,), hit)), (loss_sum, correct), facts=found.facts)
+            return Program(equations, (loss_sum,), facts=found.facts)
+        correct, counted = decisions.hits(self._loss_row, self.prediction, found)
+        return Program((*equations, *counted), (loss_sum, correct), facts=found.facts)
 
     def prediction_program(self, what: str | None = None) -> Program:
         """Outputs "label" (a classifier's default), "probabilities" or "values" (the default otherwise)."""
@@ -322,10 +334,11 @@ class Network:
         what = what or ("label" if self.is_classifier else "values")
         if what not in known:
             raise unknown("prediction", "output", what, known)
+        found: decisions.Defined | None = None
         if what == "label":
-            label, labelled = _largest("label", self.prediction)
-            return Program((*self.forward, labelled), (label,))
-        found = losses.probabilities(self._loss_row, self.prediction) if what == "probabilities" else None
+            found = decisions.labels(self._loss_row, self.prediction)
+        elif what == "probabilities":
+            found = decisions.probabilities(self._loss_row, self.prediction)
         output, equations = found or (self.prediction, ())
         return Program((*self.forward, *equations), (output,))
 
@@ -351,12 +364,12 @@ class Network:
         return compile_network(self, optimizer, dtype, seed)
 
     def value_and_gradient(
-        self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64"
+        self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64", sample_weight: Any = None
     ) -> tuple[float, dict[str, Array]]:
         """(R, {name: dR/dW}) at these parameters on these samples, by the compiled forward and backward."""
         from .training import value_and_gradient
 
-        return value_and_gradient(self, parameters, X, y, dtype)
+        return value_and_gradient(self, parameters, X, y, dtype, sample_weight)
 
 
 def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
@@ -366,10 +379,6 @@ def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
         yield text if name == INPUT else f"{name} {text}"
 
 
-def _largest(name: str, scores: Tensor) -> tuple[Tensor, Equation]:
-    """name[n] = argmax_k scores[n,k]"""
-    from compiler.program import Equation, Index, Tensor
-
-    n, k = Index("n", scores.shape[0]), Index("k", scores.shape[1])
-    label = Tensor(name, (scores.shape[0],), "value", "integer")
-    return label, Equation(label[n], (n, k), scores[n, k], "argmax")
+def hyper_values(spec: Spec) -> dict[str, float]:
+    """Hyper-parameters of a network by the names of their tensors."""
+    return ({"lambda": spec.l2} if spec.l2 else {}) | losses.hyper(spec.loss.mapping)

@@ -20,6 +20,7 @@ from compiler import cache
 from . import initializers, losses, optimizers
 from .kinds import without_initializers
 from .network import Network
+from .network import hyper_values as network_hyper
 from .spec import Choice, Spec
 from .toml_text import to_toml
 
@@ -65,7 +66,8 @@ class Plan:
 
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
     """The spec and the optimizer as far as they decide what is derived and compiled, as text for cache keys."""
-    plain = replace(spec, train=None, l2=1.0 if spec.l2 else 0.0)
+    loss = replace(spec.loss, options=losses.structure(spec.loss.options))
+    plain = replace(spec, train=None, l2=1.0 if spec.l2 else 0.0, loss=loss)
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     return json.dumps([to_toml(plain), optimizers.structure(_row(optimizer))])
@@ -104,12 +106,8 @@ def derive_plan(network: Network, optimizer: Choice) -> Plan:
 
 def hyper_values(spec: Spec, optimizer: Choice) -> dict[str, float]:
     """Symbol -> value of every hyper-parameter of the network and of its optimizer."""
-    return {"lambda": spec.l2} | optimizers.values(_row(optimizer))
+    return network_hyper(spec) | optimizers.values(_row(optimizer))
 
 
 def _row(optimizer: Choice) -> optimizers.Row:
     return optimizers.row(optimizer.name, optimizer.mapping, "optimizer")
-
-
-def loss_row(spec: Spec) -> losses.Row:
-    return losses.row(spec.loss.name, spec.loss.mapping, "loss")

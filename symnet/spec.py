@@ -148,6 +148,8 @@ def specify(
         str(folder),
     )
     _bounded(spec, limit)
+    chosen = losses.row(spec.loss.name, spec.loss.mapping, "network, loss")
+    losses.check_outputs(chosen, spec.loss.mapping, spec.output, "network, loss")
     if train is not None and train.validation_split + train.test_split >= 1:
         raise complaint("train", Quoted("validation_split + test_split of 1 or more"), "data left to train on")
     return spec

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .errors import Quoted, SymnetError, complaint, show
+from .losses import LABELS, VALUES
 
 if TYPE_CHECKING:
     from .network import Network
@@ -118,21 +119,23 @@ def _is_number(field: str) -> bool:
 
 
 def _separate(network: Network, table: Array, where: str, lines: Array | None) -> tuple[Array, Array]:
-    inputs, outputs = network.spec.input, network.spec.output
-    targets = (1, outputs) if network.is_classifier else (outputs,)
+    inputs, outputs = network.spec.input, network.target_width
+    targets = (1, outputs) if LABELS in network.targets else (outputs,)
     if table.ndim != 2 or table.shape[1] - inputs not in targets:
         found = f"{table.shape[1]} columns" if table.ndim == 2 else f"an array of shape {table.shape}"
         wanted = " or ".join(str(inputs + k) for k in sorted(set(targets)))
         raise complaint(where, Quoted(found), f"{wanted}: {inputs} inputs, then the target")
     X, y = table[:, :inputs], table[:, inputs:]
-    if not network.is_classifier or y.shape[1] != 1:
+    if LABELS not in network.targets or y.shape[1] != 1:
         return X, y
-    wrong = (y[:, 0] != np.floor(y[:, 0])) | (y[:, 0] < 0) | (y[:, 0] >= outputs)
+    wrong = (y[:, 0] != np.floor(y[:, 0])) | (y[:, 0] < 0) | (y[:, 0] >= network.classes)
     wrong |= ~np.isfinite(y[:, 0])
     if wrong.any():
+        if VALUES in network.targets:
+            return X, y
         row = int(wrong.argmax())
         at = f"row {row}" if lines is None else f"line {int(lines[row])}"
-        raise complaint(f"{where}, {at}, label", float(y[row, 0]), f"an integer from 0 to {outputs - 1}")
+        raise complaint(f"{where}, {at}, label", float(y[row, 0]), f"an integer from 0 to {network.classes - 1}")
     return X, y[:, 0].astype(np.int64)
 
 

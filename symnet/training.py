@@ -88,13 +88,16 @@ class Model:
         patience: int | None = None,
         restore_best: bool = False,
         monitor: str = "loss",
+        sample_weight: Any = None,
     ) -> History:
         """Train for `epochs` passes over the data, in one native loop; goes on where the last `fit` ended.
 
-        validation_data: (X, y), or validation_split: a fraction of the rows, drawn by the model's seed; evaluated after
-        each epoch.  patience: end after so many epochs without a better validation value; restore_best: at the end
-        take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or "accuracy" of the
-        validation part.  callbacks: called with an `Epoch` after each epoch; one that returns True ends the training.
+        sample_weight: a factor for the loss of each sample; the loss of a batch stays the mean over its samples.
+        validation_data: (X, y) or (X, y, sample_weight), or validation_split: a fraction of the rows, drawn by the
+        model's seed; evaluated after each epoch.  patience: end after so many epochs without a better validation value;
+        restore_best: at the end take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or
+        "accuracy" of the validation part.  callbacks: called with an `Epoch` after each epoch; one that returns True
+        ends the training.
 
         A batch whose loss or gradient is not finite raises SymnetError; the parameters before it are kept.
         Ctrl-C raises KeyboardInterrupt within about 100 ms, or one step if that is longer; the model stays usable.
@@ -107,7 +110,7 @@ class Model:
         for number, callback in enumerate(callbacks):
             if not callable(callback):
                 raise complaint(f"fit, callbacks[{number}]", callback, "a function of an Epoch")
-        data, validation = self._data(X, y, validation_data, validation_split)
+        data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
         if validation is None and (patience is not None or restore_best):
             raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
         if monitor == "accuracy" and not self.network.is_classifier:
@@ -117,9 +120,9 @@ class Model:
             loop.validate(validation, Monitor(patience, restore_best, monitor == "accuracy"))
         return loop.epochs(epochs, [*callbacks, *([_printed] if verbose else [])])
 
-    def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True) -> Loop:
+    def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
-        return Loop(self, self._checked(X, y), batch_size, shuffle)
+        return Loop(self, self._checked(X, y, weights=sample_weight), batch_size, shuffle)
 
     def scale(self, X: Any, kind: str = "common") -> None:
         """Scale all inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py."""
@@ -127,26 +130,26 @@ class Model:
             raise unknown("scale, kind", "word", kind, SCALINGS)
         self.scaling = {name: scaling(x, kind) for name, x in check_inputs(self.network, X, np.float64).items()}
 
-    def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> Data:
-        data = check_data(self.network, X, y, self.dtype, names)
+    def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None) -> Data:
+        data = check_data(self.network, X, y, self.dtype, names, weights)
         return replace(data, inputs=self._scaled(data.inputs))
 
     def _scaled(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         scaled = self.scaling
         return {name: scaled[name].apply(x, self.dtype) if name in scaled else x for name, x in inputs.items()}
 
-    def _data(self, X: Any, y: Any, validation_data: Any, fraction: Any) -> tuple[Data, Data | None]:
+    def _data(self, X: Any, y: Any, validation_data: Any, fraction: Any, weights: Any) -> tuple[Data, Data | None]:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
             raise complaint("fit, validation_split", fraction, "a fraction from 0 to below 1")
-        data = self._checked(X, y)
+        data = self._checked(X, y, weights=weights)
         if validation_data is not None:
             if fraction:
                 raise complaint("fit", Quoted("both validation_data and validation_split"), "one of them")
-            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
                 raise complaint("fit, validation_data", Quoted(type(validation_data).__name__), "a pair (X, y)")
             names = ("validation_data[0]", "validation_data[1]")
-            X, y = validation_data
-            return data, self._checked(X, y, names)
+            X, y, weights = (*validation_data, None)[:3]
+            return data, self._checked(X, y, names, weights)
         if not fraction:
             return data, None
         parts = split(data.rows, self.seed, fraction, 0.0)
@@ -154,20 +157,21 @@ class Model:
 
     # ------------------------------------------------------------------------------------------ inference
     def predict(self, X: Any) -> Array:
-        """The class labels of a classifier, shape (n,); otherwise the values of the outputs, shape (n, K)."""
+        """The class labels of a classifier, shape (n,); otherwise the values of the outputs, shape (n, K).
+
+        Where each of several outputs decides by itself (binary_cross_entropy), labels 0 and 1 of shape (n, K).
+        """
         return self._predict(X, "label" if self.network.is_classifier else "values")
 
     def predict_proba(self, X: Any) -> Array:
-        """The class probabilities of a classifier, shape (n, K)."""
+        """The class probabilities of a classifier, shape (n, classes); of independent outputs, shape (n, K)."""
         if not self.network.is_classifier:
             loss = self.network.spec.loss.name
             raise complaint("predict_proba", Quoted(f"a network with the loss {loss}"), "a classifier", "Use predict.")
         return self._predict(X, "probabilities")
 
     def _predict(self, X: Any, what: str) -> Array:
-        if what == "label":
-            return self._outputs("prediction", what, X, (), np.int64)
-        return self._outputs("prediction", what, X, (self.network.spec.output,), self.dtype)
+        return self._outputs("prediction", what, X, np.int64 if what == "label" else self.dtype)
 
     def transform(self, X: Any, layer: str) -> Array:
         """The activations of a layer, by its name: shape (n, ...).  The network below is a map of features."""
@@ -175,15 +179,15 @@ class Model:
         names = [known.name for known in spec.layers]
         if layer not in names:
             raise unknown("transform", "layer", layer, names)
-        return self._outputs("layer", layer, X, spec.graph.shapes[layer], self.dtype)
+        return self._outputs("layer", layer, X, self.dtype)
 
-    def _outputs(self, purpose: str, what: str, X: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def _outputs(self, purpose: str, what: str, X: Any, dtype: Any) -> Array:
         inputs = self._scaled(check_inputs(self.network, X, self.dtype))
         count = len(next(iter(inputs.values())))
-        result = np.empty((count, *shape), dtype)
         with self.lock:
             call = self.call(purpose, what)
-            (output,) = call.kernel.outputs
+            ((output, shape),) = call.kernel.manifest["outputs"].items()
+            result = np.empty((count, *map(int, shape[1:])), dtype)
             for rows in _chunks(count):
                 for name, x in inputs.items():
                     call.put(name, x[rows])
@@ -192,9 +196,9 @@ class Model:
             assert_intact(self.memory)
         return result
 
-    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """The mean loss without the penalty, and the accuracy if this is a classifier."""
-        data = self._checked(X, y)
+        data = self._checked(X, y, weights=sample_weight)
         with self.lock:
             call = self.call("evaluation", variant(data))
             totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
@@ -219,7 +223,10 @@ class Model:
     def new_call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
-        return Call(kernel, self.memory, self.hyper, {"step": 0, "seed": self.seed})
+        call = Call(kernel, self.memory, self.hyper, {"step": 0, "seed": self.seed})
+        for name, values in self.network.constants.items():
+            call.put(name, np.array(values, self.dtype))
+        return call
 
     # ------------------------------------------------------------------------------------------ reading
     @property
@@ -257,11 +264,11 @@ def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str 
 
 
 def value_and_gradient(
-    network: Network, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64"
+    network: Network, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64", sample_weight: Any = None
 ) -> tuple[float, dict[str, Array]]:
     """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward."""
     model = _differentiator(network, dtype)
-    data = check_data(network, X, y, dtype)
+    data = check_data(network, X, y, dtype, weights=sample_weight)
     for name in network.parameters:
         if name not in parameters:
             raise complaint("value_and_gradient, parameters", Quoted(f"no {name!r}"), "every parameter of the network")

@@ -10,9 +10,13 @@ from compiler.verify import verify
 from symnet import losses
 from symnet.differentiate import pullback
 from symnet.errors import SymnetError
+from symnet.kinds import activation, softmax
 from symnet.network import Network
 from symnet.reference import evaluate
+from symnet.reference_mp import complex_step_gradient, magnitudes
 from symnet.spec import dense
+
+from .tolerance import judge
 
 N, K = 6, 4
 RNG = np.random.default_rng(5)
@@ -25,11 +29,18 @@ UNIT = RNG.random((N, K))
 SIGNS = np.where(RNG.random((N, K)) < 0.5, -1.0, 1.0)
 PROBABILITIES = RNG.dirichlet(np.ones(K), N)
 SIGMOID = 1 / (1 + np.exp(-Z))
-BINARY = -(UNIT * np.log(SIGMOID) + (1 - UNIT) * np.log(1 - SIGMOID)).mean(1)
+COST1, COST0 = -np.log(SIGMOID), -np.log(1 - SIGMOID)
+BINARY = (UNIT * COST1 + (1 - UNIT) * COST0).mean(1)
+WEIGHTS = np.array([0.5, 2.0, 0.0, 1.5])
+S = 0.1
+COST = -np.log(np.exp(Z - np.log(np.exp(Z).sum(1, keepdims=True))))  # of each class, under softmax
+ONE = np.array([0, 1, 1, 0, 1, 0])
+BOTH = {"label_smoothing": S, "class_weights": tuple(WEIGHTS)}
+VARIANCE = np.exp(Z[:, 2:])
 CUBIC = {"formula": "c*abs(prediction - target)**3", "parameters": (("c", 0.5),)}
 
 
-def softmax(z: np.ndarray) -> np.ndarray:
+def probabilities(z: np.ndarray) -> np.ndarray:
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
@@ -39,14 +50,16 @@ def run(
 ) -> np.ndarray:
     """ell, or its adjoint by z, by the oracle."""
     prediction = Tensor("z", (size("N"), z.shape[1]), "input")
-    row = losses.row(name, options or {}, "loss")
-    loss = losses.build(row, options or {}, prediction, given)
+    options = options or {}
+    row = losses.row(name, options, "loss")
+    loss = losses.build(row, options, prediction, given)
     program = Program(loss.equations, (loss.ell,), facts=loss.facts)
     if slope:
         swept = pullback(loss.equations, {loss.ell: 1}, [prediction])
         program = Program((*loss.equations, *swept.equations), (swept.adjoints[prediction],))
     verify(program)
-    return evaluate(program, {"z": z, "y": y})[program.outputs[0].name]
+    values = {**losses.hyper(options), **losses.constants(options), "sample_weight": 1 + np.arange(len(z))}
+    return evaluate(program, {"z": z, "y": y, **values})[program.outputs[0].name]
 
 
 def huber(d: np.ndarray, delta: float) -> np.ndarray:
@@ -54,10 +67,36 @@ def huber(d: np.ndarray, delta: float) -> np.ndarray:
 
 
 CASES = [
-    ("softmax_cross_entropy", "labels", Z, LABELS, {}, -np.log(softmax(Z)[range(N), LABELS])),
-    ("softmax_cross_entropy", "distribution", Z, DISTRIBUTION, {}, -(DISTRIBUTION * np.log(softmax(Z))).sum(1)),
+    ("softmax_cross_entropy", "labels", Z, LABELS, {}, -np.log(probabilities(Z)[range(N), LABELS])),
+    ("softmax_cross_entropy", "distribution", Z, DISTRIBUTION, {}, -(DISTRIBUTION * np.log(probabilities(Z))).sum(1)),
     ("cross_entropy", "labels", PROBABILITIES, LABELS, {}, -np.log(PROBABILITIES[range(N), LABELS])),
     ("cross_entropy", "distribution", PROBABILITIES, ONE_HOT, {}, -(ONE_HOT * np.log(PROBABILITIES)).sum(1)),
+    ("softmax_cross_entropy", "labels", Z, LABELS, {"label_smoothing": S},
+     (((1 - S) * ONE_HOT + S / K) * COST).sum(1)),
+    ("softmax_cross_entropy", "labels", Z, LABELS, {"class_weights": tuple(WEIGHTS)},
+     (ONE_HOT * WEIGHTS * COST).sum(1)),
+    ("softmax_cross_entropy", "labels", Z, LABELS, BOTH, (((1 - S) * ONE_HOT + S / K) * WEIGHTS * COST).sum(1)),
+    ("softmax_cross_entropy", "distribution", Z, DISTRIBUTION, BOTH,
+     (((1 - S) * DISTRIBUTION + S / K) * WEIGHTS * COST).sum(1)),
+    ("cross_entropy", "labels", PROBABILITIES, LABELS, BOTH,
+     -(((1 - S) * ONE_HOT + S / K) * WEIGHTS * np.log(PROBABILITIES)).sum(1)),
+    ("cross_entropy", "distribution", PROBABILITIES, DISTRIBUTION, BOTH,
+     -(((1 - S) * DISTRIBUTION + S / K) * WEIGHTS * np.log(PROBABILITIES)).sum(1)),
+    ("cross_entropy", "labels", SIGMOID[:, :1], ONE, {}, np.where(ONE, COST1[:, 0], COST0[:, 0])),
+    ("cross_entropy", "values", SIGMOID[:, :1], UNIT[:, :1], {},
+     (UNIT * COST1 + (1 - UNIT) * COST0)[:, 0]),
+    ("binary_cross_entropy", "labels", Z[:, :1], ONE, {}, np.where(ONE, COST1[:, 0], COST0[:, 0])),
+    ("binary_cross_entropy", "labels", Z[:, :1], ONE, {"class_weights": (0.5, 2)},
+     np.where(ONE, 2 * COST1[:, 0], 0.5 * COST0[:, 0])),
+    ("binary_cross_entropy", "labels", Z[:, :1], ONE, {"label_smoothing": S},
+     np.where(ONE, (1 - S / 2) * COST1[:, 0] + S / 2 * COST0[:, 0], (1 - S / 2) * COST0[:, 0] + S / 2 * COST1[:, 0])),
+    ("binary_cross_entropy", "values", Z, UNIT, {"label_smoothing": S, "class_weights": (0.5, 2)},
+     (2 * ((1 - S) * UNIT + S / 2) * COST1 + 0.5 * (1 - (1 - S) * UNIT - S / 2) * COST0).mean(1)),
+    ("softmax_cross_entropy", "labels, weighted", Z, LABELS, BOTH,
+     (1 + np.arange(N)) * (((1 - S) * ONE_HOT + S / K) * WEIGHTS * COST).sum(1)),
+    ("squared_error", "values, weighted", Z, REAL, {}, (1 + np.arange(N)) * ((Z - REAL) ** 2).mean(1)),
+    ("gaussian_nll", "values", Z, REAL[:, :2], {},
+     ((Z[:, 2:] + (Z[:, :2] - REAL[:, :2]) ** 2 / VARIANCE) / 2).mean(1)),
     ("squared_error", "values", Z, REAL, {}, ((Z - REAL) ** 2).mean(1)),
     ("absolute_error", "values", Z, REAL, {}, np.abs(Z - REAL).mean(1)),
     ("huber", "values", Z, REAL, {}, huber(Z - REAL, 1.0).mean(1)),
@@ -85,18 +124,18 @@ def test_the_gradient_of_a_loss_is_its_slope(
     name: str, given: str, z: np.ndarray, y: np.ndarray, options: dict, expected: np.ndarray
 ) -> None:
     found, h = run(name, given, z, y, options, slope=True), 1e-6
-    for k in range(K):
-        step = np.eye(K)[k] * h
+    for k in range(z.shape[1]):
+        step = np.eye(z.shape[1])[k] * h
         slope = (run(name, given, z + step, y, options) - run(name, given, z - step, y, options)) / (2 * h)
         np.testing.assert_allclose(found[:, k], slope, rtol=1e-6, atol=1e-8)
 
 
 def test_the_gradient_of_softmax_cross_entropy_is_prediction_minus_target() -> None:
     np.testing.assert_allclose(
-        run("softmax_cross_entropy", "labels", Z, LABELS, slope=True), softmax(Z) - ONE_HOT, atol=1e-15
+        run("softmax_cross_entropy", "labels", Z, LABELS, slope=True), probabilities(Z) - ONE_HOT, atol=1e-15
     )
     found = run("softmax_cross_entropy", "distribution", Z, DISTRIBUTION, slope=True)
-    np.testing.assert_allclose(found, softmax(Z) - DISTRIBUTION, atol=1e-15)
+    np.testing.assert_allclose(found, probabilities(Z) - DISTRIBUTION, atol=1e-15)
 
 
 def test_labels_and_their_one_hot_distributions_mean_the_same() -> None:
@@ -111,9 +150,9 @@ def test_labels_and_their_one_hot_distributions_mean_the_same() -> None:
 def test_losses_and_slopes_are_finite_and_accurate_for_large_net_inputs(name: str, reach: float) -> None:
     z = np.linspace(-reach, reach, N * K).reshape(N, K)
     row = losses.row(name, {}, "loss")
-    y = LABELS if row.is_classifier else np.ones((N, K))
+    y = LABELS if row.kind == losses.CLASSES else np.ones((N, K))
     for slope in (False, True):
-        found = run(name, row.targets[0], z, y, slope=slope)
+        found = run(name, losses.targets(row, K)[0], z, y, slope=slope)
         assert np.isfinite(found).all()
     wrong = np.array([[0.0, reach, 0.0, 0.0]])
     if name == "softmax_cross_entropy":
@@ -136,7 +175,7 @@ def test_slopes_at_kinks_are_the_published_ones(name: str, z: float, y: float, s
 
 @pytest.mark.parametrize("row", [row for row in losses.ROWS if not row.is_classifier], ids=lambda row: row.name)
 def test_nan_in_a_prediction_reaches_the_loss(row: losses.Row) -> None:
-    assert np.isnan(run(row.name, "values", np.full((1, 2), np.nan), np.ones((1, 2)))).all()
+    assert np.isnan(run(row.name, "values", np.full((1, 2), np.nan), np.ones((1, losses.target_width(row, 2))))).all()
 
 
 def test_a_distribution_of_zero_probability_costs_nothing() -> None:
@@ -178,8 +217,134 @@ def test_without_a_penalty_there_is_no_trace_of_one() -> None:
         ("squared_error", {"delta": 1.0}),
         ("", {"formula": "prediction - targt"}),
         ("", {"formula": "prediction", "weights": 1.0}),
+        ("squared_error", {"label_smoothing": 0.1}),
+        ("cross_entropy", {"label_smoothing": 1.0}),
+        ("cross_entropy", {"label_smoothing": -0.1}),
+        ("cross_entropy", {"class_weights": 2.0}),
+        ("cross_entropy", {"class_weights": ()}),
+        ("cross_entropy", {"class_weights": (1.0, -1.0)}),
+        ("cross_entropy", {"class_weights": (0.0, 0.0)}),
+        ("cross_entropy", {"class_weights": (1.0, "2")}),
+        ("cross_entropy", {"class_weights": (1.0, float("nan"))}),
     ],
 )
 def test_a_mistake_in_a_choice_is_refused(name: str, options: dict) -> None:
     with pytest.raises(SymnetError):
         losses.row(name, options, "network, loss")
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss"),
+    [
+        ([dense(4)], {"name": "softmax_cross_entropy", "class_weights": [1.0, 2.0]}),
+        ([dense(1)], {"name": "binary_cross_entropy", "class_weights": [1.0]}),
+        ([dense(3)], "gaussian_nll"),
+    ],
+)
+def test_outputs_that_do_not_fit_the_loss_are_refused(layers: list, loss: object) -> None:
+    with pytest.raises(SymnetError, match="network, loss"):
+        Network(input=2, layers=layers, loss=loss)
+
+
+# ------------------------------------------------------------------------------------------ cross_entropy, fused
+@pytest.mark.parametrize("target", ["labels", "distribution"])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_cross_entropy_of_a_softmax_gives_the_numbers_of_softmax_cross_entropy(target: str, scale: float) -> None:
+    fused = Network(input=3, layers=[dense(K, name="d"), softmax()], loss="cross_entropy")
+    plain = Network(input=3, layers=[dense(K, name="d")], loss="softmax_cross_entropy")
+    values = {"W1": scale * RNG.normal(size=(K, 3)), "b1": np.zeros(K), "x": RNG.normal(size=(N, 3))}
+    values["y"] = LABELS if target == "labels" else DISTRIBUTION
+    one, other = (evaluate(network.gradient_program(target), values) for network in (fused, plain))
+    assert list(one) == list(other)
+    for name, value in other.items():
+        assert np.isfinite(value).all()
+        np.testing.assert_array_equal(one[name], value)
+
+
+def test_cross_entropy_of_a_logistic_output_gives_the_numbers_of_binary_cross_entropy() -> None:
+    fused = Network(input=3, layers=[dense(1, "logistic")], loss="cross_entropy")
+    plain = Network(input=3, layers=[dense(1)], loss="binary_cross_entropy")
+    for target, y in (("labels", ONE), ("values", UNIT[:, :1])):
+        values = {"W1": 1e3 * RNG.normal(size=(1, 3)), "b1": np.zeros(1), "x": RNG.normal(size=(N, 3)), "y": y}
+        one, other = (evaluate(network.gradient_program(target), values) for network in (fused, plain))
+        for name, value in other.items():
+            assert np.isfinite(value).all()
+            np.testing.assert_allclose(one[name], value, rtol=1e-13)
+    assert fused.targets == plain.targets == ("labels", "values") and fused.classes == 2
+
+
+def test_cross_entropy_of_logistic_outputs_is_the_chapters_sum() -> None:
+    network = Network(input=K, layers=[activation("logistic")], loss="cross_entropy")
+    found = evaluate(network.evaluation_program("distribution"), {"x": Z, "y": DISTRIBUTION})["loss_sum"]
+    assert found == pytest.approx((DISTRIBUTION * COST1).sum(), rel=1e-13)
+    far = evaluate(network.gradient_program("labels"), {"x": np.full((1, K), -1e3), "y": np.array([1])})
+    assert far["R"] == pytest.approx(1e3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "layers"),
+    [
+        ({"name": "softmax_cross_entropy", **BOTH}, [dense(3, "tanh"), dense(K)]),
+        ({"name": "cross_entropy", **BOTH}, [dense(3, "tanh"), dense(K), softmax()]),
+        ({"name": "cross_entropy", **BOTH}, [dense(K, "logistic")]),
+        ({"name": "cross_entropy", "label_smoothing": S}, [dense(1, "logistic")]),
+        ("cross_entropy", [dense(1, "logistic")]),
+        ("cross_entropy", [dense(3, "tanh"), dense(K), softmax()]),
+        ({"name": "binary_cross_entropy", "label_smoothing": S, "class_weights": (0.5, 2)}, [dense(1)]),
+        ({"name": "binary_cross_entropy", "class_weights": (0.5, 2)}, [dense(2)]),
+        ("gaussian_nll", [dense(3, "tanh"), dense(4)]),
+    ],
+)
+@pytest.mark.parametrize("weighted", [losses.WEIGHTED, ""])
+def test_gradients_of_weighted_and_smoothed_losses_hold_to_the_complex_step(
+    loss: object, layers: list, weighted: str
+) -> None:
+    network = Network(input=2, layers=layers, loss=loss)
+    for target in network.targets:
+        values = {network.tensors[k].name: v for k, v in network.initial_parameters(1).items()}
+        values |= {"x": RNG.normal(size=(3, 2)), "sample_weight": np.array([0.5, 0.0, 2.0])}
+        values |= {**network.hyper, **network.constants}
+        shape = (3, network.target_width)
+        values["y"] = RNG.integers(0, network.classes, 3) if target == "labels" else RNG.random(shape)
+        if target == "distribution":
+            values["y"] /= values["y"].sum(1, keepdims=True)
+        given = target + weighted
+        risk, wrt = Tensor("R"), list(network.tensors.values())
+        program = network.gradient_program(given)
+        verify(program)
+        found, scale = evaluate(program, values), magnitudes(program, values)
+        forward = Program((*network.forward, *network.risk(given)), (risk,))
+        reference = complex_step_gradient(forward, risk, wrt, values)
+        for tensor, adjoint in zip(wrt, program.outputs[1:], strict=True):
+            judge(tensor.name, found[adjoint.name], reference[tensor.name], scale[adjoint.name])
+
+
+# ------------------------------------------------------------------------------------------ decisions
+def test_a_binary_classifier_decides_between_two_labels() -> None:
+    network = Network(input=2, layers=[dense(1)], loss="binary_cross_entropy")
+    x = np.array([[3.0, 1.0], [-2.0, 0.0], [0.0, 0.0], [800.0, 0.0]])
+    values = {"W1": np.array([[1.0, 2.0]]), "b1": np.zeros(1), "x": x}
+    np.testing.assert_array_equal(evaluate(network.prediction_program("label"), values)["label"], [1, 0, 0, 1])
+    p = evaluate(network.prediction_program("probabilities"), values)["p"]
+    np.testing.assert_allclose(p[:, 1], 1 / (1 + np.exp(-x @ [1.0, 2.0])), rtol=1e-13)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-15)
+    given = {**values, "y": np.array([1, 1, 0, 0])}
+    assert evaluate(network.evaluation_program("labels"), given)["correct"] == 2
+    given["y"] = np.array([[0.9], [0.6], [0.4], [0.2]])
+    assert evaluate(network.evaluation_program("values"), given)["correct"] == 2
+
+
+def test_independent_outputs_decide_each_by_itself() -> None:
+    network = Network(input=2, layers=[activation("identity")], loss="binary_cross_entropy")
+    x = np.array([[3.0, -1.0], [-2.0, 0.5]])
+    np.testing.assert_array_equal(evaluate(network.prediction_program(), {"x": x})["label"], [[1, 0], [0, 1]])
+    found = evaluate(network.evaluation_program(), {"x": x, "y": np.array([[1.0, 1.0], [0.0, 1.0]])})
+    assert found["correct"] == 1.5 and network.targets == ("values",)
+
+
+def test_probabilities_of_one_output_decide_at_a_half() -> None:
+    network = Network(input=1, layers=[activation("identity")], loss="cross_entropy")
+    x = np.array([[0.2], [0.5], [0.7]])
+    np.testing.assert_array_equal(evaluate(network.prediction_program(), {"x": x})["label"], [0, 0, 1])
+    p = evaluate(network.prediction_program("probabilities"), {"x": x})["p"]
+    np.testing.assert_allclose(p, np.hstack([1 - x, x]))

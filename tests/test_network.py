@@ -40,7 +40,7 @@ def point(network: Network, rows: int = 3, target: str | None = None, seed: int 
         case "distribution":
             values["y"] = rng.dirichlet(np.ones(outputs), rows)
         case _:
-            values["y"] = rng.random((rows, outputs))
+            values["y"] = rng.random((rows, network.target_width))
     return values
 
 
