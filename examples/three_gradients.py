@@ -130,7 +130,7 @@ if len(sys.argv) > 1 and find_spec("matplotlib"):
     plt.loglog(steps, steps**2, ":", label="h²: truncation")
     plt.loglog(steps, np.finfo(float).eps / steps, ":", label="ε/h: rounding")
     plt.axhline(max(error(reverse), 1e-17), color="black", label="forward, reverse")
-    plt.gca().set(xlabel="step h", ylabel="relative error", title="Gradients by machine")
+    plt.gca().set(xlabel="step h", ylabel="relative error", ylim=(1e-17, 1), title="Gradients by machine")
     plt.legend()
     plt.savefig(sys.argv[1])
     print("drawn:", sys.argv[1])
