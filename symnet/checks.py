@@ -152,11 +152,12 @@ def by(check: Check) -> dict[str, Check]:
 
 def declare(table: type[Table], given: Mapping[str, Any], where: str) -> Table:
     """The dataclass `table` from a mapping, every key checked."""
-    known = {f.name: f for f in fields(table)}  # type: ignore[arg-type]
+    known = {f.metadata.get("key", f.name): f for f in fields(table)}  # type: ignore[arg-type]
     for name in given:
         if name not in known:
             raise unknown(where, "key", name, known)
     for name, entry in known.items():
         if name not in given and entry.default is MISSING:
             raise complaint(where, Quoted(f"no key {name!r}"), f"{name!r}, which must be given")
-    return table(**{name: known[name].metadata["check"](value, f"{where}, {name}") for name, value in given.items()})
+    checked = {known[name].name: known[name].metadata["check"](v, f"{where}, {name}") for name, v in given.items()}
+    return table(**checked)

@@ -180,7 +180,7 @@ def statements(text: str, where: str, mode: str, length: int, terms: int) -> lis
         raise complaint(
             where, text, "a formula", "It is nested too deeply or holds a character that is none."
         ) from None
-    found: list[ast.AST] = [tree.body] if isinstance(tree, ast.Expression) else list(tree.body)
+    found = list(ast.iter_child_nodes(tree))
     stack = [(node, 1) for node in found]
     nodes = 0
     while stack:

@@ -13,14 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from . import activations, checks, initializers
-from .checks import Choice, by, declare
+from .checks import Choice, Pairs, by, declare
 from .errors import Quoted, complaint
 
 Shape = tuple[int, ...]
 AXES = 6  # of one sample
+DECLARED = 256  # parameters or sizes of a layer in equations
 IDENTITY = Choice("identity")
 
 
@@ -39,6 +41,12 @@ def sample_shape(value: Any, where: str) -> Shape:
     if not 1 <= len(value) <= AXES:
         raise complaint(where, value, f"from 1 to {AXES} sizes")
     return tuple(checks.integer(1)(n, where) for n in value)
+
+
+def _axes(value: Any, where: str) -> tuple[int | str, ...]:
+    if not isinstance(value, list | tuple) or len(value) > AXES:
+        raise complaint(where, value, f'a list of at most {AXES} sizes or indices, such as ["i", "j"] or [16, "j"]')
+    return tuple(checks.layer_name(v, where) if isinstance(v, str) else checks.integer(1)(v, where) for v in value)
 
 
 class _Layer:
@@ -277,8 +285,104 @@ class Flatten(_Layer):
         return (math.prod(inputs[0]),)
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A parameter of a layer in equations: each axis an extent, or the index that runs over it; how it is filled."""
+
+    shape: tuple[int | str, ...] = field(default=(), metadata=by(_axes))
+    initializer: Choice | None = field(default=None, metadata=by(checks.initializer))
+
+
+def _declared(value: Any, where: str) -> Pairs:
+    if isinstance(value, Pairs):
+        return value
+    if not isinstance(value, Mapping) or len(value) > DECLARED:
+        expected = f'a table of at most {DECLARED} parameters, such as {{ W = ["i", "j"], b = ["i"] }}'
+        raise complaint(where, value, expected)
+    made = []
+    for name, given in value.items():
+        given = given if isinstance(given, Mapping) else {"shape": given}
+        made.append((checks.layer_name(name, where), declare(Declared, given, f"{where}, {name}")))
+    return Pairs(tuple(made))
+
+
+def _sizes(value: Any, where: str) -> Pairs:
+    if isinstance(value, Pairs):
+        return value
+    if not isinstance(value, Mapping) or len(value) > DECLARED:
+        raise complaint(where, value, "a table of indices and their sizes, such as { i = 16 }")
+    return Pairs(tuple((checks.layer_name(k, where), checks.integer(1)(v, f"{where}, {k}")) for k, v in value.items()))
+
+
+def lines(value: Any, where: str) -> tuple[str, ...]:
+    """Equations: a text, or a list of texts."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        raise complaint(where, value, "a list of equations, as text")
+    return tuple(line.strip() for text in texts for line in text.strip().splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class Equations(_Layer):
+    """A layer as its equations in text (equation_text.py).
+
+    They read the layers of `inputs` by their names, a single one also as x; the first axis of these is the samples.
+    sizes: of indices.  parameters: shapes, an axis an integer or the index that runs over it.  output: the tensor that
+    is the output, by default the one that is defined last.
+    """
+
+    equations: tuple[str, ...] = field(metadata=by(lines))
+    name: str = field(default="", metadata=by(checks.layer_name))
+    sizes: Pairs = field(default=Pairs(), metadata=by(_sizes))
+    learned: Pairs = field(default=Pairs(), metadata={**by(_declared), "key": "parameters"})
+    output: str = field(default="", metadata=by(checks.layer_name))
+    inputs: tuple[str, ...] = field(default=(), metadata=by(_names))
+    share: str = field(default="", metadata=by(checks.layer_name))
+    several: ClassVar[bool] = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the equations call the inputs."""
+        return self.inputs or ("x",)
+
+    @property
+    def given(self) -> dict[str, Choice | None]:
+        return {name: declared.initializer for name, declared in self.learned.entries}
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        found = _shapes(self, inputs)[self.output]
+        if found is None:
+            found_ = Quoted(f"{self.output or 'an output'} without the axis of the samples, or of integers")
+            raise complaint(f"{self.where}, output", found_, "real numbers, the first axis that of the samples")
+        return found
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        shapes = _shapes(self, inputs)
+        return {name: shapes[f"parameter {name}"] or () for name, _ in self.learned.entries}
+
+
+@lru_cache(maxsize=256)
+def _shapes(layer: Equations, inputs: tuple[Shape, ...]) -> Mapping[str, Shape | None]:
+    """The shape of the output (None if it is no output) and of each parameter."""
+    from compiler.program import Tensor
+
+    from .equation_text import SAMPLES, output, read_layer
+
+    tensors = tuple(
+        Tensor(f"x_{name}", (SAMPLES, *shape), "input") for name, shape in zip(layer.names, inputs, strict=False)
+    )
+    reading = read_layer(layer, tensors, 1, 1)
+    made = output(reading, layer.output, layer.where)
+    fits = made.rank > 1 and made.shape[0] == SAMPLES and made.kind == "real"
+    shapes: dict[str, Shape | None] = {layer.output: tuple(int(n) for n in made.shape[1:]) if fits else None}
+    for name, _ in layer.learned.entries:
+        shapes[f"parameter {name}"] = tuple(int(n) for n in reading.tensors[name].shape)
+    return shapes
+
+
 Layer = (
     Dense | Maxout | Activation | Softmax | LogSoftmax | Add | Multiply | Concat | Dropout | Reshape | Flatten
+    | Equations
 )  # fmt: skip
 KINDS: Mapping[str, type[Layer]] = {
     "dense": Dense,
@@ -292,6 +396,7 @@ KINDS: Mapping[str, type[Layer]] = {
     "dropout": Dropout,
     "reshape": Reshape,
     "flatten": Flatten,
+    "equations": Equations,
 }
 
 
@@ -322,6 +427,8 @@ def check_initializers(layer: Layer, shapes: Mapping[str, Shape]) -> None:
 def without_initializers(layer: Layer) -> Layer:
     """The layer as far as its equations go."""
     none: dict[str, Any] = dict.fromkeys(f.name for f in fields(layer) if f.name.endswith("initializer"))
+    if isinstance(layer, Equations):
+        none["learned"] = Pairs(tuple((name, Declared(d.shape)) for name, d in layer.learned.entries))
     return replace(layer, **none)
 
 
@@ -417,6 +524,29 @@ def reshape(*to: int, name: str | None = None, **options: Any) -> Reshape:
 def flatten(name: str | None = None, **options: Any) -> Flatten:
     """All numbers of a sample in one axis."""
     made: Flatten = _made(Flatten, "", {}, name, options)
+    return made
+
+
+def equations(
+    text: Any,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Equations:
+    """A layer as its equations, in text: one, a list of them, or one a line.
+
+    sizes: of indices, {"i": 16}.  parameters: name -> shape, each axis an integer or the index that runs over it; or
+    {"shape": [...], "initializer": ...}.  options: output (the tensor defined last), inputs, share.
+
+    >>> text = "z[n,i] = sum(W[i,j]*x[n,j], j) + b[i]"
+    >>> affine = equations(text, sizes={"i": 3}, parameters={"W": ["i", "j"], "b": ["i"]})
+    >>> affine.shape(((5,),)), affine.parameters(((5,),))
+    ((3,), {'W': (3, 5), 'b': (3,)})
+    """
+    given = {"equations": text, "sizes": sizes or {}, "parameters": parameters or {}}
+    made: Equations = _made(Equations, "", given, name, options)
     return made
 
 

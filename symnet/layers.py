@@ -10,6 +10,7 @@ output and its parameters.  A layer has no derivative and no kernel of its own; 
     add          a[n,i] = x[n,i] + y[n,i];   multiply: x[n,i]*y[n,i]
     concat       a[n,i] = x[n,i];   a[n,i+4] = y[n,i]
     dropout      a[n,i] = (0 if uniform(seed, layer, step, n, i) < rate else x[n,i]/(1 - rate))
+    equations    as the user wrote them (equation_text.py)
     reshape      a[n,4*i+j] = x[n,i,j], and the like: both sides in row-major order
 
 Tensors carry the layer's number (W1, b1, z1, a1; learned parameters of its activation beta_1, gamma_1); where the
@@ -248,6 +249,22 @@ def _unflattened(a: Tensor, flat: Tensor) -> Equation:
     return Equation(a[n, *own], (n, *own), flat[n, position(own)])
 
 
+# ---------------------------------------------------------------------------------------------- in text
+def equations(layer: kinds.Equations, place: Place) -> Built:
+    from .equation_text import output, read_layer
+
+    reading = read_layer(layer, place.below, place.number, place.owner)
+    parameters = {}
+    for name, declared in layer.learned.entries:
+        tensor = reading.tensors[name]
+        shape = tuple(int(n) for n in tensor.shape)
+        fans = (math.prod(shape[1:]), shape[0]) if shape else (1, 1)
+        by_default = Choice("glorot_uniform" if len(shape) > 1 else "zeros")
+        parameters[name] = Parameter(tensor, declared.initializer or by_default, fans, len(shape) > 1)
+    made = output(reading, layer.output, layer.where)
+    return Built(reading.equations, made, MappingProxyType(parameters))
+
+
 BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(
     {
         kinds.Dense: dense,
@@ -261,6 +278,7 @@ BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(
         kinds.Dropout: dropout,
         kinds.Reshape: reshape,
         kinds.Flatten: reshape,
+        kinds.Equations: equations,
     }
 )
 

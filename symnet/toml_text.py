@@ -15,7 +15,7 @@ from typing import Any
 
 from .checks import Choice, Pairs
 from .errors import Quoted, SymnetError, complaint, unknown
-from .kinds import KINDS
+from .kinds import KINDS, Declared
 from .spec import INPUT, LIMIT, Spec, specify
 
 TEXT = 2**22  # characters of a spec
@@ -96,7 +96,8 @@ def _inputs(spec: Spec) -> dict[str, Any]:
 
 def _given(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     entries = sorted(fields(table), key=lambda entry: entry.name != "name")  # the name first
-    return {f.name: getattr(table, f.name) for f in entries}, {f.name: f.default for f in entries}
+    keys = {f.name: f.metadata.get("key", f.name) for f in entries}
+    return {keys[f.name]: getattr(table, f.name) for f in entries}, {keys[f.name]: f.default for f in entries}
 
 
 def _pairs(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
@@ -114,6 +115,10 @@ def _value(value: Any) -> str:
             return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in (*head, *options)) + " }"
         case Pairs(entries=entries):
             return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in entries) + " }"
+        case Declared(shape=shape, initializer=None):
+            return _value(shape)
+        case Declared(shape=shape, initializer=initializer):
+            return f"{{ shape = {_value(shape)}, initializer = {_value(initializer)} }}"
         case bool():
             return "true" if value else "false"
         case str():

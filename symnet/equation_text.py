@@ -1,0 +1,512 @@
+"""Equations as a user writes them -> equations of the language, through a whitelist of Python's syntax tree.
+
+In: lines of text, the tensors that they may read, the shapes of parameters, the sizes of indices.  Out: a Reading: the
+equations (compiler/program.py) and the tensors that they define.  Stands beside layers.py: a layer of the kind
+"equations", and a loss in equations, are read here.  No text is evaluated.
+
+    line      ::= access = expression | access += expression       a tensor is the sum of its lines
+    access    ::= name[subscript, ...] | name                       name: letters and digits
+    subscript ::= affine in indices and integer accesses: i   i+1   2*i+u   0   c[n]
+    expression::= what a formula has (formula.py), accesses, indices as numbers, and
+                  sum(e, i, ...) | max(e, i, ...) | logsumexp(e, i, ...) | argmax(e, i, ...)
+                  each with a condition on indices as its last argument, if there is one: sum(e, j, j <= i)
+
+Ranges.  An index runs over the axes on which it stands alone; these must agree.  An index that is named in `sizes` or
+in the shape of a parameter has one range in all lines; else it has its own in each line and in each reduction.  An
+index that stands on no axis alone needs a size.  A read outside a tensor gives 0, a write is dropped.
+
+Samples are independent: their index cannot be reduced, and stands alone on the first axis.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+from sympy import Expr, Integer
+from sympy.logic.boolalg import Boolean
+
+from compiler.graph import components
+from compiler.program import (
+    Access,
+    Equation,
+    Index,
+    Program,
+    ProgramError,
+    Tensor,
+    affine,
+    indices,
+    merge_duplicates,
+    size,
+)
+from compiler.verify import verify
+
+from .activations import named_functions
+from .errors import Quoted, SymnetError, complaint, unknown
+from .formula import CONSTANTS, FUNCTIONS, Reader, statements, without_abs
+
+if TYPE_CHECKING:
+    from .kinds import Equations
+
+LENGTH = 20_000  # characters of all lines
+TERMS = 5_000
+REDUCTIONS = ("sum", "max", "logsumexp", "argmax")
+SAMPLES = size("N")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
+Entry = int | str  # an axis of a parameter: its extent, or the index that runs over it
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Equations in dependence order, every tensor by the name that the text has for it, and which it defines."""
+
+    equations: tuple[Equation, ...]
+    tensors: Mapping[str, Tensor]
+    defined: tuple[str, ...]
+
+
+def check_name(name: str, where: str) -> str:
+    """A name that a user may give a tensor."""
+    taken = {*CONSTANTS, *FUNCTIONS, *REDUCTIONS, "where"}
+    if not NAME.fullmatch(name) or name in taken:
+        raise complaint(where, name, "a name of letters and digits, at most 32 of them, that is no function's")
+    return name
+
+
+def read(
+    lines: Sequence[str],
+    known: Mapping[str, Tensor],
+    parameters: Mapping[str, tuple[Entry, ...]],
+    sizes: Mapping[str, int],
+    named: Callable[[str], str],
+    where: str,
+) -> Reading:
+    """known: tensors that may be read, the first axis that of the samples; named: a tensor's name in the equations."""
+    trees = statements("\n".join(lines), where, "exec", LENGTH, TERMS)
+    if not trees:
+        raise complaint(where, Quoted("no equation"), "at least one, such as 'z[n,i] = sum(W[i,j]*x[n,j], j)'")
+    for name in parameters:
+        check_name(name, f"{where}, parameters")
+        if name in known:
+            raise complaint(f"{where}, parameters", name, "a name that no input has")
+    parsed = [_line(tree, f"{where}, line {tree.lineno}") for tree in trees]  # type: ignore[attr-defined]
+    defined: dict[str, int] = {}
+    for line in parsed:
+        check_name(line.name, line.where)
+        if line.name in known or line.name in parameters:
+            raise complaint(line.where, line.name, "a tensor that is not given already")
+        if line.name in defined and not line.adds:
+            raise complaint(line.where, Quoted(f"a second definition of {line.name}"), "'+=', which adds to it")
+        if defined.setdefault(line.name, len(line.subscripts)) != len(line.subscripts):
+            raise complaint(
+                line.where, Quoted(f"{len(line.subscripts)} subscripts"), f"{defined[line.name]}, as before"
+            )
+    ranks = {**defined, **{k: len(s) for k, s in parameters.items()}, **{k: t.rank for k, t in known.items()}}
+    ranges = _Ranges(parsed, known, parameters, sizes, ranks, where)
+    ranges.solve()
+    whole = {line.name for line in parsed if _reduction(line.value, ranks) == "argmax"}
+    tensors = dict(known)
+    tensors |= {name: Tensor(named(name), ranges.shape(name), "parameter") for name in parameters}
+    for name in defined:
+        tensors[name] = Tensor(named(name), ranges.shape(name), "value", "integer" if name in whole else "real")
+    out: list[Equation] = []
+    parts = _Parts(named, {t.name for t in tensors.values()})
+    lonely = {line.name: sum(other.name == line.name for other in parsed) == 1 for line in parsed}
+    for line in parsed:
+        out += _LineReader(line, tensors, ranges, parts, where).equations(lonely[line.name])
+    equations = _in_order(out)
+    given = {t: Tensor(t.name, t.shape, "input", t.kind) for t in known.values() if t.role == "value"}
+    try:
+        verify(Program(tuple(e.substitute(given) for e in equations), tuple(tensors[name] for name in defined)))
+    except ProgramError as error:
+        raise SymnetError(f"{where}: {error}") from None
+    return Reading(equations, MappingProxyType(tensors), tuple(defined))
+
+
+def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: int) -> Reading:
+    """The equations of a layer: its tensors carry its number, its parameters that of the layer that owns them."""
+    where = f"{layer.where}, equations"
+    names = layer.names
+    if len(below) != len(names):
+        expected = "`inputs` that names them, so that equations can"
+        raise complaint(f"{layer.where}, inputs", Quoted(f"{len(below)} inputs without names"), expected)
+    known = dict(zip(names, below, strict=True))
+    if len(names) == 1:
+        known.setdefault("x", below[0])
+    parameters = {name: declared.shape for name, declared in layer.learned.entries}
+
+    def named(name: str) -> str:
+        layers = owner if name in parameters else number
+        return f"{name}{layers}" if len(name) == 1 else f"{name}_{layers}"
+
+    reading = read(layer.equations, known, parameters, layer.sizes.mapping, named, where)
+    read_tensors = {a.tensor for e in reading.equations for a in e.reads()}
+    for name in parameters:
+        if reading.tensors[name] not in read_tensors:
+            raise complaint(f"{layer.where}, parameters", name, "a parameter that the equations read")
+    for name, tensor in zip(names, below, strict=True):
+        if tensor not in read_tensors:
+            raise complaint(f"{layer.where}, inputs", name, "an input that the equations read")
+    return reading
+
+
+def output(reading: Reading, name: str, where: str) -> Tensor:
+    """The tensor of this name, or the one that is defined last."""
+    if name and name not in reading.defined:
+        raise unknown(f"{where}, output", "tensor", name, reading.defined)
+    return reading.tensors[name or reading.defined[-1]]
+
+
+# ---------------------------------------------------------------------------------------------- lines
+@dataclass(frozen=True, slots=True)
+class _Line:
+    name: str
+    subscripts: tuple[ast.expr, ...]
+    value: ast.expr
+    adds: bool
+    where: str
+
+
+def _line(tree: ast.AST, where: str) -> _Line:
+    match tree:
+        case ast.Assign(targets=[target], value=value):
+            adds = False
+        case ast.AugAssign(target=target, op=ast.Add(), value=value):
+            adds = True
+        case _:
+            raise complaint(where, Quoted(type(tree).__name__), "an equation, such as 'z[n,i] = x[n,i]**2'")
+    match target:
+        case ast.Name(id=name):
+            return _Line(name, (), value, adds, where)
+        case ast.Subscript(value=ast.Name(id=name)):
+            return _Line(name, _subscripts(target), value, adds, where)
+    raise complaint(where, Quoted(type(target).__name__), "a tensor with subscripts on the left, such as z[n,i]")
+
+
+def _subscripts(node: ast.Subscript) -> tuple[ast.expr, ...]:
+    return tuple(node.slice.elts) if isinstance(node.slice, ast.Tuple) else (node.slice,)
+
+
+def _reduction(node: ast.AST, ranks: Mapping[str, int]) -> str:
+    """Which reduction a call is: "" if none.  max(u, v) is one only if v is no tensor: an index."""
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=[_, *rest]) if name in REDUCTIONS:
+            if rest and isinstance(rest[-1], ast.Compare | ast.BoolOp):
+                rest = rest[:-1]
+            plain = all(isinstance(a, ast.Name) and a.id not in ranks and a.id not in CONSTANTS for a in rest)
+            if name != "max" or (rest and plain):
+                return name
+    return ""
+
+
+def _taken_apart(node: ast.Call, where: str) -> tuple[ast.expr, list[str], ast.expr | None]:
+    """(expression, bound indices, condition) of a reduction"""
+    body, *rest = node.args
+    condition = rest.pop() if rest and isinstance(rest[-1], ast.Compare | ast.BoolOp) else None
+    names = [a.id for a in rest if isinstance(a, ast.Name)]
+    if not names or len(names) != len(rest) or len(set(names)) != len(names) or node.keywords:
+        assert isinstance(node.func, ast.Name)
+        expected = f"{node.func.id}(expression, index, ...), and a condition as the last argument if there is one"
+        raise complaint(f"{where}, column {node.col_offset + 1}", Quoted(ast.unparse(node)[:60]), expected)
+    return body, names, condition
+
+
+# ---------------------------------------------------------------------------------------------- ranges of indices
+Scope = Mapping[str, Any]  # the name of an index -> its key
+
+
+@dataclass(slots=True)
+class _Ranges:
+    """The extent of every index and of every axis: what stands on one axis alone is one class."""
+
+    lines: Sequence[_Line]
+    known: Mapping[str, Tensor]
+    parameters: Mapping[str, tuple[Entry, ...]]
+    sizes: Mapping[str, int]
+    ranks: Mapping[str, int]
+    where: str
+    above: dict[Any, Any] = field(default_factory=dict)
+    extents: dict[Any, Expr] = field(default_factory=dict)
+    spoken: dict[Any, str] = field(default_factory=dict)  # where an extent came from
+    weak: list[tuple[Any, Any]] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)
+    computed: dict[tuple[str, int], list[tuple[ast.expr, Scope]]] = field(default_factory=dict)
+
+    def root(self, key: Any) -> Any:
+        while key in self.above:
+            key = self.above[key]
+        return key
+
+    def fix(self, key: Any, extent: Expr, source: str, where: str) -> None:
+        root = self.root(key)
+        if self.extents.setdefault(root, extent) != extent:
+            found = f"{source}, but {self.extents[root]} {self.spoken[root]}"
+            raise complaint(where, Quoted(found), "one size for an index")
+        self.spoken.setdefault(root, f"as {source}")
+
+    def join(self, one: Any, other: Any, where: str) -> None:
+        one, other = self.root(one), self.root(other)
+        if one == other:
+            return
+        if one in self.extents:
+            self.fix(other, self.extents[one], self.spoken[one].removeprefix("as "), where)
+        self.above[one] = other
+
+    def key(self, name: str, scope: Scope, line: int) -> Any:
+        """The class of an index by its name."""
+        if name in self.shared:
+            return ("size", name)
+        return scope.get(name, ("line", line, name))
+
+    def extent(self, key: Any, what: str, where: str) -> Expr:
+        root = self.root(key)
+        if root not in self.extents:
+            advice = f"Give the size of {what}, in `sizes`."
+            raise complaint(where, Quoted(f"no range for {what}"), "an index alone on an axis of known size", advice)
+        return self.extents[root]
+
+    def shape(self, name: str) -> tuple[Expr, ...]:
+        axes = range(self.ranks[name])
+        return tuple(self.extent(("axis", name, k), f"an index on axis {k} of {name}", self.where) for k in axes)
+
+    # ------------------------------------------------------------------------------------------ solving
+    def solve(self) -> None:
+        self.shared = {*self.sizes, *(e for entries in self.parameters.values() for e in entries if isinstance(e, str))}
+        for name, extent in self.sizes.items():
+            self.fix(("size", name), Integer(extent), f"{name} = {extent} in sizes", self.where)
+        for name, tensor in self.known.items():
+            for k, known in enumerate(tensor.shape):
+                self.fix(("axis", name, k), known, f"{known} for axis {k} of {name}", self.where)
+        for name, entries in self.parameters.items():
+            for k, entry in enumerate(entries):
+                if isinstance(entry, int):
+                    self.fix(("axis", name, k), Integer(entry), f"{entry} for axis {k} of {name}", self.where)
+                else:
+                    self.join(("axis", name, k), ("size", entry), self.where)
+        for line in self.lines:  # an axis that is ever written at i+1 or 0 is as long as these say
+            for k, subscript in enumerate(line.subscripts):
+                if not isinstance(subscript, ast.Name):
+                    self.computed[line.name, k] = []
+        for number, line in enumerate(self.lines):
+            for k, subscript in enumerate(line.subscripts):
+                if (line.name, k) in self.computed:
+                    self.computed[line.name, k].append((subscript, {"": number}))
+                else:
+                    self._stands(subscript, line.name, k, {}, number)
+                self._walk(subscript, {}, number)
+            self._walk(line.value, {}, number)
+        changed = True
+        while changed:
+            changed = False
+            for (name, k), places in self.computed.items():
+                if self.root(("axis", name, k)) not in self.extents:
+                    ends = [self._end(subscript, scope[""]) for subscript, scope in places]
+                    if all(end is not None for end in ends):
+                        longest = max(int(end) for end in ends if end is not None)
+                        self.fix(("axis", name, k), Integer(longest), f"{longest} for axis {k} of {name}", self.where)
+                        changed = True
+            for one, other in self.weak:
+                if self.root(one) not in self.extents and self.root(other) in self.extents:
+                    self.extents[self.root(one)] = self.extents[self.root(other)]
+                    self.spoken[self.root(one)] = self.spoken[self.root(other)]
+                    changed = True
+
+    def _stands(self, subscript: ast.expr, name: str, k: int, scope: Scope, line: int) -> None:
+        if isinstance(subscript, ast.Name) and subscript.id not in self.ranks:
+            one, other = self.key(subscript.id, scope, line), ("axis", name, k)
+            if (name, k) in self.computed:
+                self.weak.append((one, other))
+            else:
+                self.join(one, other, f"{self.lines[line].where}, {name}[... {subscript.id} ...]")
+
+    def _walk(self, node: ast.AST, scope: Scope, line: int) -> None:
+        if _reduction(node, self.ranks):
+            assert isinstance(node, ast.Call)
+            _, names, _ = _taken_apart(node, self.lines[line].where)
+            scope = {**scope, **{name: ("bound", line, node.lineno, node.col_offset, name) for name in names}}
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            name, given = node.value.id, _subscripts(node)
+            where = f"{self.lines[line].where}, column {node.col_offset + 1}"
+            if name not in self.ranks:
+                raise unknown(where, "tensor", name, self.ranks)
+            if len(given) != self.ranks[name]:
+                raise complaint(where, Quoted(ast.unparse(node)[:60]), f"{name} with {self.ranks[name]} subscripts")
+            for k, subscript in enumerate(given):
+                self._stands(subscript, name, k, scope, line)
+        for child in ast.iter_child_nodes(node):
+            self._walk(child, scope, line)
+
+    def _end(self, subscript: ast.expr, line: int) -> int | None:
+        """One more than the largest value of a subscript on the left; None if a range in it is not known yet."""
+        where = self.lines[line].where
+        names = {n.id for n in ast.walk(subscript) if isinstance(n, ast.Name) and n.id not in self.ranks}
+        known: dict[str, Expr] = {}
+        for name in names:
+            root = self.root(self.key(name, {}, line))
+            if root not in self.extents:
+                return None
+            known[name] = Index(name, self.extents[root])
+        parts = affine(Reader(where, known, {}).scalar(subscript))
+        if parts is None or not parts.constant.is_Integer or any(not i.high.is_Integer for i, _ in parts.terms):
+            raise complaint(where, Quoted(ast.unparse(subscript)), "a subscript such as i, i+1, 2*i+u or 0 on the left")
+        last = sum((c * (i.high - 1 if c > 0 else i.low) for i, c in parts.terms), parts.constant)
+        return max(int(last) + 1, 1)
+
+
+# ---------------------------------------------------------------------------------------------- expressions
+@dataclass(slots=True)
+class _Parts:
+    """Names of the tensors that hold a reduction inside an expression."""
+
+    named: Callable[[str], str]
+    taken: set[str]
+    count: int = 0
+
+    def fresh(self) -> str:
+        while True:
+            self.count += 1
+            name = self.named(f"part{self.count}")
+            if name not in self.taken:
+                return name
+
+
+class _LineReader(Reader):
+    """One line.  Reductions inside of an expression become tensors of their own, whose equations come first."""
+
+    def __init__(self, line: _Line, tensors: Mapping[str, Tensor], ranges: _Ranges, parts: _Parts, where: str) -> None:
+        super().__init__(line.where, {}, named_functions())
+        self.line, self.tensors, self.ranges, self.parts = line, tensors, ranges, parts
+        self.number = ranges.lines.index(line)
+        self.scope: Scope = {}
+        self.allowed: dict[str, Index] = {}
+        self.before: list[Equation] = []
+
+    def equations(self, alone: bool) -> list[Equation]:
+        tensor = self.tensors[self.line.name]
+        for subscript in self.line.subscripts:
+            for node in ast.walk(subscript):
+                if isinstance(node, ast.Name) and node.id not in self.tensors:
+                    self.allowed[node.id] = self.index(node.id)
+        lhs = Access(tensor, *(self.scalar(s) for s in self.line.subscripts))
+        self.samples(lhs, self.line.where)
+        free = tuple(indices(*lhs.subscripts))
+        op = _reduction(self.line.value, self.ranges.ranks)
+        distinct = all(isinstance(s, Index) for s in lhs.subscripts) and len(set(free)) == tensor.rank
+        if op not in ("", "sum") and alone and distinct:
+            assert isinstance(self.line.value, ast.Call)
+            body, bound, condition = self.reduced(self.line.value)
+            return [*self.before, Equation(lhs, (*free, *bound), body, op, condition)]
+        made, rest = [], []
+        for sign, term in _terms(self.line.value):
+            if _reduction(term, self.ranges.ranks) == "sum":
+                assert isinstance(term, ast.Call)
+                body, bound, condition = self.reduced(term)
+                made.append(Equation(lhs, (*free, *bound), sign * body, "sum", condition))
+            else:
+                rest.append(sign * self.value(term))
+        value = sp.Add(*rest)
+        if value != 0 or not made:
+            made.append(Equation(lhs, free, value))
+        return [*self.before, *made]
+
+    def index(self, name: str) -> Index:
+        extent = self.ranges.extent(self.ranges.key(name, self.scope, self.number), name, self.line.where)
+        return Index(name, extent)
+
+    def reduced(self, node: ast.Call) -> tuple[Expr, tuple[Index, ...], Boolean]:
+        body, names, condition = _taken_apart(node, self.where)
+        outer_scope, outer = self.scope, self.allowed
+        self.scope = {
+            **outer_scope, **{n: ("bound", self.number, node.lineno, node.col_offset, n) for n in names}
+        }  # fmt: skip
+        bound = tuple(self.index(name) for name in names)
+        for index in bound:
+            if index.name in outer:
+                expected = f"another letter than {index.name}, which stands outside of it"
+                raise complaint(self.at(node), Quoted(f"a reduction over {index.name}"), expected)
+            if not index.extent.is_Integer:
+                found = Quoted(f"a reduction over {index.name}, the samples")
+                raise complaint(self.at(node), found, "an index within one sample", "Samples are independent.")
+        self.allowed = {**outer, **{i.name: i for i in bound}}
+        result = self.value(body)
+        where = sp.true if condition is None else self.condition(condition)
+        self.scope, self.allowed = outer_scope, outer
+        return result, bound, where
+
+    def value(self, node: ast.expr) -> Expr:
+        return without_abs(self.scalar(node))
+
+    def scalar(self, node: ast.expr) -> Expr:
+        match node:
+            case ast.Name(id=name) if name in self.allowed:
+                return self.allowed[name]
+            case ast.Name(id=name) if name in self.tensors:
+                return self.access(node, self.tensors[name], ())
+            case ast.Name(id=name) if name not in self.names:
+                known = [*self.tensors, *self.allowed]
+                if name in self.ranges.shared or any(name == n.id for n in self.all_indices()):
+                    advice = f"Reduce over it: sum(..., {name})."
+                    raise complaint(
+                        self.at(node), Quoted(f"the index {name}"), f"one of {', '.join(self.allowed)}", advice
+                    )
+                raise unknown(self.at(node), "name", name, known)
+            case ast.Subscript(value=ast.Name(id=name)):
+                if name not in self.tensors:
+                    raise unknown(self.at(node), "tensor", name, self.tensors)
+                return self.access(node, self.tensors[name], _subscripts(node))
+        op = _reduction(node, self.ranges.ranks)
+        if not op:
+            return super().scalar(node)
+        assert isinstance(node, ast.Call)
+        body, bound, condition = self.reduced(node)
+        inside = indices(body, condition)
+        free = tuple(i for i in self.allowed.values() if i in inside)
+        kind = "integer" if op == "argmax" else "real"
+        part = Tensor(self.parts.fresh(), tuple(i.extent for i in free), "value", kind)
+        self.before.append(Equation(Access(part, *free), (*free, *bound), body, op, condition))
+        return Access(part, *free)
+
+    def all_indices(self) -> Iterator[ast.Name]:
+        for node in ast.walk(self.line.value):
+            if isinstance(node, ast.Subscript):
+                yield from (n for s in _subscripts(node) for n in ast.walk(s) if isinstance(n, ast.Name))
+
+    def access(self, node: ast.expr, tensor: Tensor, subscripts: tuple[ast.expr, ...]) -> Access:
+        if len(subscripts) != tensor.rank:
+            raise complaint(self.at(node), Quoted(ast.unparse(node)[:60]), f"{tensor.rank} subscripts")
+        found = Access(tensor, *(self.scalar(s) for s in subscripts))
+        self.samples(found, self.at(node))
+        return found
+
+    def samples(self, access: Access, where: str) -> None:
+        for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
+            alone = isinstance(subscript, Index) and subscript.extent == extent
+            if not alone and (not extent.is_Integer or any(not i.extent.is_Integer for i in indices(subscript))):
+                raise complaint(where, Quoted(f"the subscript {subscript}"), "the index of the samples, alone")
+
+
+def _terms(node: ast.expr, sign: int = 1) -> Iterator[tuple[int, ast.expr]]:
+    match node:
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+            yield from _terms(left, sign)
+            yield from _terms(right, sign if isinstance(op, ast.Add) else -sign)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            yield from _terms(operand, -sign)
+        case _:
+            yield sign, node
+
+
+def _in_order(equations: Sequence[Equation]) -> tuple[Equation, ...]:
+    """Each tensor's equations before its readers, as far as recurrences allow."""
+    equations = merge_duplicates(equations)
+    written: dict[Tensor, list[Equation]] = {}
+    for equation in equations:
+        written.setdefault(equation.tensor, []).append(equation)
+    needs = {e: [q for t in dict.fromkeys(a.tensor for a in e.reads()) for q in written.get(t, ())] for e in equations}
+    place = {e: k for k, e in enumerate(equations)}
+    return tuple(e for c in components(list(needs), needs) for e in sorted(c, key=place.__getitem__))
