@@ -101,6 +101,7 @@ def _train(options: argparse.Namespace) -> None:
     if train.scale != "none":
         model.scale(X[parts.train], train.scale)
     validated = len(parts.validation) > 0
+    stopping = train.early_stopping
     history = model.fit(
         X[parts.train],
         y[parts.train],
@@ -109,7 +110,9 @@ def _train(options: argparse.Namespace) -> None:
         validation_data=(X[parts.validation], y[parts.validation]) if validated else None,
         shuffle=train.shuffle,
         callbacks=[lambda epoch: _progress(epoch, train.epochs)],
-        restore_best=validated,
+        restore_best=validated if stopping is None else stopping.restore_best,
+        patience=None if stopping is None else stopping.patience,
+        monitor="loss" if stopping is None else stopping.monitor,
     )
     model.save(target)
     print(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")

@@ -34,6 +34,10 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     return tuple(checks.layer_name(name, where) for name in value)
 
 
+def _strength(value: Any, where: str) -> float | None:
+    return None if value is None else checks.number(0)(value, where)
+
+
 def sample_shape(value: Any, where: str) -> Shape:
     """The shape of one sample: an integer, or a list of them."""
     if not isinstance(value, list | tuple):
@@ -96,6 +100,8 @@ class Dense(_Layer):
     bias: bool = field(default=True, metadata=by(checks.boolean))
     initializer: Choice | None = field(default=None, metadata=by(checks.initializer))
     bias_initializer: Choice | None = field(default=None, metadata=by(checks.initializer))
+    l2: float | None = field(default=None, metadata=by(_strength))
+    l1: float | None = field(default=None, metadata=by(_strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(_names))
     share: str = field(default="", metadata=by(checks.layer_name))
 
@@ -132,6 +138,8 @@ class Maxout(_Layer):
     bias: bool = field(default=True, metadata=by(checks.boolean))
     initializer: Choice | None = field(default=None, metadata=by(checks.initializer))
     bias_initializer: Choice | None = field(default=None, metadata=by(checks.initializer))
+    l2: float | None = field(default=None, metadata=by(_strength))
+    l1: float | None = field(default=None, metadata=by(_strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(_names))
     share: str = field(default="", metadata=by(checks.layer_name))
 
@@ -443,8 +451,9 @@ def dense(units: int, activation: Any = "identity", name: str | None = None, **o
 
     units: number of outputs.  activation: a name of the table, a mapping {"name": ..., option: ...}, or
     {"formula": "x*logistic(beta*x)", "parameters": {"beta": 1.0}}.  name: its parameters are `name.W` and `name.b`.
-    options: bias (True), initializer (by activation), bias_initializer (zeros): a name, a mapping, or an array; inputs:
-    the layer that it reads, if not the one before; share: the layer whose parameters it uses.
+    options: bias (True), initializer (by activation), bias_initializer (zeros): a name, a mapping, or an array; l2, l1:
+    strengths of its penalties, if not the network's; inputs: the layer that it reads, if not the one before; share: the
+    layer whose parameters it uses.
 
     >>> dense(64, activation="relu", name="hidden1").units
     64
@@ -456,7 +465,7 @@ def dense(units: int, activation: Any = "identity", name: str | None = None, **o
 def maxout(units: int, pieces: int = 2, name: str | None = None, **options: Any) -> Maxout:
     """The largest of `pieces` affine maps, for each unit: W of shape (units, pieces, inputs), b of (units, pieces).
 
-    options: bias (True), initializer, bias_initializer, inputs, share.  Source: Goodfellow et al. 2013.
+    options: bias (True), initializer, bias_initializer, l2, l1, inputs, share.  Source: Goodfellow et al. 2013.
 
     >>> maxout(4, pieces=3).parameters(((2,),))
     {'W': (4, 3, 2), 'b': (4, 3)}

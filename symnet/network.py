@@ -51,7 +51,8 @@ class Network:
 
     input: number of inputs, or the shape of a sample.  inputs: several by name, {"image": [64], "age": [1]}, instead.
     layers: what `dense` and its like return; the last is the output.  loss: a name of the table, or a mapping with
-    options.  l2: lambda in R = loss + lambda/2 * (sum of all squared weights, biases excepted).
+    options.  l2, l1: lambda and lambda_1 in R = loss + lambda/2 * (sum of all squared weights) + lambda_1 * (sum of
+    their absolute values), biases excepted; a layer may have strengths of its own.
     train: the keys of [train] in TOML, for the command line.  Two networks are equal if they are declared the same.
 
     >>> from symnet.spec import dense
@@ -70,8 +71,9 @@ class Network:
         train: Mapping[str, Any] | None = None,
         limit: int = LIMIT,
         inputs: Mapping[str, Any] | None = None,
+        l1: float = 0.0,
     ) -> None:
-        object.__setattr__(self, "spec", specify(input, layers, loss, l2, train, limit=limit, inputs=inputs))
+        object.__setattr__(self, "spec", specify(input, layers, loss, l2, train, limit=limit, inputs=inputs, l1=l1))
 
     @classmethod
     def from_spec(cls, spec: Spec) -> Network:
@@ -90,7 +92,8 @@ class Network:
 
     def __repr__(self) -> str:
         described = ", ".join(str(layer) for layer in self.spec.layers)
-        penalty = f", l2={self.spec.l2:g}" if self.spec.l2 else ""
+        strengths = {row.name: getattr(self.spec, row.name) for row in regularizers.ROWS}
+        penalty = "".join(f", {name}={value:g}" for name, value in strengths.items() if value)
         total = sum(prod(shape) for shape in self.parameters.values())
         loss = self.spec.loss.name or "own loss"
         inputs = ", ".join(_described(self.spec.inputs))
@@ -236,7 +239,11 @@ class Network:
 
     @cached_property
     def _penalties(self) -> tuple[Equation, ...]:
-        return regularizers.build(regularizers.TABLE["l2"], self.weights) if self.spec.l2 else ()
+        owners = [layer for layer in self.spec.layers if not layer.share]
+        found = [
+            (layer, p.tensor) for layer in owners for p in self._built[layer.name].parameters.values() if p.is_weight
+        ]
+        return regularizers.build(self.spec, found)
 
     def risk(self, target: str | None = None) -> tuple[Equation, ...]:
         """loss = (1/N) sum_n ell[n]; the penalty; R = loss + penalty."""
@@ -277,7 +284,9 @@ class Network:
         swept = pullback((*forward, *loss.equations), {loss.ell: 1}, wrt, name=name, scale=1 / loss.ell.shape[0])
         equations = swept.equations
         if self._penalties:
-            equations += pullback(self._penalties, {regularizers.penalty(): 1}, self.weights, name=name).equations
+            read = {access.tensor for equation in self._penalties for access in equation.reads()}
+            weights = [weight for weight in self.weights if weight in read]
+            equations += pullback(self._penalties, {regularizers.penalty(): 1}, weights, name=name).equations
         by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
         return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
 
@@ -381,4 +390,4 @@ def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
 
 def hyper_values(spec: Spec) -> dict[str, float]:
     """Hyper-parameters of a network by the names of their tensors."""
-    return ({"lambda": spec.l2} if spec.l2 else {}) | losses.hyper(spec.loss.mapping)
+    return regularizers.hyper(spec) | losses.hyper(spec.loss.mapping)

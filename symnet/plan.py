@@ -17,7 +17,7 @@ import numpy as np
 
 from compiler import cache
 
-from . import initializers, losses, optimizers
+from . import initializers, losses, optimizers, regularizers
 from .kinds import without_initializers
 from .network import Network
 from .network import hyper_values as network_hyper
@@ -67,10 +67,17 @@ class Plan:
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
     """The spec and the optimizer as far as they decide what is derived and compiled, as text for cache keys."""
     loss = replace(spec.loss, options=losses.structure(spec.loss.options))
-    plain = replace(spec, train=None, l2=1.0 if spec.l2 else 0.0, loss=loss)
+    layers = tuple(replace(x, **_switches(x)) for x in spec.layers)
+    plain = replace(spec, train=None, loss=loss, layers=layers, **_switches(spec))
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     return json.dumps([to_toml(plain), optimizers.structure(_row(optimizer))])
+
+
+def _switches(table: Any) -> dict[str, Any]:
+    """Strengths of penalties as far as they decide equations: 1 where there is one."""
+    given = {row.name: getattr(table, row.name, None) for row in regularizers.ROWS}
+    return {name: float(bool(value)) for name, value in given.items() if value is not None}
 
 
 def make_plan(network: Network, optimizer: Choice) -> Plan:

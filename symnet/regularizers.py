@@ -1,7 +1,9 @@
 """Penalties: a table of formulas in one weight w, summed over all weight matrices (not over biases, slopes or betas).
 
-In: the strength's name and the weight matrices.  Out: equations whose sum is the rank-0 tensor `penalty`, which
-network.py adds to the loss:  R = loss + penalty.  Source: Qiu, Neural Networks and Deep Learning, ch. 4.3.3.
+In: a Spec and its weight matrices.  Out: equations whose sum is the rank-0 tensor `penalty`, which network.py adds to
+the loss:  R = loss + penalty.  A network has a strength for all layers, and a layer may have another; each is a
+hyper-parameter, so a run-time argument.  Kink: |w| has slope 0 at 0.  Source: Qiu, Neural Networks and Deep Learning,
+ch. 4.3.3.
 """
 
 from __future__ import annotations
@@ -14,10 +16,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from compiler.program import Equation, Tensor
 
+    from .kinds import Layer
+    from .spec import Spec
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A penalty: `formula` in w and `strength`; the strength is the hyper-parameter `symbol`."""
+    """A penalty: `formula` in w and `strength`; the strength is the hyper-parameter `symbol`.
+
+    Its name is the key of a network, and of a layer, that gives the strength.
+    """
 
     name: str
     symbol: str
@@ -28,6 +36,20 @@ ROWS: tuple[Row, ...] = (Row("l2", "lambda", "strength/2*w**2"), Row("l1", "lamb
 TABLE: Mapping[str, Row] = MappingProxyType({row.name: row for row in ROWS})
 
 
+def strength(row: Row, spec: Spec, layer: Layer) -> tuple[str, float]:
+    """(hyper-parameter, its value) of a layer: its own, or that of the network.  No layer's name begins with a digit,
+    so none of these symbols is another's."""
+    own: float | None = getattr(layer, row.name, None)
+    return (row.symbol, getattr(spec, row.name)) if own is None else (f"{row.symbol}_{layer.name}", own)
+
+
+def hyper(spec: Spec) -> dict[str, float]:
+    """All strengths that are not 0, by symbol."""
+    found = {row.symbol: getattr(spec, row.name) for row in ROWS}
+    found |= dict(strength(row, spec, layer) for row in ROWS for layer in spec.layers)
+    return {symbol: value for symbol, value in found.items() if value}
+
+
 def penalty() -> Tensor:
     """The rank-0 tensor that all penalties add to."""
     from compiler.program import Tensor
@@ -35,8 +57,8 @@ def penalty() -> Tensor:
     return Tensor("penalty")
 
 
-def build(row: Row, weights: Iterable[Tensor]) -> tuple[Equation, ...]:
-    """One equation for each weight matrix, all adding to `penalty`."""
+def build(spec: Spec, weights: Iterable[tuple[Layer, Tensor]]) -> tuple[Equation, ...]:
+    """One equation for each penalty of each weight matrix, all adding to `penalty`."""
     import sympy as sp
 
     from compiler.program import Access, Equation, Tensor
@@ -44,12 +66,15 @@ def build(row: Row, weights: Iterable[Tensor]) -> tuple[Equation, ...]:
     from .formula import parse
     from .layers import own_indices
 
-    w, strength = sp.Symbol("w", real=True), sp.Symbol("strength", real=True)
-    formula = parse(row.formula, {"w": w, "strength": strength})
-    value = Access(Tensor(row.symbol, (), "hyper"))
+    w, factor = sp.Symbol("w", real=True), sp.Symbol("strength", real=True)
+    weights = tuple(weights)
     equations = []
-    for weight in weights:
-        indices = own_indices(weight)
-        rhs = formula.xreplace({w: Access(weight, *indices), strength: value})
-        equations.append(Equation(Access(penalty()), indices, rhs))
+    for row in ROWS:
+        formula = parse(row.formula, {"w": w, "strength": factor})
+        for layer, weight in weights:
+            symbol, value = strength(row, spec, layer)
+            if value:
+                indices = own_indices(weight)
+                at = {w: Access(weight, *indices), factor: Access(Tensor(symbol, (), "hyper"))}
+                equations.append(Equation(Access(penalty()), indices, formula.xreplace(at)))
     return tuple(equations)

@@ -9,6 +9,7 @@ layers, graph.py says who reads whom.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import checks, losses, optimizers
+from . import checks, losses, optimizers, regularizers
 from .checks import Choice, by, declare
 from .errors import Quoted, complaint, unknown
 from .graph import Graph, connect
-from .kinds import KINDS, Layer, Shape, check_initializers, dense, named, sample_shape
+from .kinds import KINDS, Layer, LogSoftmax, Shape, Softmax, check_initializers, dense, named, sample_shape
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
 LAYERS = 10_000
@@ -41,6 +42,23 @@ def checked_optimizer(value: Any, where: str) -> Choice:
 
 # ---------------------------------------------------------------------------------------------- the tables of a spec
 @dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """When training ends before its last epoch: what `Model.fit` takes under the same names."""
+
+    patience: int = field(metadata=by(checks.integer(0)))
+    restore_best: bool = field(default=False, metadata=by(checks.boolean))
+    monitor: str = field(default="loss", metadata=by(checks.word("loss", "accuracy")))
+
+
+def _early_stopping(value: Any, where: str) -> EarlyStopping | None:
+    if value is None or isinstance(value, EarlyStopping):
+        return value
+    if not isinstance(value, Mapping):
+        raise complaint(where, value, "a table, such as { patience = 10, restore_best = true }")
+    return declare(EarlyStopping, value, where)
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
     """How `symnet train` trains; paths are relative to the spec file.
 
@@ -59,6 +77,7 @@ class Train:
     validation_split: float = field(default=0.05, metadata=by(checks.number(0, 1)))
     test_split: float = field(default=0.15, metadata=by(checks.number(0, 1)))
     model: str = field(default="", metadata=by(checks.path))
+    early_stopping: EarlyStopping | None = field(default=None, metadata=by(_early_stopping))
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,7 @@ class Spec:
     l2: float = 0.0
     train: Train | None = None
     folder: str = field(default="", compare=False)  # where relative paths start; not part of what is declared
+    l1: float = 0.0
 
     @cached_property
     def graph(self) -> Graph:
@@ -122,6 +142,7 @@ def specify(
     folder: str | Path = "",
     limit: int = LIMIT,
     inputs: Any = None,
+    l1: Any = 0.0,
 ) -> Spec:
     """A checked Spec from Python values; layers are what `dense` returns or mappings with the key `kind`."""
     if isinstance(layers, str | Mapping) or not isinstance(layers, Iterable):
@@ -146,13 +167,41 @@ def specify(
         checks.number(0)(l2, "network, l2"),
         train,
         str(folder),
+        checks.number(0)(l1, "network, l1"),
     )
     _bounded(spec, limit)
+    _penalized(spec)
     chosen = losses.row(spec.loss.name, spec.loss.mapping, "network, loss")
     losses.check_outputs(chosen, spec.loss.mapping, spec.output, "network, loss")
+    if odd := _improbable(spec):
+        warnings.warn(f"network, loss: {spec.layers[-1].where} gives the outputs, but {odd}.", stacklevel=3)
+    if train is not None and train.early_stopping is not None:
+        if not train.validation_split:
+            raise complaint("train, early_stopping", Quoted("a validation_split of 0"), "data to judge epochs by")
+        if train.early_stopping.monitor == "accuracy" and not chosen.is_classifier:
+            advice = "Only a classifier has an accuracy."
+            raise complaint("train, early_stopping, monitor", "accuracy", "'loss'", advice)
     if train is not None and train.validation_split + train.test_split >= 1:
         raise complaint("train", Quoted("validation_split + test_split of 1 or more"), "data left to train on")
     return spec
+
+
+def _penalized(spec: Spec) -> None:
+    for layer in spec.layers:
+        for row in regularizers.ROWS:
+            if layer.share and getattr(layer, row.name, None) is not None:
+                advice = f"Its parameters are those of {layer.share!r}."
+                raise complaint(f"{layer.where}, {row.name}", getattr(layer, row.name), "none", advice)
+
+
+def _improbable(spec: Spec) -> str:
+    """What is odd about the outputs under this loss, if anything is."""
+    last, loss = spec.layers[-1], spec.loss.name
+    function = getattr(last, "activation", Choice("")).name
+    makes = "softmax" if isinstance(last, Softmax) and not isinstance(last, LogSoftmax) else function
+    if (loss, makes) in (("softmax_cross_entropy", "softmax"), ("binary_cross_entropy", "logistic")):
+        return f"{loss} takes net inputs and applies the {makes} function itself; take it away, or use cross_entropy"
+    return ""
 
 
 def _inputs(input: Any, inputs: Any) -> tuple[tuple[str, Shape], ...]:

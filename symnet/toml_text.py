@@ -15,12 +15,17 @@ from typing import Any
 
 from .checks import Choice, Pairs
 from .errors import Quoted, SymnetError, complaint, unknown
+<<<<<<< HEAD
 from .kinds import KINDS, Declared
 from .spec import INPUT, LIMIT, Spec, specify
+=======
+from .kinds import KINDS
+from .spec import INPUT, LIMIT, EarlyStopping, Spec, specify
+>>>>>>> fb0296d (Penalties l1 and l2 of networks and layers; early stopping in specs; a softmax under a loss that has its own is warned of)
 
 TEXT = 2**22  # characters of a spec
 DOTS = 32  # parts of a dotted key
-NETWORK = ("input", "inputs", "loss", "l2")
+NETWORK = ("input", "inputs", "loss", "l2", "l1")
 
 
 def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
@@ -78,7 +83,12 @@ def _read(text: str, where: str, folder: str, limit: int) -> Spec:
 
 def to_toml(spec: Spec) -> str:
     """The spec as TOML; reading it gives an equal spec."""
-    blocks = [["[network]", *_pairs({**_inputs(spec), "loss": spec.loss, "l2": spec.l2}, {"l2": 0.0})]]
+    blocks = [
+        [
+            "[network]",
+            *_pairs({**_inputs(spec), "loss": spec.loss, "l2": spec.l2, "l1": spec.l1}, {"l2": 0.0, "l1": 0.0}),
+        ]
+    ]
     for layer in spec.layers:
         kind = next(name for name, table in KINDS.items() if type(layer) is table)
         blocks.append(["[[layer]]", f'kind = "{kind}"', *_pairs(*_given(layer))])
@@ -115,10 +125,15 @@ def _value(value: Any) -> str:
             return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in (*head, *options)) + " }"
         case Pairs(entries=entries):
             return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in entries) + " }"
+<<<<<<< HEAD
         case Declared(shape=shape, initializer=None):
             return _value(shape)
         case Declared(shape=shape, initializer=initializer):
             return f"{{ shape = {_value(shape)}, initializer = {_value(initializer)} }}"
+=======
+        case EarlyStopping():
+            return "{ " + ", ".join(_pairs(*_given(value))) + " }"
+>>>>>>> fb0296d (Penalties l1 and l2 of networks and layers; early stopping in specs; a softmax under a loss that has its own is warned of)
         case bool():
             return "true" if value else "false"
         case str():

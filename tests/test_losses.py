@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from compiler.program import Access, Program, Tensor, size
 from compiler.verify import verify
 from symnet import losses
+from symnet.checks import Choice
 from symnet.differentiate import pullback
 from symnet.errors import SymnetError
-from symnet.kinds import activation, softmax
+from symnet.kinds import activation, maxout, softmax
 from symnet.network import Network
+from symnet.plan import structure
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step_gradient, magnitudes
 from symnet.spec import dense
@@ -199,6 +203,57 @@ def test_the_penalty_is_half_lambda_times_the_squares_of_weight_matrices_alone()
     found = evaluate(program, {**given, "x": np.ones((2, 3)), "y": np.zeros((2, 1)), "lambda": 0.3})
     squares = sum((v**2).sum() for name, v in given.items() if name.startswith("W"))
     assert found["R"] - found["loss"] == pytest.approx(0.15 * squares, rel=1e-13)
+
+
+def test_penalties_of_layers_stand_in_for_those_of_the_network() -> None:
+    layers = [
+        dense(2, name="a", l2=0.5),
+        dense(3, name="b", l2=0, l1=0.2),
+        maxout(2, name="c"),
+        dense(1, name="d", l1=0),
+    ]
+    network = Network(input=3, layers=layers, l2=0.3, l1=0.1)
+    assert Network.from_toml(network.to_toml()) == network
+    assert network.hyper == {"lambda": 0.3, "lambda_1": 0.1, "lambda_a": 0.5, "lambda_1_b": 0.2}
+    given = {network.tensors[name].name: v + 0.1 for name, v in network.initial_parameters(1).items()}
+    values = {**given, **network.hyper, "x": RNG.normal(size=(2, 3)), "y": np.zeros((2, 1))}
+    strengths = {"W1": (0.5, 0.1), "W2": (0, 0.2), "W3": (0.3, 0.1), "W4": (0.3, 0)}
+    penalty = sum(l2 / 2 * (given[w] ** 2).sum() + l1 * np.abs(given[w]).sum() for w, (l2, l1) in strengths.items())
+    program = Program((*network.forward, *network.risk()), (Tensor("R"), Tensor("loss")))
+    found = evaluate(program, values)
+    assert found["R"] - found["loss"] == pytest.approx(penalty, rel=1e-12)
+    plain = Network(input=3, layers=[dense(2), dense(3), maxout(2), dense(1)])
+    one, other = (evaluate(n.gradient_program(), values) for n in (network, plain))
+    for name, w in given.items():
+        l2, l1 = strengths.get(name, (0, 0))
+        np.testing.assert_allclose(one[f"d_{name}"] - other[f"d_{name}"], l2 * w + l1 * np.sign(w), atol=1e-14)
+    verify(network.training_program("adam"))
+
+
+def test_strengths_of_penalties_are_run_time_arguments() -> None:
+    def text(l2: float, own: float | None) -> str:
+        network = Network(input=2, layers=[dense(2, l1=own), dense(1)], l2=l2)
+        return structure(network.spec, Choice("adam"))
+
+    assert text(0.1, 0.2) == text(0.3, 0.4) != text(0.1, 0.0)
+    assert len({text(0.1, 0.2), text(0.0, 0.2), text(0.1, None), text(0.0, None)}) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"l2": -1.0}, {"l1": "1"}, {"share": "a", "l1": 0.1}])
+def test_wrong_strengths_are_refused(wrong: dict) -> None:
+    with pytest.raises(SymnetError, match=r"l1|l2"):
+        Network(input=3, layers=[dense(3, name="a"), dense(3, name="b", **wrong)])
+
+
+def test_a_softmax_under_a_loss_that_has_its_own_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="'softmax2' gives the outputs, but softmax_cross_entropy takes net inputs"):
+        Network(input=3, layers=[dense(3), softmax()], loss="softmax_cross_entropy")
+    with pytest.warns(UserWarning, match="binary_cross_entropy takes net inputs"):
+        Network(input=3, layers=[dense(1, "logistic")], loss="binary_cross_entropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Network(input=3, layers=[dense(3), softmax()], loss="cross_entropy")
+        Network(input=3, layers=[dense(3, "logistic")], loss="squared_error")
 
 
 def test_without_a_penalty_there_is_no_trace_of_one() -> None:

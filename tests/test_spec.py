@@ -11,7 +11,7 @@ import pytest
 
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.spec import Choice, dense, specify
+from symnet.spec import Choice, EarlyStopping, dense, specify
 from symnet.toml_text import from_toml, to_toml
 
 ISSUE = """
@@ -227,3 +227,39 @@ def test_a_spec_is_checked_without_loading_sympy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+STOPPING = """
+[network]
+input = 2
+loss = "squared_error"
+[[layer]]
+kind = "dense"
+units = 1
+[train]
+data = "a.csv"
+"""
+
+
+def test_early_stopping_is_read_and_written() -> None:
+    network = Network.from_toml(STOPPING + "early_stopping = { patience = 10, restore_best = true }\n")
+    train = network.spec.train
+    assert train is not None and train.early_stopping == EarlyStopping(10, True, "loss")
+    assert Network.from_toml(network.to_toml()) == network
+    assert Network.from_toml(STOPPING).spec.train.early_stopping is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "early_stopping = 10",
+        "early_stopping = { restore_best = true }",
+        "early_stopping = { patience = -1 }",
+        "early_stopping = { patience = 3, restor_best = true }",
+        'early_stopping = { patience = 3, monitor = "accuracy" }',
+        "early_stopping = { patience = 3 }\nvalidation_split = 0",
+    ],
+)
+def test_wrong_early_stopping_is_refused(line: str) -> None:
+    with pytest.raises(SymnetError, match="early_stopping"):
+        Network.from_toml(f"{STOPPING}{line}\n")
