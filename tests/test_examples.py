@@ -20,6 +20,7 @@ DEMONSTRATIONS = {
     "three_gradients",
     "hopfield",
     "own_activation",
+    "own_equations",
 }  # one for each exercise and claim of the chapter
 
 
