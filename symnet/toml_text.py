@@ -15,13 +15,8 @@ from typing import Any
 
 from .checks import Choice, Pairs
 from .errors import Quoted, SymnetError, complaint, unknown
-<<<<<<< HEAD
 from .kinds import KINDS, Declared
-from .spec import INPUT, LIMIT, Spec, specify
-=======
-from .kinds import KINDS
 from .spec import INPUT, LIMIT, EarlyStopping, Spec, specify
->>>>>>> fb0296d (Penalties l1 and l2 of networks and layers; early stopping in specs; a softmax under a loss that has its own is warned of)
 
 TEXT = 2**22  # characters of a spec
 DOTS = 32  # parts of a dotted key
@@ -125,15 +120,12 @@ def _value(value: Any) -> str:
             return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in (*head, *options)) + " }"
         case Pairs(entries=entries):
             return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in entries) + " }"
-<<<<<<< HEAD
         case Declared(shape=shape, initializer=None):
             return _value(shape)
         case Declared(shape=shape, initializer=initializer):
             return f"{{ shape = {_value(shape)}, initializer = {_value(initializer)} }}"
-=======
         case EarlyStopping():
             return "{ " + ", ".join(_pairs(*_given(value))) + " }"
->>>>>>> fb0296d (Penalties l1 and l2 of networks and layers; early stopping in specs; a softmax under a loss that has its own is warned of)
         case bool():
             return "true" if value else "false"
         case str():
