@@ -43,6 +43,14 @@ MEANINGS = {
 }
 Y = np.tanh(X[:, 0] * X[:, 1] + 0.5 * X[:, 2] ** 2)
 
+
+def numerical(net: sn.Network, parameters: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """dR/d(name), by central differences."""
+    return sn.numerical_gradient(
+        lambda value: net.value_and_gradient({**parameters, name: value}, X, Y)[0], parameters[name]
+    ).value
+
+
 losses = {}
 for layer in (gated, bilinear, filtered):
     net = sn.Network(input=3, layers=[layer, sn.dense(8, activation="tanh"), sn.dense(1)], loss="squared_error")
@@ -52,8 +60,7 @@ for layer in (gated, bilinear, filtered):
     assert np.allclose(model.transform(X, layer.name), MEANINGS[layer.name](parameters), rtol=1e-12, atol=1e-12)
     _, gradient = net.value_and_gradient(parameters, X, Y)
     for name in (name for name in net.parameters if name.startswith(layer.name)):
-        risk = lambda value, name=name: net.value_and_gradient({**parameters, name: value}, X, Y)[0]
-        assert np.allclose(gradient[name], sn.numerical_gradient(risk, parameters[name]).value, rtol=1e-6, atol=1e-9)
+        assert np.allclose(gradient[name], numerical(net, parameters, name), rtol=1e-6, atol=1e-9)
     before = model.evaluate(X, Y)["loss"]
     model.fit(X, Y, epochs=500, batch_size=20)
     losses[layer.name] = model.evaluate(X, Y)["loss"]
