@@ -95,6 +95,10 @@ def read(
         if name in known:
             raise complaint(f"{where}, parameters", name, "a name that no input has")
     parsed = [_line(tree, f"{where}, line {tree.lineno}") for tree in trees]  # type: ignore[attr-defined]
+    mentioned = {node.id for line in parsed for node in ast.walk(line.value) if isinstance(node, ast.Name)}
+    for name in parameters:
+        if name not in mentioned:
+            raise complaint(f"{where}, parameters", name, "a parameter that the equations read")
     defined: dict[str, int] = {}
     for line in parsed:
         check_name(line.name, line.where)
@@ -146,9 +150,6 @@ def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: in
 
     reading = read(layer.equations, known, parameters, layer.sizes.mapping, named, where)
     read_tensors = {a.tensor for e in reading.equations for a in e.reads()}
-    for name in parameters:
-        if reading.tensors[name] not in read_tensors:
-            raise complaint(f"{layer.where}, parameters", name, "a parameter that the equations read")
     for name, tensor in zip(names, below, strict=True):
         if tensor not in read_tensors:
             raise complaint(f"{layer.where}, inputs", name, "an input that the equations read")
@@ -271,8 +272,11 @@ class _Ranges:
         return self.extents[root]
 
     def shape(self, name: str) -> tuple[Expr, ...]:
-        axes = range(self.ranks[name])
-        return tuple(self.extent(("axis", name, k), f"an index on axis {k} of {name}", self.where) for k in axes)
+        axes = [f"the index on axis {k} of {name}" for k in range(self.ranks[name])]
+        for line in self.lines:
+            if line.name == name:
+                axes = [s.id if isinstance(s, ast.Name) else a for s, a in zip(line.subscripts, axes, strict=True)]
+        return tuple(self.extent(("axis", name, k), axis, self.where) for k, axis in enumerate(axes))
 
     # ------------------------------------------------------------------------------------------ solving
     def solve(self) -> None:
@@ -327,7 +331,14 @@ class _Ranges:
     def _walk(self, node: ast.AST, scope: Scope, line: int) -> None:
         if _reduction(node, self.ranks):
             assert isinstance(node, ast.Call)
-            _, names, _ = _taken_apart(node, self.lines[line].where)
+            where = self.lines[line].where
+            _, names, _ = _taken_apart(node, where)
+            left = {n.id for s in self.lines[line].subscripts for n in ast.walk(s) if isinstance(n, ast.Name)}
+            for name in names:
+                if name in left or name in scope:
+                    expected = f"another letter than {name}, which stands outside of it"
+                    found = Quoted(f"a reduction over {name}")
+                    raise complaint(f"{where}, column {node.col_offset + 1}", found, expected)
             scope = {**scope, **{name: ("bound", line, node.lineno, node.col_offset, name) for name in names}}
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             name, given = node.value.id, _subscripts(node)
@@ -426,9 +437,6 @@ class _LineReader(Reader):
         }  # fmt: skip
         bound = tuple(self.index(name) for name in names)
         for index in bound:
-            if index.name in outer:
-                expected = f"another letter than {index.name}, which stands outside of it"
-                raise complaint(self.at(node), Quoted(f"a reduction over {index.name}"), expected)
             if not index.extent.is_Integer:
                 found = Quoted(f"a reduction over {index.name}, the samples")
                 raise complaint(self.at(node), found, "an index within one sample", "Samples are independent.")
@@ -461,6 +469,10 @@ class _LineReader(Reader):
                 return self.access(node, self.tensors[name], _subscripts(node))
         op = _reduction(node, self.ranges.ranks)
         if not op:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in self.functions:
+                known = (*REDUCTIONS, "where", *self.functions)
+                if node.func.id not in known:
+                    raise unknown(self.at(node), "function", node.func.id, known)
             return super().scalar(node)
         assert isinstance(node, ast.Call)
         body, bound, condition = self.reduced(node)
@@ -485,8 +497,10 @@ class _LineReader(Reader):
 
     def samples(self, access: Access, where: str) -> None:
         for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
+            parts = affine(subscript)
+            own = [] if parts is None else [i.extent for i, _ in parts.terms]
             alone = isinstance(subscript, Index) and subscript.extent == extent
-            if not alone and (not extent.is_Integer or any(not i.extent.is_Integer for i in indices(subscript))):
+            if not alone and not all(n.is_Integer for n in (extent, *own)):
                 raise complaint(where, Quoted(f"the subscript {subscript}"), "the index of the samples, alone")
 
 
