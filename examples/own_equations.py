@@ -1,7 +1,8 @@
 """Layers of the user's own, written as equations: a gated linear unit, a bilinear layer, a filter.
 
 Each is the text of its equations, with the shapes of its parameters: derivatives, gradients as formulas, and the
-compiled loop come from these as they do for every layer.
+compiled loop come from these as they do for every layer.  An optimizer is written in formulas alike: W the parameter,
+g its gradient, m a state with its next value.
 
     gated       z_i = (sum_j W_ij x_j + b_i) logistic(sum_j V_ij x_j)                          (Dauphin et al. 2017)
     bilinear    z_i = sum_jk T_ijk x_j x_k
@@ -66,4 +67,19 @@ for layer in (gated, bilinear, filtered):
     losses[layer.name] = model.evaluate(X, Y)["loss"]
     print(f"    loss {before:.4f} -> {losses[layer.name]:.6f}\n")
     assert sn.Network.from_toml(net.to_toml()) == net
+
+# ------------------------------------------------------------------------------------------ an optimizer
+heavy_ball = {
+    "formula": "W - alpha*m_next",
+    "states": {"m": "mu*m + g"},
+    "parameters": {"alpha": 0.05, "mu": 0.9},
+}
+net = sn.Network(input=3, layers=[gated, sn.dense(1)], loss="squared_error")
+own = net.compile(heavy_ball, dtype="float64", seed=0)
+momentum = net.compile({"name": "momentum", "learning_rate": 0.05, "momentum": 0.9}, dtype="float64", seed=0)
+for model in (own, momentum):
+    model.fit(X, Y, epochs=20, batch_size=20)
+print("own optimizer:", own.evaluate(X, Y), "momentum of the table:", momentum.evaluate(X, Y))
+
 assert max(losses.values()) < 0.02
+assert all((own.parameters[name] == momentum.parameters[name]).all() for name in net.parameters)  # the same numbers
