@@ -108,6 +108,24 @@ def load(manifest: dict[str, Any], source: str) -> Executable | None:
 
 
 # ------------------------------------------------------------------------------------------------ generating
+class Stages:
+    """What each stage of the lowering did: a row of counts before and after, and the time since the last."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._last = perf_counter()
+
+    def note(self, name: str, counted: str, before: int, after: int, reason: str) -> None:
+        now = perf_counter()
+        row = {"name": name, "counted": counted, "count": (before, after), "milliseconds": 1e3 * (now - self._last)}
+        self.rows.append({**row, "reason": reason})
+        self._last = now
+
+
+def _loops(body: Sequence[Node]) -> int:
+    return sum(isinstance(node, (Loop, Call)) for node in body)
+
+
 def generate(
     program: Program, dtype: str, storage: Storage | None, capacity: dict[str, int], plain: bool = False
 ) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
@@ -119,18 +137,32 @@ def generate(
     orders = {**({} if plain else storage_orders(prepared)), **storage.orders}
     given_out = {t.name for t in program.outputs}  # arrays of the caller: row-major in their declared order
     orders = {name: order for name, order in orders.items() if name not in given_out}
+    stages = Stages()
     tree = lower(prepared, orders, plain)
+    stages.note(
+        "schedule", "equations", len(prepared.equations), tree.scheduled, "loops, recurrences and products in order"
+    )
+    stages.note(
+        "fuse", "loops and calls", tree.scheduled, _loops(tree.body), "what is made is used while it is in registers"
+    )
     if not plain:
         tree.body = join_registers(tree.body, tree.layout)
     places, arena = _place(prepared, tree, storage, capacity, item)
+    used = arena.elements - storage.elements
+    stages.note("memory", "elements", arena.unshared, used, "values that do not live at once share their place")
     if not plain:
+        before = _loops(tree.body)
         tree.body = merge_flat_loops(tree.body, tree.layout, places.offsets, item)
+        stages.note("join", "loops and calls", before, _loops(tree.body), "all parameters are updated in one flat loop")
     slots, head = _table(prepared, places, dtype)
     calls, kernels = _products(tree, dtype, places.sizes)
     writer = Writer(tree.layout, places, dtype, kernels)
     writer.scalars(tree.scalars)
     writer.nodes(tree.body)
     text = "\n".join(["def kernel(table):", *head, *writer.header, *writer.lines, ""])
+    stages.note(
+        "lower", "loops and calls", _loops(tree.body), text.count("\n"), "lines of source, each beside its formula"
+    )
     manifest = {
         "slots": slots,
         "hyper": [t.name for t in places.hyper],
@@ -143,6 +175,7 @@ def generate(
         "outputs": {t.name: [str(n) for n in t.shape] for t in prepared.outputs},
         "kinds": {t.name: t.kind for t in prepared.tensors},
         "passes": [asdict(row) for row in report],
+        "stages": stages.rows,
     }
     json.dumps(manifest)  # fails here rather than in the cache
     return text, calls, tree, manifest

@@ -16,7 +16,7 @@ from sympy import Integer
 from .fuse import insert
 from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach
 from .layout import Layout, choose_orders
-from .nest import Check, Names, Node, build, zeros
+from .nest import Call, Check, Loop, Names, Node, build, zeros
 from .product import as_product
 from .program import Access, Equation, Index, Program, Tensor, merge_duplicates, outer_accesses
 from .recurrence import component_nodes
@@ -32,6 +32,7 @@ class Lowered:
     layout: Layout
     body: list[Node]
     scalars: tuple[Equation, ...]  # rank 0, computed in float64 from hyper-parameters alone
+    scheduled: int  # loops and calls before any were joined
 
 
 def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None, plain: bool = False) -> Lowered:
@@ -51,6 +52,13 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
     body: list[Node] = []
     done: set[Equation] = set()
     filled: set[Tensor] = set()
+    scheduled = 0
+
+    def put(nodes: Iterable[Node]) -> None:
+        nonlocal scheduled
+        for node in nodes:
+            scheduled += isinstance(node, (Loop, Call))
+            insert(body, node, layout)
 
     def emit(roots: Iterable[Tensor]) -> None:
         wanted = set(roots)
@@ -62,10 +70,8 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
             for tensor in dict.fromkeys(touched):
                 if tensor in fills and tensor not in filled:
                     filled.add(tensor)
-                    for node in zeros(_whole(tensor, program.definitions[tensor]), layout, names):
-                        insert(body, node, layout)
-            for node in component_nodes(component, needs, kinds, starts, layout, names, plain):
-                insert(body, node, layout)
+                    put(zeros(_whole(tensor, program.definitions[tensor]), layout, names))
+            put(component_nodes(component, needs, kinds, starts, layout, names, plain))
 
     emit((*program.outputs, *program.guards))
     if program.updates:
@@ -75,9 +81,8 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
     for state, new in copies:
         equation = _whole(state)
         access = Access(new, *equation.lhs.subscripts)
-        for node in build(replace(equation, rhs=access), "store", layout, names, plain):
-            insert(body, node, layout)
-    return Lowered(program, layout, body, scalars)
+        put(build(replace(equation, rhs=access), "store", layout, names, plain))
+    return Lowered(program, layout, body, scalars, scheduled)
 
 
 def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:

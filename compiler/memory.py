@@ -137,6 +137,7 @@ class Arena:
     offsets: dict[Tensor, int]
     elements: int
     lower_bound: int  # the largest sum of sizes that are alive at once
+    unshared: int  # the sum of all sizes
 
 
 def place_values(
@@ -187,7 +188,7 @@ def place_values(
             top += sizes[tensor]
         alive.append(tensor)
         bound = max(bound, fixed + sum(sizes[t] for t in alive))
-    return Arena(offsets, top, bound)
+    return Arena(offsets, top, bound, sum(sizes.values()))
 
 
 def _bytes(tensor: Tensor, capacity: Mapping[str, int], item_size: int) -> int:

@@ -155,6 +155,17 @@ def test_the_arena_is_near_the_most_that_is_alive_at_once() -> None:
         assert manifest["arena"]["elements"] <= 1.2 * manifest["arena"]["lower_bound"]
 
 
+def test_each_stage_of_the_lowering_reduces_what_it_counts() -> None:
+    *_, manifest = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    counts = {row["name"]: row["count"] for row in manifest["stages"]}
+    assert list(counts) == ["schedule", "fuse", "memory", "join", "lower"]
+    for name in ("fuse", "memory", "join"):
+        before, after = counts[name]
+        assert after < before, name
+    before, after = counts["join"]
+    assert before - after >= 2 * 2 + 2 * 2  # of three weights and of three biases: updates, and squares for the norm
+
+
 # ------------------------------------------------------------------------------------------- determinism, numbers
 def test_the_same_program_gives_the_same_source_under_every_hash_seed() -> None:
     script = (
