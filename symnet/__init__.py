@@ -42,18 +42,18 @@ _own_compiler()
 _HOMES = {
     "SymnetError": "errors",
     "Network": "network",
-    "dense": "kinds",
-    "maxout": "kinds",
-    "activation": "kinds",
-    "softmax": "kinds",
-    "log_softmax": "kinds",
-    "add": "kinds",
-    "multiply": "kinds",
-    "concat": "kinds",
-    "dropout": "kinds",
-    "reshape": "kinds",
-    "flatten": "kinds",
-    "equations": "kinds",
+    "dense": "constructors",
+    "maxout": "constructors",
+    "activation": "constructors",
+    "softmax": "constructors",
+    "log_softmax": "constructors",
+    "add": "constructors",
+    "multiply": "constructors",
+    "concat": "constructors",
+    "dropout": "constructors",
+    "reshape": "constructors",
+    "flatten": "constructors",
+    "equations": "constructors",
     "Model": "training",
     "load": "model_file",
     "History": "history",
@@ -92,10 +92,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .differentiate import pullback, pushforward
-    from .errors import SymnetError
-    from .history import Epoch, History
-    from .kinds import (
+    from .constructors import (
         activation,
         add,
         concat,
@@ -109,6 +106,9 @@ if TYPE_CHECKING:
         reshape,
         softmax,
     )
+    from .differentiate import pullback, pushforward
+    from .errors import SymnetError
+    from .history import Epoch, History
     from .model_file import load
     from .network import Network
     from .numerical import central_difference, numerical_gradient

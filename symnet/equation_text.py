@@ -23,12 +23,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sympy as sp
-from sympy import Expr, Integer
+from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
 from compiler.graph import components
@@ -49,16 +49,15 @@ from compiler.verify import verify
 from .activations import named_functions
 from .errors import Quoted, SymnetError, complaint, unknown
 from .formula import CONSTANTS, FUNCTIONS, Reader, statements, without_abs
+from .index_ranges import REDUCTIONS, Entry, Line, Ranges, Scope, read_line, reduction, subscripts_of, taken_apart
 
 if TYPE_CHECKING:
     from .kinds import Equations
 
 LENGTH = 20_000  # characters of all lines
 TERMS = 5_000
-REDUCTIONS = ("sum", "max", "logsumexp", "argmax")
 SAMPLES = size("N")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
-Entry = int | str  # an axis of a parameter: its extent, or the index that runs over it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def read(
         check_name(name, f"{where}, parameters")
         if name in known:
             raise complaint(f"{where}, parameters", name, "a name that no input has")
-    parsed = [_line(tree, f"{where}, line {tree.lineno}") for tree in trees]  # type: ignore[attr-defined]
+    parsed = [read_line(tree, f"{where}, line {tree.lineno}") for tree in trees]  # type: ignore[attr-defined]
     mentioned = {node.id for line in parsed for node in ast.walk(line.value) if isinstance(node, ast.Name)}
     for name in parameters:
         if name not in mentioned:
@@ -111,9 +110,9 @@ def read(
                 line.where, Quoted(f"{len(line.subscripts)} subscripts"), f"{defined[line.name]}, as before"
             )
     ranks = {**defined, **{k: len(s) for k, s in parameters.items()}, **{k: t.rank for k, t in known.items()}}
-    ranges = _Ranges(parsed, known, parameters, sizes, ranks, where)
+    ranges = Ranges(parsed, known, parameters, sizes, ranks, where)
     ranges.solve()
-    whole = {line.name for line in parsed if _reduction(line.value, ranks) == "argmax"}
+    whole = {line.name for line in parsed if reduction(line.value, ranks) == "argmax"}
     tensors = dict(known)
     tensors |= {name: Tensor(named(name), ranges.shape(name), "parameter") for name in parameters}
     for name in defined:
@@ -122,7 +121,7 @@ def read(
     parts = _Parts(named, {t.name for t in tensors.values()})
     lonely = {line.name: sum(other.name == line.name for other in parsed) == 1 for line in parsed}
     for line in parsed:
-        out += _LineReader(line, tensors, ranges, parts, where).equations(lonely[line.name])
+        out += LineReader(line, tensors, ranges, parts, where).equations(lonely[line.name])
     equations = _in_order(out)
     given = {t: Tensor(t.name, t.shape, "input", t.kind) for t in known.values() if t.role == "value"}
     try:
@@ -163,212 +162,6 @@ def output(reading: Reading, name: str, where: str) -> Tensor:
     return reading.tensors[name or reading.defined[-1]]
 
 
-# ---------------------------------------------------------------------------------------------- lines
-@dataclass(frozen=True, slots=True)
-class _Line:
-    name: str
-    subscripts: tuple[ast.expr, ...]
-    value: ast.expr
-    adds: bool
-    where: str
-
-
-def _line(tree: ast.AST, where: str) -> _Line:
-    match tree:
-        case ast.Assign(targets=[target], value=value):
-            adds = False
-        case ast.AugAssign(target=target, op=ast.Add(), value=value):
-            adds = True
-        case _:
-            raise complaint(where, Quoted(type(tree).__name__), "an equation, such as 'z[n,i] = x[n,i]**2'")
-    match target:
-        case ast.Name(id=name):
-            return _Line(name, (), value, adds, where)
-        case ast.Subscript(value=ast.Name(id=name)):
-            return _Line(name, _subscripts(target), value, adds, where)
-    raise complaint(where, Quoted(type(target).__name__), "a tensor with subscripts on the left, such as z[n,i]")
-
-
-def _subscripts(node: ast.Subscript) -> tuple[ast.expr, ...]:
-    return tuple(node.slice.elts) if isinstance(node.slice, ast.Tuple) else (node.slice,)
-
-
-def _reduction(node: ast.AST, ranks: Mapping[str, int]) -> str:
-    """Which reduction a call is: "" if none.  max(u, v) is one only if v is no tensor: an index."""
-    match node:
-        case ast.Call(func=ast.Name(id=name), args=[_, *rest]) if name in REDUCTIONS:
-            if rest and isinstance(rest[-1], ast.Compare | ast.BoolOp):
-                rest = rest[:-1]
-            plain = all(isinstance(a, ast.Name) and a.id not in ranks and a.id not in CONSTANTS for a in rest)
-            if name != "max" or (rest and plain):
-                return name
-    return ""
-
-
-def _taken_apart(node: ast.Call, where: str) -> tuple[ast.expr, list[str], ast.expr | None]:
-    """(expression, bound indices, condition) of a reduction"""
-    body, *rest = node.args
-    condition = rest.pop() if rest and isinstance(rest[-1], ast.Compare | ast.BoolOp) else None
-    names = [a.id for a in rest if isinstance(a, ast.Name)]
-    if not names or len(names) != len(rest) or len(set(names)) != len(names) or node.keywords:
-        assert isinstance(node.func, ast.Name)
-        expected = f"{node.func.id}(expression, index, ...), and a condition as the last argument if there is one"
-        raise complaint(f"{where}, column {node.col_offset + 1}", Quoted(ast.unparse(node)[:60]), expected)
-    return body, names, condition
-
-
-# ---------------------------------------------------------------------------------------------- ranges of indices
-Scope = Mapping[str, Any]  # the name of an index -> its key
-
-
-@dataclass(slots=True)
-class _Ranges:
-    """The extent of every index and of every axis: what stands on one axis alone is one class."""
-
-    lines: Sequence[_Line]
-    known: Mapping[str, Tensor]
-    parameters: Mapping[str, tuple[Entry, ...]]
-    sizes: Mapping[str, int]
-    ranks: Mapping[str, int]
-    where: str
-    above: dict[Any, Any] = field(default_factory=dict)
-    extents: dict[Any, Expr] = field(default_factory=dict)
-    spoken: dict[Any, str] = field(default_factory=dict)  # where an extent came from
-    weak: list[tuple[Any, Any]] = field(default_factory=list)
-    shared: set[str] = field(default_factory=set)
-    computed: dict[tuple[str, int], list[tuple[ast.expr, Scope]]] = field(default_factory=dict)
-
-    def root(self, key: Any) -> Any:
-        while key in self.above:
-            key = self.above[key]
-        return key
-
-    def fix(self, key: Any, extent: Expr, source: str, where: str) -> None:
-        root = self.root(key)
-        if self.extents.setdefault(root, extent) != extent:
-            found = f"{source}, but {self.extents[root]} {self.spoken[root]}"
-            raise complaint(where, Quoted(found), "one size for an index")
-        self.spoken.setdefault(root, f"as {source}")
-
-    def join(self, one: Any, other: Any, where: str) -> None:
-        one, other = self.root(one), self.root(other)
-        if one == other:
-            return
-        if one in self.extents:
-            self.fix(other, self.extents[one], self.spoken[one].removeprefix("as "), where)
-        self.above[one] = other
-
-    def key(self, name: str, scope: Scope, line: int) -> Any:
-        """The class of an index by its name."""
-        if name in self.shared:
-            return ("size", name)
-        return scope.get(name, ("line", line, name))
-
-    def extent(self, key: Any, what: str, where: str) -> Expr:
-        root = self.root(key)
-        if root not in self.extents:
-            advice = f"Give the size of {what}, in `sizes`."
-            raise complaint(where, Quoted(f"no range for {what}"), "an index alone on an axis of known size", advice)
-        return self.extents[root]
-
-    def shape(self, name: str) -> tuple[Expr, ...]:
-        axes = [f"the index on axis {k} of {name}" for k in range(self.ranks[name])]
-        for line in self.lines:
-            if line.name == name:
-                axes = [s.id if isinstance(s, ast.Name) else a for s, a in zip(line.subscripts, axes, strict=True)]
-        return tuple(self.extent(("axis", name, k), axis, self.where) for k, axis in enumerate(axes))
-
-    # ------------------------------------------------------------------------------------------ solving
-    def solve(self) -> None:
-        self.shared = {*self.sizes, *(e for entries in self.parameters.values() for e in entries if isinstance(e, str))}
-        for name, extent in self.sizes.items():
-            self.fix(("size", name), Integer(extent), f"{name} = {extent} in sizes", self.where)
-        for name, tensor in self.known.items():
-            for k, known in enumerate(tensor.shape):
-                self.fix(("axis", name, k), known, f"{known} for axis {k} of {name}", self.where)
-        for name, entries in self.parameters.items():
-            for k, entry in enumerate(entries):
-                if isinstance(entry, int):
-                    self.fix(("axis", name, k), Integer(entry), f"{entry} for axis {k} of {name}", self.where)
-                else:
-                    self.join(("axis", name, k), ("size", entry), self.where)
-        for line in self.lines:  # an axis that is ever written at i+1 or 0 is as long as these say
-            for k, subscript in enumerate(line.subscripts):
-                if not isinstance(subscript, ast.Name):
-                    self.computed[line.name, k] = []
-        for number, line in enumerate(self.lines):
-            for k, subscript in enumerate(line.subscripts):
-                if (line.name, k) in self.computed:
-                    self.computed[line.name, k].append((subscript, {"": number}))
-                else:
-                    self._stands(subscript, line.name, k, {}, number)
-                self._walk(subscript, {}, number)
-            self._walk(line.value, {}, number)
-        changed = True
-        while changed:
-            changed = False
-            for (name, k), places in self.computed.items():
-                if self.root(("axis", name, k)) not in self.extents:
-                    ends = [self._end(subscript, scope[""]) for subscript, scope in places]
-                    if all(end is not None for end in ends):
-                        longest = max(int(end) for end in ends if end is not None)
-                        self.fix(("axis", name, k), Integer(longest), f"{longest} for axis {k} of {name}", self.where)
-                        changed = True
-            for one, other in self.weak:
-                if self.root(one) not in self.extents and self.root(other) in self.extents:
-                    self.extents[self.root(one)] = self.extents[self.root(other)]
-                    self.spoken[self.root(one)] = self.spoken[self.root(other)]
-                    changed = True
-
-    def _stands(self, subscript: ast.expr, name: str, k: int, scope: Scope, line: int) -> None:
-        if isinstance(subscript, ast.Name) and subscript.id not in self.ranks:
-            one, other = self.key(subscript.id, scope, line), ("axis", name, k)
-            if (name, k) in self.computed:
-                self.weak.append((one, other))
-            else:
-                self.join(one, other, f"{self.lines[line].where}, {name}[... {subscript.id} ...]")
-
-    def _walk(self, node: ast.AST, scope: Scope, line: int) -> None:
-        if _reduction(node, self.ranks):
-            assert isinstance(node, ast.Call)
-            where = self.lines[line].where
-            _, names, _ = _taken_apart(node, where)
-            left = {n.id for s in self.lines[line].subscripts for n in ast.walk(s) if isinstance(n, ast.Name)}
-            for name in names:
-                if name in left or name in scope:
-                    expected = f"another letter than {name}, which stands outside of it"
-                    found = Quoted(f"a reduction over {name}")
-                    raise complaint(f"{where}, column {node.col_offset + 1}", found, expected)
-            scope = {**scope, **{name: ("bound", line, node.lineno, node.col_offset, name) for name in names}}
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            name, given = node.value.id, _subscripts(node)
-            where = f"{self.lines[line].where}, column {node.col_offset + 1}"
-            if name not in self.ranks:
-                raise unknown(where, "tensor", name, self.ranks)
-            if len(given) != self.ranks[name]:
-                raise complaint(where, Quoted(ast.unparse(node)[:60]), f"{name} with {self.ranks[name]} subscripts")
-            for k, subscript in enumerate(given):
-                self._stands(subscript, name, k, scope, line)
-        for child in ast.iter_child_nodes(node):
-            self._walk(child, scope, line)
-
-    def _end(self, subscript: ast.expr, line: int) -> int | None:
-        """One more than the largest value of a subscript on the left; None if a range in it is not known yet."""
-        where = self.lines[line].where
-        names = {n.id for n in ast.walk(subscript) if isinstance(n, ast.Name) and n.id not in self.ranks}
-        known: dict[str, Expr] = {}
-        for name in names:
-            root = self.root(self.key(name, {}, line))
-            if root not in self.extents:
-                return None
-            known[name] = Index(name, self.extents[root])
-        parts = affine(Reader(where, known, {}).scalar(subscript))
-        if parts is None or not parts.constant.is_Integer or any(not i.high.is_Integer for i, _ in parts.terms):
-            raise complaint(where, Quoted(ast.unparse(subscript)), "a subscript such as i, i+1, 2*i+u or 0 on the left")
-        last = sum((c * (i.high - 1 if c > 0 else i.low) for i, c in parts.terms), parts.constant)
-        return max(int(last) + 1, 1)
-
-
 # ---------------------------------------------------------------------------------------------- expressions
 @dataclass(slots=True)
 class _Parts:
@@ -386,10 +179,10 @@ class _Parts:
                 return name
 
 
-class _LineReader(Reader):
+class LineReader(Reader):
     """One line.  Reductions inside of an expression become tensors of their own, whose equations come first."""
 
-    def __init__(self, line: _Line, tensors: Mapping[str, Tensor], ranges: _Ranges, parts: _Parts, where: str) -> None:
+    def __init__(self, line: Line, tensors: Mapping[str, Tensor], ranges: Ranges, parts: _Parts, where: str) -> None:
         super().__init__(line.where, {}, named_functions())
         self.line, self.tensors, self.ranges, self.parts = line, tensors, ranges, parts
         self.number = ranges.lines.index(line)
@@ -406,7 +199,7 @@ class _LineReader(Reader):
         lhs = Access(tensor, *(self.scalar(s) for s in self.line.subscripts))
         self.samples(lhs, self.line.where)
         free = tuple(indices(*lhs.subscripts))
-        op = _reduction(self.line.value, self.ranges.ranks)
+        op = reduction(self.line.value, self.ranges.ranks)
         distinct = all(isinstance(s, Index) for s in lhs.subscripts) and len(set(free)) == tensor.rank
         if op not in ("", "sum") and alone and distinct:
             assert isinstance(self.line.value, ast.Call)
@@ -414,7 +207,7 @@ class _LineReader(Reader):
             return [*self.before, Equation(lhs, (*free, *bound), body, op, condition)]
         made, rest = [], []
         for sign, term in _terms(self.line.value):
-            if _reduction(term, self.ranges.ranks) == "sum":
+            if reduction(term, self.ranges.ranks) == "sum":
                 assert isinstance(term, ast.Call)
                 body, bound, condition = self.reduced(term)
                 made.append(Equation(lhs, (*free, *bound), sign * body, "sum", condition))
@@ -430,7 +223,7 @@ class _LineReader(Reader):
         return Index(name, extent)
 
     def reduced(self, node: ast.Call) -> tuple[Expr, tuple[Index, ...], Boolean]:
-        body, names, condition = _taken_apart(node, self.where)
+        body, names, condition = taken_apart(node, self.where)
         outer_scope, outer = self.scope, self.allowed
         self.scope = {
             **outer_scope, **{n: ("bound", self.number, node.lineno, node.col_offset, n) for n in names}
@@ -466,13 +259,13 @@ class _LineReader(Reader):
             case ast.Subscript(value=ast.Name(id=name)):
                 if name not in self.tensors:
                     raise unknown(self.at(node), "tensor", name, self.tensors)
-                return self.access(node, self.tensors[name], _subscripts(node))
-        op = _reduction(node, self.ranges.ranks)
+                return self.access(node, self.tensors[name], subscripts_of(node))
+        op = reduction(node, self.ranges.ranks)
         if not op:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in self.functions:
-                known = (*REDUCTIONS, "where", *self.functions)
-                if node.func.id not in known:
-                    raise unknown(self.at(node), "function", node.func.id, known)
+                functions = (*REDUCTIONS, "where", *self.functions)
+                if node.func.id not in functions:
+                    raise unknown(self.at(node), "function", node.func.id, functions)
             return super().scalar(node)
         assert isinstance(node, ast.Call)
         body, bound, condition = self.reduced(node)
@@ -486,7 +279,7 @@ class _LineReader(Reader):
     def all_indices(self) -> Iterator[ast.Name]:
         for node in ast.walk(self.line.value):
             if isinstance(node, ast.Subscript):
-                yield from (n for s in _subscripts(node) for n in ast.walk(s) if isinstance(n, ast.Name))
+                yield from (n for s in subscripts_of(node) for n in ast.walk(s) if isinstance(n, ast.Name))
 
     def access(self, node: ast.expr, tensor: Tensor, subscripts: tuple[ast.expr, ...]) -> Access:
         if len(subscripts) != tensor.rank:

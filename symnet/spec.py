@@ -19,9 +19,10 @@ from typing import Any
 
 from . import checks, losses, optimizers, regularizers
 from .checks import Choice, by, declare
+from .constructors import dense
 from .errors import Quoted, complaint, unknown
 from .graph import Graph, connect
-from .kinds import KINDS, Layer, LogSoftmax, Shape, Softmax, check_initializers, dense, named, sample_shape
+from .kinds import KINDS, Layer, LogSoftmax, Shape, Softmax, check_initializers, named, sample_shape
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
 LAYERS = 10_000

@@ -1,0 +1,143 @@
+"""Layers in Python: the functions that users call, one for each kind of kinds.py.
+
+In: plain values.  Out: the dataclass of the kind, every value checked.  What they take is what a `[[layer]]` may say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .checks import declare
+from .kinds import (
+    Activation,
+    Add,
+    Concat,
+    Dense,
+    Dropout,
+    Equations,
+    Flatten,
+    LogSoftmax,
+    Maxout,
+    Multiply,
+    Reshape,
+    Softmax,
+)
+
+
+def _made(kind: type[Any], first: str, given: Mapping[str, Any], name: str | None, options: Mapping[str, Any]) -> Any:
+    where = f"{kind.__name__.lower()}({first}...)" if name is None else f"layer {name!r}"
+    return declare(kind, {**given, **options} | ({} if name is None else {"name": name}), where)
+
+
+def dense(units: int, activation: Any = "identity", name: str | None = None, **options: Any) -> Dense:
+    """A layer z = W a + b followed by an activation.
+
+    units: number of outputs.  activation: a name of the table, a mapping {"name": ..., option: ...}, or
+    {"formula": "x*logistic(beta*x)", "parameters": {"beta": 1.0}}.  name: its parameters are `name.W` and `name.b`.
+    options: bias (True), initializer (by activation), bias_initializer (zeros): a name, a mapping, or an array; l2, l1:
+    strengths of its penalties, if not the network's; inputs: the layer that it reads, if not the one before; share: the
+    layer whose parameters it uses.
+
+    >>> dense(64, activation="relu", name="hidden1").units
+    64
+    """
+    made: Dense = _made(Dense, f"{units!r}, ", {"units": units, "activation": activation}, name, options)
+    return made
+
+
+def maxout(units: int, pieces: int = 2, name: str | None = None, **options: Any) -> Maxout:
+    """The largest of `pieces` affine maps, for each unit: W of shape (units, pieces, inputs), b of (units, pieces).
+
+    options: bias (True), initializer, bias_initializer, l2, l1, inputs, share.  Source: Goodfellow et al. 2013.
+
+    >>> maxout(4, pieces=3).parameters(((2,),))
+    {'W': (4, 3, 2), 'b': (4, 3)}
+    """
+    made: Maxout = _made(Maxout, f"{units!r}, ", {"units": units, "pieces": pieces}, name, options)
+    return made
+
+
+def activation(function: Any, name: str | None = None, **options: Any) -> Activation:
+    """An activation as a layer of its own: what `dense` takes as its activation."""
+    made: Activation = _made(Activation, f"{function!r}, ", {"activation": function}, name, options)
+    return made
+
+
+def softmax(axis: int = -1, name: str | None = None, **options: Any) -> Softmax:
+    """exp(z) / sum exp(z) along an axis of the sample."""
+    made: Softmax = _made(Softmax, "", {"axis": axis}, name, options)
+    return made
+
+
+def log_softmax(axis: int = -1, name: str | None = None, **options: Any) -> LogSoftmax:
+    """The logarithm of softmax."""
+    made: LogSoftmax = _made(LogSoftmax, "", {"axis": axis}, name, options)
+    return made
+
+
+def add(*inputs: str, name: str | None = None) -> Add:
+    """The sum of the layers of these names.
+
+    >>> add("a", "b", name="both").inputs
+    ('a', 'b')
+    """
+    made: Add = _made(Add, "", {"inputs": inputs}, name, {})
+    return made
+
+
+def multiply(*inputs: str, name: str | None = None) -> Multiply:
+    """The elementwise product of the layers of these names."""
+    made: Multiply = _made(Multiply, "", {"inputs": inputs}, name, {})
+    return made
+
+
+def concat(*inputs: str, axis: int = -1, name: str | None = None) -> Concat:
+    """The layers of these names side by side, along an axis of the sample."""
+    made: Concat = _made(Concat, "", {"inputs": inputs, "axis": axis}, name, {})
+    return made
+
+
+def dropout(rate: float = 0.5, name: str | None = None, **options: Any) -> Dropout:
+    """In training each element is set to 0 with the probability `rate`, and the others are divided by 1 - rate.
+
+    In evaluation and prediction it changes nothing.  Masks are a pure function of the model's seed, the layer, the
+    number of the step and the element, so that training can be repeated and resumed.  Source: Srivastava et al. 2014.
+    """
+    made: Dropout = _made(Dropout, "", {"rate": rate}, name, options)
+    return made
+
+
+def reshape(*to: int, name: str | None = None, **options: Any) -> Reshape:
+    """The same numbers in row-major order, each sample in the shape `to`."""
+    made: Reshape = _made(Reshape, "", {"to": to}, name, options)
+    return made
+
+
+def flatten(name: str | None = None, **options: Any) -> Flatten:
+    """All numbers of a sample in one axis."""
+    made: Flatten = _made(Flatten, "", {}, name, options)
+    return made
+
+
+def equations(
+    text: Any,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Equations:
+    """A layer as its equations, in text: one, a list of them, or one a line.
+
+    sizes: of indices, {"i": 16}.  parameters: name -> shape, each axis an integer or the index that runs over it; or
+    {"shape": [...], "initializer": ...}.  options: output (the tensor defined last), inputs, share.
+
+    >>> text = "z[n,i] = sum(W[i,j]*x[n,j], j) + b[i]"
+    >>> affine = equations(text, sizes={"i": 3}, parameters={"W": ["i", "j"], "b": ["i"]})
+    >>> affine.shape(((5,),)), affine.parameters(((5,),))
+    ((3,), {'W': (3, 5), 'b': (3,)})
+    """
+    given = {"equations": text, "sizes": sizes or {}, "parameters": parameters or {}}
+    made: Equations = _made(Equations, "", given, name, options)
+    return made
