@@ -84,7 +84,10 @@ def descend(net: sn.Network, parameters: dict[str, np.ndarray], Y: np.ndarray) -
 net = network(1)
 Y = 1.5 * np.tanh(X)
 point = np.array([0.3, 0.2])
-while abs(gradient := flat(net.value_and_gradient(unflat(net, point), X, Y)[1])).max() > 1e-14:
+for _ in range(20):  # Newton's steps
+    gradient = flat(net.value_and_gradient(unflat(net, point), X, Y)[1])
+    if abs(gradient).max() < 1e-14:
+        break
     point = point - np.linalg.solve(hessian(net, unflat(net, point), Y), gradient)
 saddle, at = hessian(net, unflat(net, point), Y), unflat(net, point)
 risk, _ = net.value_and_gradient(at, X, Y)
