@@ -95,6 +95,14 @@ def path(value: Any, where: str) -> str:
     return str(value)
 
 
+def lines(value: Any, where: str) -> tuple[str, ...]:
+    """Equations: a text, or a list of texts."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        raise complaint(where, value, "a list of equations, as text")
+    return tuple(line.strip() for text in texts for line in text.strip().splitlines())
+
+
 def plain(value: Any, where: str, level: int = 0) -> Any:
     """An option's value, hashable: lists become tuples, tables sorted tuples of pairs, arrays nested tuples."""
     if level > LEVELS:
@@ -112,7 +120,7 @@ def plain(value: Any, where: str, level: int = 0) -> Any:
 
 
 def choice(value: Any, where: str) -> Choice:
-    """A name, or a table with the key `name` (or `formula`) and options."""
+    """A name, or a table with the key `name` (or `formula`, or `equations`) and options."""
     if isinstance(value, Choice):
         return value
     if isinstance(value, str):
@@ -121,7 +129,7 @@ def choice(value: Any, where: str) -> Choice:
         raise complaint(where, value, "a name, or a table with the key 'name' and options")
     options = {str(k): plain(v, f"{where}, {k}") for k, v in value.items()}
     name = options.pop("name", "")
-    if not isinstance(name, str) or bool(name) == ("formula" in options):
+    if not isinstance(name, str) or bool(name) + ("formula" in options) + ("equations" in options) != 1:
         raise complaint(where, value, "a table with either the key 'name' or the key 'formula'")
     return Choice(name, tuple(sorted(options.items())))
 

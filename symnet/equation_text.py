@@ -13,7 +13,8 @@ equations (compiler/program.py) and the tensors that they define.  Stands beside
 
 Ranges.  An index runs over the axes on which it stands alone; these must agree.  An index that is named in `sizes` or
 in the shape of a parameter has one range in all lines; else it has its own in each line and in each reduction.  An
-index that stands on no axis alone needs a size.  A read outside a tensor gives 0, a write is dropped.
+index that stands on no axis alone needs a size; one that has a size and is shifted in a line (x[n,i+1] - x[n,i]) need
+not fit the axes that it reads there.  A read outside a tensor gives 0, a write is dropped.
 
 Samples are independent: their index cannot be reduced, and stands alone on the first axis.
 """

@@ -161,7 +161,7 @@ class Ranges:
                 if (line.name, k) in self.computed:
                     self.computed[line.name, k].append((subscript, {"": number}))
                 else:
-                    self._stands(subscript, line.name, k, {}, number)
+                    self._stands(subscript, line.name, k, {}, number, left=True)
                 self._walk(subscript, {}, number)
             self._walk(line.value, {}, number)
         changed = True
@@ -180,13 +180,23 @@ class Ranges:
                     self.spoken[self.root(one)] = self.spoken[self.root(other)]
                     changed = True
 
-    def _stands(self, subscript: ast.expr, name: str, k: int, scope: Scope, line: int) -> None:
+    def _stands(self, subscript: ast.expr, name: str, k: int, scope: Scope, line: int, left: bool = False) -> None:
         if isinstance(subscript, ast.Name) and subscript.id not in self.ranks:
+            if not left and subscript.id in self.sizes and subscript.id in self._shifted(line):
+                return
             one, other = self.key(subscript.id, scope, line), ("axis", name, k)
             if (name, k) in self.computed:
                 self.weak.append((one, other))
             else:
                 self.join(one, other, f"{self.lines[line].where}, {name}[... {subscript.id} ...]")
+
+    def _shifted(self, line: int) -> set[str]:
+        """The indices that stand in a subscript such as i+1 in this line."""
+        found = self.lines[line]
+        nodes = [n for n in ast.walk(found.value) if isinstance(n, ast.Subscript)]
+        subscripts = [*found.subscripts, *(s for node in nodes for s in subscripts_of(node))]
+        compound = [s for s in subscripts if not isinstance(s, ast.Name)]
+        return {n.id for s in compound for n in ast.walk(s) if isinstance(n, ast.Name)}
 
     def _walk(self, node: ast.AST, scope: Scope, line: int) -> None:
         if reduction(node, self.ranks):

@@ -322,14 +322,6 @@ def _sizes(value: Any, where: str) -> Pairs:
     return Pairs(tuple((checks.layer_name(k, where), checks.integer(1)(v, f"{where}, {k}")) for k, v in value.items()))
 
 
-def lines(value: Any, where: str) -> tuple[str, ...]:
-    """Equations: a text, or a list of texts."""
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-        raise complaint(where, value, "a list of equations, as text")
-    return tuple(line.strip() for text in texts for line in text.strip().splitlines())
-
-
 @dataclass(frozen=True, slots=True)
 class Equations(_Layer):
     """A layer as its equations in text (equation_text.py).
@@ -339,7 +331,7 @@ class Equations(_Layer):
     is the output, by default the one that is defined last.
     """
 
-    equations: tuple[str, ...] = field(metadata=by(lines))
+    equations: tuple[str, ...] = field(metadata=by(checks.lines))
     name: str = field(default="", metadata=by(checks.layer_name))
     sizes: Pairs = field(default=Pairs(), metadata=by(_sizes))
     learned: Pairs = field(default=Pairs(), metadata={**by(_declared), "key": "parameters"})

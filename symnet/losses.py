@@ -3,6 +3,8 @@
 In: a checked choice, the prediction tensor z of shape (N, K) and how targets are given.  Out: a Loss: equations that
 end in ell, the target tensor y, and what the data promise of it.  The mean over samples is taken by network.py.
 
+equations  lines of text (equation_text.py) that define ell[n] from prediction[n,k] and target[n,k]; with
+           targets = "labels" from target[n], the label
 values     a formula in `prediction` and `target`, whose mean over the outputs is ell:  ell[n] = (1/K) sum_k f(z, y)
 classes    ell[n] = -sum_k y[n,k] log p[n,k]: targets are labels (integers, y of shape (N,)) or distributions (y of
            shape (N, K), rows that sum to 1)
@@ -27,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .checks import integer, lines
 from .errors import Quoted, complaint, unknown
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Row:
     kind: str = VALUES
     net: str = ""
     heads: tuple[str, ...] = ("prediction",)
+    lines: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
 
     @property
@@ -98,6 +102,8 @@ class Loss:
 # ---------------------------------------------------------------------------------------------- checks
 def row(name: str, options: Mapping[str, Any], where: str) -> Row:
     """The row of a choice, its options checked; a formula of the user's own makes a row of its own."""
+    if not name and "equations" in options:
+        return _own(options, where)
     if not name:
         for key in options:
             if key not in ("formula", "parameters"):
@@ -126,6 +132,19 @@ def row(name: str, options: Mapping[str, Any], where: str) -> Row:
     return found
 
 
+def _own(options: Mapping[str, Any], where: str) -> Row:
+    """A loss in equations.  If it takes labels, outputs count as net inputs of a softmax."""
+    known = ("equations", "sizes", "targets")
+    for key in options:
+        if key not in known:
+            raise unknown(where, "option of equations", key, known)
+    given = options.get("targets", VALUES)
+    if given not in (VALUES, LABELS):
+        raise unknown(f"{where}, targets", "kind of target", given, (VALUES, LABELS))
+    text = lines(options["equations"], f"{where}, equations")
+    return Row("", kind=CLASSES if given == LABELS else VALUES, net="softmax" if given == LABELS else "", lines=text)
+
+
 def _numbers(values: Mapping[Any, Any], where: str) -> None:
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
@@ -138,6 +157,10 @@ def check_outputs(chosen: Row, options: Mapping[str, Any], outputs: int, where: 
     if outputs % heads:
         expected = f"a multiple of {heads}: {' and '.join(chosen.heads)} for each target"
         raise complaint(where, Quoted(f"{outputs} outputs under {chosen.name}"), expected)
+    if chosen.lines:
+        from compiler.program import Tensor, size
+
+        build(chosen, options, Tensor("prediction", (size("N"), outputs), "input"), targets(chosen, outputs)[0])
     weights = options.get("class_weights")
     if weights is not None and len(weights) != classes(chosen, outputs):
         raise complaint(f"{where}, class_weights", weights, f"{classes(chosen, outputs)} numbers, one for each class")
@@ -151,6 +174,8 @@ def is_binary(chosen: Row, outputs: int) -> bool:
 
 def targets(chosen: Row, outputs: int) -> tuple[str, ...]:
     """How targets may be given, the default first."""
+    if chosen.lines:
+        return (LABELS,) if chosen.is_classifier else (VALUES,)
     if is_binary(chosen, outputs):
         return (LABELS, VALUES) if outputs == 1 else (VALUES,)
     return (LABELS, DISTRIBUTION) if chosen.is_classifier else (VALUES,)
@@ -194,7 +219,9 @@ def build(
     rows, outputs = prediction.shape
     width = target_width(chosen, int(outputs))
     y = Tensor("y", (rows,), "target", "integer") if given == LABELS else Tensor("y", (rows, width), "target")
-    if not chosen.is_classifier:
+    if chosen.lines:
+        made = _read(chosen, options, prediction, y)
+    elif not chosen.is_classifier:
         made = _mean(chosen, options, prediction, y)
     elif is_binary(chosen, int(outputs)):
         made = _binary(chosen, options, prediction, y, forward)
@@ -206,6 +233,22 @@ def build(
     weight = Tensor("sample_weight", (rows,), "target")
     scaled = tuple(replace(e, rhs=weight[n] * e.rhs) if e.tensor == made.ell else e for e in made.equations)
     return replace(made, equations=scaled, weight=weight)
+
+
+def _read(chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor) -> Loss:
+    """ell as the user's equations define it"""
+    from .equation_text import read
+
+    where = "loss, equations"
+    sizes = {name: integer(1)(value, f"loss, sizes, {name}") for name, value in dict(options.get("sizes", ())).items()}
+    known = {"prediction": prediction, "target": y}
+    reading = read(chosen.lines, known, {}, sizes, lambda name: name if name == "ell" else f"{name}_loss", where)
+    ell = reading.tensors.get("ell")
+    if ell is None or ell.shape != prediction.shape[:1] or ell.kind != "real":
+        raise complaint(
+            where, Quoted(f"definitions of {', '.join(reading.defined)}"), "one of ell[n], the loss of a sample"
+        )
+    return Loss(reading.equations, ell, y)
 
 
 def _mean(chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor) -> Loss:

@@ -13,7 +13,7 @@ from symnet import losses
 from symnet.checks import Choice
 from symnet.differentiate import pullback
 from symnet.errors import SymnetError
-from symnet.kinds import activation, maxout, softmax
+from symnet.constructors import activation, maxout, softmax
 from symnet.network import Network
 from symnet.plan import structure
 from symnet.reference import evaluate

@@ -10,7 +10,7 @@ import pytest
 
 from symnet.errors import SymnetError
 from symnet.execution import Kernels
-from symnet.kinds import activation, dense, softmax
+from symnet.constructors import activation, dense, softmax
 from symnet.model_file import load
 from symnet.network import Network
 
