@@ -66,6 +66,34 @@ def test_the_readme_example_runs_and_prints_what_it_says(
     assert blocks[place + 1] == ("", capsys.readouterr().out)
 
 
+def test_the_readme_example_of_a_graph_runs(blocks: list[tuple[str, str]]) -> None:
+    _, graph = [text for language, text in blocks if language == "python"]
+    exec(compile(graph, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_readme_layers_in_five_lines_are_a_gated_linear_unit_and_a_bilinear_layer(
+    blocks: list[tuple[str, str]],
+) -> None:
+    from symnet.network import Network
+
+    x = np.random.default_rng(0).normal(size=(6, 5))
+
+    def output(layer: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        network = Network.from_toml(f'[network]\ninput = 5\nloss = "squared_error"\n{layer}')
+        model = network.compile("adam", "float64")
+        rng = np.random.default_rng(1)
+        model.parameters = {name: rng.normal(size=shape) for name, shape in network.parameters.items()}
+        return model.predict(x), {name.split(".")[1]: model.parameters[name] for name in network.parameters}
+
+    gated, bilinear = [text for language, text in blocks if language == "toml"][1:]
+    assert all(len(layer.splitlines()) == 5 for layer in (gated, bilinear))
+    found, p = output(gated)
+    expected = (x @ p["W"].T + p["b"]) / (1 + np.exp(-(x @ p["V"].T + p["c"])))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found, p = output(bilinear)
+    np.testing.assert_allclose(found, np.einsum("ijk,nj,nk->ni", p["W"], x, x) + p["b"], rtol=1e-11, atol=1e-12)
+
+
 def test_compiler_never_imports_symnet(root: Path) -> None:
     for path in modules(root, "compiler"):
         assert "symnet" not in imported(path), path
