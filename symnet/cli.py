@@ -78,7 +78,7 @@ def _seed(text: str) -> int:
 def _train(options: argparse.Namespace) -> None:
     from .data import check_data, split
     from .network import Network
-    from .tables import load_data
+    from .tables import load_data, some
 
     network = Network.from_toml(Path(options.spec))
     spec = network.spec
@@ -93,21 +93,21 @@ def _train(options: argparse.Namespace) -> None:
     seed = train.seed if options.seed is None else options.seed
     X, y = load_data(network, spec.path(train.data))
     check_data(network, X, y, train.dtype)
-    parts = split(len(X), seed, train.validation_split, train.test_split)
+    parts = split(len(y), seed, train.validation_split, train.test_split)
     model = network.compile(train.optimizer, train.dtype, seed)
     print(
-        f"{len(X)} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
+        f"{len(y)} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
     )
     if train.scale != "none":
-        model.scale(X[parts.train], train.scale)
+        model.scale(some(X, parts.train), train.scale)
     validated = len(parts.validation) > 0
     stopping = train.early_stopping
     history = model.fit(
-        X[parts.train],
+        some(X, parts.train),
         y[parts.train],
         train.epochs,
         train.batch_size,
-        validation_data=(X[parts.validation], y[parts.validation]) if validated else None,
+        validation_data=(some(X, parts.validation), y[parts.validation]) if validated else None,
         shuffle=train.shuffle,
         callbacks=[lambda epoch: _progress(epoch, train.epochs)],
         restore_best=validated if stopping is None else stopping.restore_best,
@@ -118,7 +118,7 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
     print(f"{history.seconds:.2f} s, {history.samples_per_second:.0f} samples/s")
     if len(parts.test):
-        found = model.evaluate(X[parts.test], y[parts.test])
+        found = model.evaluate(some(X, parts.test), y[parts.test])
         print(
             f"test accuracy {100 * found['accuracy']:.2f} %"
             if "accuracy" in found
@@ -153,7 +153,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _inputs(network: Network, path: Path) -> Any:
     """The inputs of a table: its first columns."""
-    from .tables import read_table
+    from .tables import by_name, read_table
 
     table = read_table(path)
     inputs, outputs = network.spec.input, network.target_width
@@ -161,7 +161,7 @@ def _inputs(network: Network, path: Path) -> Any:
     if table.shape[1] not in widths:
         expected = f"{' or '.join(map(str, widths))}: {inputs} inputs, with or without the target"
         raise complaint(str(path), Quoted(f"{table.shape[1]} columns"), expected)
-    return table[:, :inputs]
+    return by_name(network, table[:, :inputs])
 
 
 if __name__ == "__main__":

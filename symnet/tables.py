@@ -1,17 +1,18 @@
 """Data files -> arrays: what `data = "..."` of a spec names.
 
 In: the path of a .csv, .csv.gz, .npy or .npz file and the network that it is for.  Out: X and y, for data.py to check.
-In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output.  An
-.npz file holds the arrays X and y.  Nothing is unpickled, and sizes are bounded before anything is read, since a small
-compressed file can unfold to terabytes.
+In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output; the
+others are the inputs, one after the other.  An .npz file holds the arrays X (or each input by its name) and y.  Nothing
+is unpickled, and sizes are bounded before anything is read, since a small compressed file can unfold to terabytes.
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,16 +26,35 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Result = TypeVar("Result")
+Inputs = Array | Mapping[str, Array]
 LIMIT = 2**32  # bytes of a data file, uncompressed
 
 
-def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Array, Array]:
-    """X and y from a data file; raises SymnetError that names the file and, for text, the line."""
+def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Inputs, Array]:
+    """X (by names if there are several inputs) and y from a data file; raises SymnetError that names file and line."""
     path = Path(path)
     if path.name.lower().endswith(".npz"):
-        return _checked(path, lambda: _read_npz(path, limit))
+        return _checked(path, lambda: _read_npz(network, path, limit))
     table, lines = _checked(path, lambda: _read_table(path, limit))
-    return _separate(network, table, str(path), lines)
+    X, y = _separate(network, table, str(path), lines)
+    return by_name(network, X), y
+
+
+def by_name(network: Network, columns: Array) -> Inputs:
+    """The columns of a table as the network takes them: as they are for one vector, else each input in its shape."""
+    if network.spec.is_plain:
+        return columns
+    found, start = {}, 0
+    for name, shape in network.spec.inputs:
+        width = math.prod(shape)
+        found[name] = columns[:, start : start + width].reshape(-1, *shape)
+        start += width
+    return found
+
+
+def some(X: Inputs, rows: Any) -> Inputs:
+    """Some of the samples."""
+    return {name: array[rows] for name, array in X.items()} if isinstance(X, Mapping) else X[rows]
 
 
 def read_table(path: str | Path, limit: int = LIMIT) -> Array:
@@ -139,15 +159,17 @@ def _separate(network: Network, table: Array, where: str, lines: Array | None) -
     return X, y[:, 0].astype(np.int64)
 
 
-def _read_npz(path: Path, limit: int) -> tuple[Array, Array]:
+def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Array]:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > limit:
         raise complaint(str(path), Quoted(f"{size} bytes, uncompressed"), f"at most {limit}", "Pass a higher limit=.")
     with np.load(path, allow_pickle=False) as archive:
-        names = {"X": "X" if "X" in archive else "x", "y": "y"}
-        for name in names.values():
+        several = len(network.spec.inputs) > 1
+        inputs = [name for name, _ in network.spec.inputs] if several else ["X" if "X" in archive else "x"]
+        for name in (*inputs, "y"):
             if name not in archive:
                 held = ", ".join(show(held) for held in archive.files) or "nothing"
-                raise complaint(str(path), Quoted(f"the arrays {held}"), "arrays named X and y")
-        return archive[names["X"]], archive[names["y"]]
+                expected = f"arrays named {', '.join(inputs) if several else 'X'} and y"
+                raise complaint(str(path), Quoted(f"the arrays {held}"), expected)
+        return {name: archive[name] for name in inputs} if several else archive[inputs[0]], archive["y"]

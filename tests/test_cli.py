@@ -189,3 +189,43 @@ def test_a_pipe_that_closes_early_is_no_error(root):
     environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
     found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
     assert found.returncode == 0 and "Traceback" not in found.stderr and len(found.stdout.splitlines()) == 1
+
+
+def test_several_inputs_are_columns_of_a_table_or_arrays_by_name(tmp_path, capsys):
+    spec = """
+[network]
+inputs = { grid = [2, 2], age = [1] }
+loss = "squared_error"
+[[layer]]
+kind = "flatten"
+inputs = "grid"
+name = "flat"
+[[layer]]
+kind = "concat"
+inputs = ["age", "flat"]
+[[layer]]
+kind = "dense"
+units = 1
+[train]
+data = "data.FORMAT"
+epochs = 2
+seed = 3
+"""
+    table = np.random.default_rng(0).normal(size=(60, 6))
+    np.savetxt(tmp_path / "data.csv", table, delimiter=",")
+    np.savez(tmp_path / "data.npz", grid=table[:, :4].reshape(60, 2, 2), age=table[:, 4:5], y=table[:, 5:])
+    models = []
+    for ending in ("csv", "npz"):
+        (tmp_path / f"{ending}.toml").write_text(spec.replace("FORMAT", ending))
+        assert main(["train", str(tmp_path / f"{ending}.toml")]) == 0
+        models.append(sn.load(tmp_path / f"{ending}.safetensors"))
+    for name, value in models[0].parameters.items():
+        np.testing.assert_array_equal(value, models[1].parameters[name])
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "csv.safetensors"), str(tmp_path / "data.csv")]) == 0
+    printed = [float(line) for line in capsys.readouterr().out.split()]
+    given = {"grid": table[:, :4].reshape(60, 2, 2), "age": table[:, 4:5]}
+    np.testing.assert_allclose(printed, models[0].predict(given)[:, 0], rtol=1e-6)
+    np.savez(tmp_path / "data.npz", grid=table[:, :4], y=table[:, 5:])
+    assert main(["train", str(tmp_path / "npz.toml")]) == 2
+    assert "expected arrays named grid, age and y" in capsys.readouterr().err
