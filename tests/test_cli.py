@@ -229,3 +229,18 @@ seed = 3
     np.savez(tmp_path / "data.npz", grid=table[:, :4], y=table[:, 5:])
     assert main(["train", str(tmp_path / "npz.toml")]) == 2
     assert "expected arrays named grid, age and y" in capsys.readouterr().err
+
+
+def test_early_stopping_ends_the_training_and_keeps_the_best_epoch(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(size=(60, 2)), rng.integers(0, 2, 60)])
+    np.savetxt(tmp_path / "data.csv", rows, delimiter=",")
+    stopping = "early_stopping = {{ patience = 4, restore_best = true }}\nvalidation_split = 0.3\n"
+    text = (SPEC + stopping).format(loss="softmax_cross_entropy", units=2).replace("epochs = 3", "epochs = 5000")
+    (tmp_path / "spec.toml").write_text(text)
+    assert main(["train", str(tmp_path / "spec.toml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(found[1]) for line in lines if (found := re.search(r"validation loss ([0-9.]+)", line))]
+    (best,) = [int(found[1]) for line in lines if (found := re.search(r"the parameters of epoch (\d+)", line))]
+    assert len(losses) == best + 4 < 5000
+    assert losses[best - 1] == min(losses)

@@ -197,7 +197,7 @@ def test_patience_ends_the_run_and_the_best_persistent_block_is_kept():
     loop.control.address(KEPT=kept, PERSISTENT=loop.parameter)
     assert loop.control.enter() == "PATIENCE_OVER"
     assert loop.control["BEST_EPOCH"] == 2 and loop.control["BEST_STEP"] == 3
-    assert loop.control["EPOCH"] == 6 and loop.parameter[0] == 6 and kept[0] == 3
+    assert loop.control["EPOCH"] == 5 and loop.parameter[0] == 5 and kept[0] == 3
 
 
 def test_the_best_accuracy_is_the_first_of_equals():

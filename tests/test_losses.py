@@ -11,9 +11,9 @@ from compiler.program import Access, Program, Tensor, size
 from compiler.verify import verify
 from symnet import losses
 from symnet.checks import Choice
+from symnet.constructors import activation, maxout, softmax
 from symnet.differentiate import pullback
 from symnet.errors import SymnetError
-from symnet.constructors import activation, maxout, softmax
 from symnet.network import Network
 from symnet.plan import structure
 from symnet.reference import evaluate

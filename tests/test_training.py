@@ -256,7 +256,7 @@ def test_patience_ends_and_the_best_parameters_come_back():
     )
     losses = list(history.validation_loss)
     assert history.stopped == "patience" and len(history) < 500
-    assert history.best == int(np.argmin(losses)) and len(losses) == history.best + 1 + 4
+    assert history.best == int(np.argmin(losses)) and len(losses) == history.best + 1 + 3
     assert abs(model.evaluate(X[40:60], noise)["loss"] - min(losses)) <= 1e-12
 
 

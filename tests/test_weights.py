@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from symnet.constructors import activation, dense, softmax
 from symnet.errors import SymnetError
 from symnet.execution import Kernels
-from symnet.constructors import activation, dense, softmax
 from symnet.model_file import load
 from symnet.network import Network
 

@@ -255,7 +255,7 @@ def drive(c):
                     memcpy(c[KEPT], c[PERSISTENT], c[PERSISTENT_BYTES])
             else:
                 c[SINCE_BEST] += 1
-                over = 1 if c[PATIENCE] >= 0 and c[SINCE_BEST] > c[PATIENCE] else 0
+                over = 1 if 0 <= c[PATIENCE] <= c[SINCE_BEST] else 0
         c[EPOCH] += 1
         c[POSITION] = 0
         c[PERMUTED] = -1
