@@ -85,13 +85,26 @@ def test_the_readme_layers_in_five_lines_are_a_gated_linear_unit_and_a_bilinear_
         model.parameters = {name: rng.normal(size=shape) for name, shape in network.parameters.items()}
         return model.predict(x), {name.split(".")[1]: model.parameters[name] for name in network.parameters}
 
-    gated, bilinear = [text for language, text in blocks if language == "toml"][1:]
+    gated, bilinear = [text for language, text in blocks if language == "toml"][1:3]
     assert all(len(layer.splitlines()) == 5 for layer in (gated, bilinear))
     found, p = output(gated)
     expected = (x @ p["W"].T + p["b"]) / (1 + np.exp(-(x @ p["V"].T + p["c"])))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     found, p = output(bilinear)
     np.testing.assert_allclose(found, np.einsum("ijk,nj,nk->ni", p["W"], x, x) + p["b"], rtol=1e-11, atol=1e-12)
+
+
+def test_the_readme_example_of_an_optimizer_in_formulas_trains(blocks: list[tuple[str, str]]) -> None:
+    from symnet.network import Network
+
+    network = Network.from_toml([text for language, text in blocks if language == "toml"][3])
+    assert Network.from_toml(network.to_toml()) == network
+    train = network.spec.train
+    assert train is not None and train.early_stopping is not None and train.early_stopping.patience == 10
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 64)), rng.integers(0, 3, 60)
+    history = network.compile(train.optimizer).fit(X, y, epochs=40)
+    assert history[-1].loss < history[0].loss
 
 
 def test_compiler_never_imports_symnet(root: Path) -> None:
