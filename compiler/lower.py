@@ -212,7 +212,7 @@ def _start_from_row(
     """z = product + b[i]: the product starts from the row vector b."""
     for product_equation in group:
         product = as_product(product_equation, layout) if product_equation not in cyclic else None
-        if product is None or product.batch or len(product.n) != 1:
+        if product is None or product.batch or product.outer or len(product.n) != 1:
             continue
         for row in group:
             if row.bound or row.where != True or not isinstance(row.rhs, Access) or box(row) != box(product_equation):  # noqa: E712

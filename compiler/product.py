@@ -1,14 +1,14 @@
 """Which equations are matrix products: recognized by index sets and strides, never by where an equation came from.
 
 C[batch, m, n] = sum_k A[batch, m, k] * B[batch, k, n].  Several indices may make up one of m, n, k where the strides
-allow to run over them as one.
+allow to run over them as one; where they do not, the slower ones become loops around the product: batches, or `outer`
+indices that are summed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import sympy as sp
 from sympy import Expr
@@ -24,6 +24,7 @@ class Product:
     """C = A B with unit stride of C in n; `a_transposed`: unit stride of A in m; `b_transposed`: of B in k."""
 
     batch: tuple[Index, ...]
+    outer: tuple[Index, ...]
     m: tuple[Index, ...]
     n: tuple[Index, ...]
     k: tuple[Index, ...]
@@ -85,10 +86,10 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     if small <= TINY:
         return None
     c = equation.lhs
-    runs = [_merged(group, pair, layout) for group, pair in ((m, (a, c)), (n, (b, c)), (k, (a, b)))]
-    if any(run is None for run in runs):
-        return None
-    (m, (am, cm)), (n, (bn, cn)), (k, (ak, bk)) = (run for run in runs if run is not None)
+    m, m_loops, (am, cm) = _merged(m, (a, c), layout)
+    n, n_loops, (bn, cn) = _merged(n, (b, c), layout)
+    k, outer, (ak, bk) = _merged(k, (a, b), layout)
+    batch += m_loops + n_loops
     if cn != 1 or not _literal(cm):
         return None
     a_transposed = ak != 1
@@ -101,7 +102,18 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     if not (_literal(lda) and _literal(ldb)):
         return None
     return Product(
-        tuple(batch), tuple(m), tuple(n), tuple(k), a, b, a_transposed, b_transposed, int(lda), int(ldb), int(cm)
+        batch=tuple(batch),
+        outer=tuple(outer),
+        m=tuple(m),
+        n=tuple(n),
+        k=tuple(k),
+        a=a,
+        b=b,
+        a_transposed=a_transposed,
+        b_transposed=b_transposed,
+        lda=int(lda),
+        ldb=int(ldb),
+        ldc=int(cm),
     )
 
 
@@ -111,11 +123,11 @@ def _literal(stride: Expr) -> bool:
 
 def _merged(
     group: Sequence[Index], accesses: Sequence[Access], layout: Layout
-) -> tuple[list[Index], list[Expr]] | None:
-    """The group, slowest first, and its stride in each access, if it can be run over as one index."""
+) -> tuple[list[Index], list[Index], list[Expr]]:
+    """The fastest indices of the group that can be run over as one, the slower ones, and the stride in each access."""
     ordered = [i for i in layout.stored_order(accesses[0]) if i in group]
     tables = [layout.address(a).strides for a in accesses]
-    for table in tables:
-        if any(table[slow] != table[fast] * fast.extent for slow, fast in pairwise(ordered)):
-            return None
-    return ordered, [table[ordered[-1]] for table in tables]
+    start = len(ordered) - 1
+    while start and all(t[ordered[start - 1]] == t[ordered[start]] * ordered[start].extent for t in tables):
+        start -= 1
+    return ordered[start:], ordered[:start], [table[ordered[-1]] for table in tables]

@@ -18,7 +18,7 @@ from .dependence import Edge, shifted_axes
 from .fuse import insert
 from .graph import at_least, components, is_cycle, overlap, reach
 from .layout import Layout
-from .nest import Call, Guarded, Loop, Names, Node, build, make_loop, rename
+from .nest import Call, Guarded, Loop, Names, Node, build, make_loop, rename, zeros
 from .product import as_product
 from .program import Access, Equation, Index, ProgramError, Tensor, affine, sort_key
 
@@ -52,12 +52,14 @@ def _single(
     if start is not None:
         [fastest] = [i for i, s in layout.address(start).strides.items() if s == 1]
         operands.append(start.xreplace({fastest: fastest.low}))
-    begin = "bias" if start is not None else "zero" if kind == "store" else "c"
+    begin = "bias" if start is not None else "zero" if kind == "store" and not product.outer else "c"
     nodes: list[Node] = [Call(equation, product, begin, tuple(operands), equation.lhs.xreplace(at_low))]
-    for index in reversed(product.batch):
+    around = (*product.batch, *product.outer)
+    for index in reversed(around):
         nodes = [make_loop(index, nodes, layout)]
-    new = {i.name: names.index(i).name for i in product.batch}
-    return [rename(node, new, layout) for node in nodes] if new else nodes
+    new = {i.name: names.index(i).name for i in around}
+    before = zeros(equation, layout, names) if product.outer and kind == "store" else []
+    return [*before, *(rename(node, new, layout) for node in nodes)]
 
 
 def _recurrence(

@@ -102,6 +102,20 @@ def test_the_recurrent_product_runs_in_the_loop_and_its_gradient_outside() -> No
     assert [line.startswith("     ") for line in inside] == [True, True, False]
 
 
+def test_a_sum_over_indices_that_do_not_merge_is_a_product_in_a_loop() -> None:
+    t, i, j = Index("t", 5, 1), Index("i", 6), Index("j", 7)
+    a, b, c = Tensor("a", (N, 5, 6), "input"), Tensor("b", (N, 5, 7), "input"), Tensor("c", (6, 7))
+    program = Program((Equation(c[i, j], (i, j, n, t), a[n, t, i] * b[n, t - 1, j]),), (c,))
+    text, calls, *_ = generate(program, "float64", None, {"N": 8})
+    [spec] = calls.values()
+    assert (spec.m, spec.n, spec.k, spec.start) == (6, 7, 4, "c")
+    assert any(line.startswith("        product") for line in text.splitlines())
+    rng = np.random.default_rng(3)
+    values = {"a": rng.standard_normal((8, 5, 6)), "b": rng.standard_normal((8, 5, 7))}
+    expected = np.einsum("nti,ntj->ij", values["a"][:, 1:], values["b"][:, :-1])
+    np.testing.assert_allclose(interpret(program, values, {"N": 8}, plain=False)["c"], expected, 1e-12, 1e-13)
+
+
 @pytest.mark.parametrize("length", [1, 2, 9])
 @pytest.mark.parametrize("plain", [True, False])
 def test_recurrences_are_right_at_every_length(length: int, plain: bool) -> None:
