@@ -22,6 +22,7 @@ Samples are independent: their index cannot be reduced, and stands alone on the 
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 LENGTH = 20_000  # characters of all lines
 TERMS = 5_000
+WORK = 2**31  # points that one equation visits for a sample
 SAMPLES = size("N")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
 
@@ -71,7 +73,7 @@ class Reading:
 
 
 def check_name(name: str, where: str) -> str:
-    """A name that a user may give a tensor."""
+    """A name that a user may give a tensor or an index."""
     taken = {*CONSTANTS, *FUNCTIONS, *REDUCTIONS, "where"}
     if not NAME.fullmatch(name) or name in taken:
         raise complaint(where, name, "a name of letters and digits, at most 32 of them, that is no function's")
@@ -124,6 +126,11 @@ def read(
     for line in parsed:
         out += LineReader(line, tensors, ranges, parts, where).equations(lonely[line.name])
     equations = _in_order(out)
+    for equation in equations:
+        points = math.prod(int(i.extent) for i in equation.domain if i.extent.is_Integer)
+        if points > WORK:
+            expected = f"at most {WORK} for one sample"
+            raise complaint(where, Quoted(f"{points} values of the indices of {equation.lhs}"), expected)
     given = {t: Tensor(t.name, t.shape, "input", t.kind) for t in known.values() if t.role == "value"}
     try:
         verify(Program(tuple(e.substitute(given) for e in equations), tuple(tensors[name] for name in defined)))
@@ -133,7 +140,10 @@ def read(
 
 
 def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: int) -> Reading:
-    """The equations of a layer: its tensors carry its number, its parameters that of the layer that owns them."""
+    """The equations of a layer: its tensors carry its number, its parameters that of the layer that owns them.
+
+    With the number 0 tensors are called as in the text: so errors name what the user wrote.
+    """
     where = f"{layer.where}, equations"
     names = layer.names
     if len(below) != len(names):
@@ -146,6 +156,8 @@ def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: in
 
     def named(name: str) -> str:
         layers = owner if name in parameters else number
+        if not layers:
+            return name
         return f"{name}{layers}" if len(name) == 1 else f"{name}_{layers}"
 
     reading = read(layer.equations, known, parameters, layer.sizes.mapping, named, where)
@@ -220,6 +232,7 @@ class LineReader(Reader):
         return [*self.before, *made]
 
     def index(self, name: str) -> Index:
+        check_name(name, f"{self.where}, an index")
         extent = self.ranges.extent(self.ranges.key(name, self.scope, self.number), name, self.line.where)
         return Index(name, extent)
 

@@ -95,6 +95,7 @@ class Ranges:
     spoken: dict[Any, str] = field(default_factory=dict)  # where an extent came from
     weak: list[tuple[Any, Any]] = field(default_factory=list)
     shared: set[str] = field(default_factory=set)
+    shifted: dict[int, set[str]] = field(default_factory=dict)
     computed: dict[tuple[str, int], list[tuple[ast.expr, Scope]]] = field(default_factory=dict)
 
     def root(self, key: Any) -> Any:
@@ -192,11 +193,14 @@ class Ranges:
 
     def _shifted(self, line: int) -> set[str]:
         """The indices that stand in a subscript such as i+1 in this line."""
+        if line in self.shifted:
+            return self.shifted[line]
         found = self.lines[line]
         nodes = [n for n in ast.walk(found.value) if isinstance(n, ast.Subscript)]
         subscripts = [*found.subscripts, *(s for node in nodes for s in subscripts_of(node))]
         compound = [s for s in subscripts if not isinstance(s, ast.Name)]
-        return {n.id for s in compound for n in ast.walk(s) if isinstance(n, ast.Name)}
+        self.shifted[line] = {n.id for s in compound for n in ast.walk(s) if isinstance(n, ast.Name)}
+        return self.shifted[line]
 
     def _walk(self, node: ast.AST, scope: Scope, line: int) -> None:
         if reduction(node, self.ranks):

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from . import activations, checks, initializers
@@ -368,10 +369,9 @@ def _shapes(layer: Equations, inputs: tuple[Shape, ...]) -> Mapping[str, Shape |
 
     from .equation_text import SAMPLES, output, read_layer
 
-    tensors = tuple(
-        Tensor(f"x_{name}", (SAMPLES, *shape), "input") for name, shape in zip(layer.names, inputs, strict=False)
-    )
-    reading = read_layer(layer, tensors, 1, 1)
+    named = zip_longest(layer.names, inputs, fillvalue="other")  # more inputs than names: read_layer says so
+    tensors = tuple(Tensor(name, (SAMPLES, *shape), "input") for name, shape in named)
+    reading = read_layer(layer, tensors, 0, 0)
     made = output(reading, layer.output, layer.where)
     fits = made.rank > 1 and made.shape[0] == SAMPLES and made.kind == "real"
     shapes: dict[str, Shape | None] = {layer.output: tuple(int(n) for n in made.shape[1:]) if fits else None}

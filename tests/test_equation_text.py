@@ -201,6 +201,26 @@ def test_a_whole_network_may_be_equations_and_trains() -> None:
     assert abs(model.predict(corners)[:, 0] - truth).max() < 0.05
 
 
+def test_equations_may_share_their_parameters() -> None:
+    text = "z[n,i] = tanh(sum(W[i,j]*x[n,j], j) + b[i])"
+    layer = sn.equations(text, parameters={"W": ["i", "j"], "b": ["i"]}, sizes={"i": 5}, name="one")
+    again = sn.equations(text, parameters={"W": ["i", "j"], "b": ["i"]}, sizes={"i": 5}, share="one")
+    network = Network(input=5, layers=[layer, again])
+    assert list(network.parameters) == ["one.W", "one.b"]
+    given = values(network)
+    found = evaluate(Program(network.forward, (network.prediction,)), given)[network.prediction.name]
+    expected = X
+    for _ in range(2):
+        expected = np.tanh(expected @ given["W1"].T + given["b1"])
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_several_inputs_must_be_named_to_be_read() -> None:
+    layer = sn.equations("z[n,i] = x[n,i]", name="own")
+    with pytest.raises(SymnetError, match="layer 'own', inputs: found 2 inputs without names"):
+        Network(inputs={"a": [2], "b": [2]}, layers=[layer])
+
+
 def test_layers_are_read_by_their_names() -> None:
     layers = [
         sn.dense(5, "tanh", name="hidden"),
@@ -234,7 +254,7 @@ PARAMETERS = {"W": ["i", "j"], "b": ["i"]}
         ("z[n,i] = sum(W[i,j]*x[n,j], j) + b[i+q]", "Reduce over it: sum(..., q)"),
         ("z[n,i] = sum(W[i,j]*x[n,j], j) + b[z[n,i]]", "index of the samples, alone|must be an integer tensor"),
         ("z[n,i] = sum(W[i,j]*x[n,j], j) + b[i*i]", "affine"),
-        ("z[n,i] = z[n,i] + sum(W[i,j]*x[n,j], j) + b[i]", "z1"),
+        ("z[n,i] = z[n,i] + sum(W[i,j]*x[n,j], j) + b[i]", "defined through itself"),
         ("z[n,i] = sum(W[i,j]*x[n,j], j)", "a parameter that the equations read"),
         ("z[n,i] = b[i] + sum(W[i,i+j], j)", "no range for"),
         ("z[n,i] = sum(W[i,j]*x[n,j], j) + b[i]\nz[n,i] = b[i]", "'+='"),
@@ -284,6 +304,9 @@ def test_mistakes_in_equations_are_named(text: str, says: str) -> None:
         ({"equations": ["u[n] = sum(x[n,i], i)", "z[n,i] = b[i]"]}, "no range for n"),
         ({"equations": ["z[n,i] = sum(x[n,j], j) + sum(sum(b[i]*x[n,j], n), j)"]}, "another letter than n"),
         ({"equations": ["u[j] = sum(x[n,j], n)", "z[n,i] = x[n,i] + b[i]*u[i]"]}, "Samples are independent"),
+        ({"equations": ["a[n,i] = c[n,i]*x[n,i]*b[i]", "c[n,i] = a[n,i]"], "sizes": {"i": 5}}, "a, c: defined through"),
+        ({"equations": ["z[n,i] = x[n,i]*b[i] + sum(i, j)"], "sizes": {"j": 2**40}}, "at most 2147483648"),
+        ({"equations": ["z[n,é] = x[n,é]*b[é]"], "parameters": {"b": [5]}}, "a name of letters and digits"),
         ({"equations": ["z[n,i] = x[n,i]*b[i] + x[n-1,i]"]}, "the index of the samples, alone"),
     ],
 )
