@@ -239,9 +239,12 @@ class Network:
 
     @cached_property
     def _penalties(self) -> tuple[Equation, ...]:
-        owners = [layer for layer in self.spec.layers if not layer.share]
         found = [
-            (layer, p.tensor) for layer in owners for p in self._built[layer.name].parameters.values() if p.is_weight
+            (number, parameter.tensor)
+            for number, layer in enumerate(self.spec.layers, 1)
+            if not layer.share
+            for parameter in self._built[layer.name].parameters.values()
+            if parameter.is_weight
         ]
         return regularizers.build(self.spec, found)
 

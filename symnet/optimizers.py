@@ -180,7 +180,8 @@ def _own(given: Mapping[str, Any], where: str) -> Row:
         _ordered(tables["states"], lambda name: f"{name}_next", f"{where}, states"),
         _ordered(tables["scalars"], lambda name: name, f"{where}, scalars"),
         tuple((name, float(value)) for name, value in tables["memory"].items()),
-        tensors=MappingProxyType({name: f"own.{name}" for name in [*names, *tables["states"]]}),
+        # numbers: a user's text does not get into generated source, not even into its comments
+        tensors=MappingProxyType({name: f"own.{k}" for k, name in enumerate([*names, *tables["states"]])}),
     )
 
 
@@ -206,18 +207,20 @@ def _scheduled(base: Row, value: Any, where: str) -> Row:
         raise complaint(where, Quoted("an optimizer without a learning_rate"), "one of its parameters of that name")
     made = schedule(value, where)
     given = base.hyper["learning_rate"]
-    own = {*(name for name, _ in made.scalars), *made.hyper, "rate"}
+    own = list(dict.fromkeys([*made.hyper, *(name for name, _ in made.scalars), "rate"]))
     symbols = {name: f"schedule_{name}" for name in own} | {"scheduled": given.symbol}
 
     def rename(formula: str) -> str:
         return re.sub(r"[A-Za-z_]\w*", lambda word: symbols.get(word[0], word[0]), formula)
 
+    # numbers for a user's names, as above
+    tensors = {symbols[s]: f"schedule.{s if made.name else k}" for k, s in enumerate(own) if s != "scheduled"}
     hyper = {f"schedule, {k}": replace(h, symbol=symbols[k]) for k, h in made.hyper.items()}
     return replace(
         base,
         hyper={**base.hyper, "learning_rate": replace(given, symbol=symbols["rate"]), **hyper},
         scalars=(*((symbols[name], rename(formula)) for name, formula in made.scalars), *base.scalars),
-        tensors={**base.tensors, **{s: f"schedule.{name}" for name, s in symbols.items() if name != "scheduled"}},
+        tensors={**base.tensors, **tensors},
     )
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from compiler.program import Equation, Tensor
 
-    from .kinds import Layer
     from .spec import Spec
 
 
@@ -36,17 +35,18 @@ ROWS: tuple[Row, ...] = (Row("l2", "lambda", "strength/2*w**2"), Row("l1", "lamb
 TABLE: Mapping[str, Row] = MappingProxyType({row.name: row for row in ROWS})
 
 
-def strength(row: Row, spec: Spec, layer: Layer) -> tuple[str, float]:
-    """(hyper-parameter, its value) of a layer: its own, or that of the network.  No layer's name begins with a digit,
-    so none of these symbols is another's."""
-    own: float | None = getattr(layer, row.name, None)
-    return (row.symbol, getattr(spec, row.name)) if own is None else (f"{row.symbol}_{layer.name}", own)
+def strength(row: Row, spec: Spec, number: int) -> tuple[str, float]:
+    """(hyper-parameter, its value) of a layer: its own, lambda_<1 or 2>_<number of the layer>, or the network's."""
+    own: float | None = getattr(spec.layers[number - 1], row.name, None)
+    if own is None:
+        return row.symbol, getattr(spec, row.name)
+    return f"lambda_{row.name[1:]}_{number}", own
 
 
 def hyper(spec: Spec) -> dict[str, float]:
     """All strengths that are not 0, by symbol."""
     found = {row.symbol: getattr(spec, row.name) for row in ROWS}
-    found |= dict(strength(row, spec, layer) for row in ROWS for layer in spec.layers)
+    found |= dict(strength(row, spec, number + 1) for row in ROWS for number in range(len(spec.layers)))
     return {symbol: value for symbol, value in found.items() if value}
 
 
@@ -57,8 +57,8 @@ def penalty() -> Tensor:
     return Tensor("penalty")
 
 
-def build(spec: Spec, weights: Iterable[tuple[Layer, Tensor]]) -> tuple[Equation, ...]:
-    """One equation for each penalty of each weight matrix, all adding to `penalty`."""
+def build(spec: Spec, weights: Iterable[tuple[int, Tensor]]) -> tuple[Equation, ...]:
+    """One equation for each penalty of each weight matrix (number of its layer, tensor), all adding to `penalty`."""
     import sympy as sp
 
     from compiler.program import Access, Equation, Tensor
@@ -71,8 +71,8 @@ def build(spec: Spec, weights: Iterable[tuple[Layer, Tensor]]) -> tuple[Equation
     equations = []
     for row in ROWS:
         formula = parse(row.formula, {"w": w, "strength": factor})
-        for layer, weight in weights:
-            symbol, value = strength(row, spec, layer)
+        for number, weight in weights:
+            symbol, value = strength(row, spec, number)
             if value:
                 indices = own_indices(weight)
                 at = {w: Access(weight, *indices), factor: Access(Tensor(symbol, (), "hyper"))}

@@ -214,7 +214,7 @@ def test_penalties_of_layers_stand_in_for_those_of_the_network() -> None:
     ]
     network = Network(input=3, layers=layers, l2=0.3, l1=0.1)
     assert Network.from_toml(network.to_toml()) == network
-    assert network.hyper == {"lambda": 0.3, "lambda_1": 0.1, "lambda_a": 0.5, "lambda_1_b": 0.2}
+    assert network.hyper == {"lambda": 0.3, "lambda_1": 0.1, "lambda_2_1": 0.5, "lambda_1_2": 0.2}
     given = {network.tensors[name].name: v + 0.1 for name, v in network.initial_parameters(1).items()}
     values = {**given, **network.hyper, "x": RNG.normal(size=(2, 3)), "y": np.zeros((2, 1))}
     strengths = {"W1": (0.5, 0.1), "W2": (0, 0.2), "W3": (0.3, 0.1), "W4": (0.3, 0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,7 @@ def test_a_model_trains_on_with_its_own_optimizer_its_schedule_and_its_clipping_
     assert Network.from_toml(network.to_toml()) == network
     X, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0.0, 1, 1, 0])
     whole, model = (network.compile(network.spec.train.optimizer, "float64", 3) for _ in range(2))
+    assert "learning_rate" not in model.source and "mu" not in re.findall(r"\w+", model.source)
     before = model.evaluate(X, y)["loss"]
     whole.prepare(X, y, 4).run(60)
     model.prepare(X, y, 4).run(25)
