@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sympy import Expr, Symbol
 
 PER = ("layer", "unit", "group")
+LAYERS = ("softmax", "log_softmax", "maxout")  # what users may take for activations
 RESERVED = ("x", "pi", "W", "b")  # the argument, a constant, and what a layer has already
 
 
@@ -102,6 +103,9 @@ class Settings:
 def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
     """Check a choice of an activation: a name of the table, or "" with a formula among the options."""
     if name:
+        if name in LAYERS:
+            advice = f"Put a layer of the kind {name!r} there: it is no function of one element."
+            raise complaint(where, name, "an activation", advice)
         if name not in TABLE:
             raise unknown(where, "activation", name, TABLE)
         row = TABLE[name]

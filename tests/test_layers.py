@@ -393,7 +393,7 @@ def test_a_classifier_on_the_features_of_a_layer_learns_what_one_on_the_inputs_c
         ([{"kind": "maxout"}], "no key 'units'"),
         ([{"kind": "dropout", "rate": 1}], "from 0 to below 1"),
         ([{"kind": "dense", "units": 3, "inputs": []}], "a list of names"),
-        ([{"kind": "dense", "units": 3, "activation": "softmax"}], "unknown activation 'softmax'"),
+        ([{"kind": "dense", "units": 3, "activation": "softmax"}], "Put a layer of the kind 'softmax' there"),
         ([{"kind": "activation", "activation": {"name": "prelu", "per": "group"}}], "a number of groups"),
         ([{"kind": "activation", "activation": {"name": "prelu", "groups": 3}}], "a number of groups"),
     ],
