@@ -22,14 +22,11 @@ def network(activation: str) -> sn.Network:
     return sn.Network(input=2, layers=layers, loss="squared_error")
 
 
-def trained(net: sn.Network, seed: int) -> sn.Model:
+def trained(net: sn.Network, seed: int) -> tuple[sn.Model, bool]:
+    """The model, and whether it solves the task: a mean square below 0.0025 leaves no corner wrong by 0.1 or more."""
     model = net.compile(OPTIMIZER, dtype="float64", seed=seed)
-    model.fit(X, Y, epochs=2000, batch_size=4)
-    return model
-
-
-def solves(model: sn.Model) -> bool:
-    return bool(abs(model.predict(X)[:, 0] - Y).max() < 0.1)
+    history = model.fit(X, Y, epochs=2000, batch_size=4)
+    return model, history[-1].loss < 0.0025
 
 
 # By hand: h1 = max(0, x1 + x2), h2 = max(0, x1 + x2 - 1), output h1 - 2 h2.
@@ -51,10 +48,11 @@ assert risk == 0 and not any(part.any() for part in gradient.values())  # no los
 shares = {}
 for activation in ("relu", "leaky_relu", "logistic", "tanh", "swish"):
     net = network(activation)
-    shares[activation] = np.mean([solves(trained(net, seed)) for seed in SEEDS])
+    shares[activation] = np.mean([trained(net, seed)[1] for seed in SEEDS])
     print(f"{activation:10}  {100 * shares[activation]:3.0f} % of the seeds succeed")
 
-first = next(seed for seed in SEEDS if solves(trained(relu, seed)))
-model = trained(relu, first)
+first = next(seed for seed in SEEDS if trained(relu, seed)[1])
+model, _ = trained(relu, first)
 print(f"relu, seed {first}:", model.predict(X)[:, 0].round(4))
-assert shares["relu"] > 0 and shares["tanh"] > shares["relu"] and solves(model)
+assert shares["relu"] > 0 and shares["tanh"] > shares["relu"]
+assert abs(model.predict(X)[:, 0] - Y).max() < 0.1
