@@ -101,6 +101,8 @@ def merge_flat_loops(body: list[Node], layout: Layout, offsets: Mapping[Tensor, 
 
 def _adjoins(earlier: _Form, later: _Form, item_size: int) -> bool:
     step = padded(earlier.count, item_size)
+    if step != earlier.count and any(line[0] == "combine" for line in earlier.lines):
+        return False  # what stands between two tensors is anything: it may be written over, but not summed
     return earlier.lines == later.lines and all(
         b - a == step for a, b in zip(earlier.addresses, later.addresses, strict=True)
     )
@@ -120,7 +122,7 @@ def _in_the_way(node: Node, other: Node, layout: Layout) -> bool:
 class _Form:
     """What a flat loop does, without addresses; the addresses; its length."""
 
-    lines: tuple[object, ...]
+    lines: tuple[tuple[object, ...], ...]
     addresses: tuple[int, ...]
     count: int
 
@@ -135,7 +137,7 @@ def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> _Form | 
     if not count.is_Integer:
         return None
     addresses: list[int] = []
-    lines: list[object] = []
+    lines: list[tuple[object, ...]] = []
     numbers: dict[Access, Expr] = {}
 
     def number(access: Access) -> bool:

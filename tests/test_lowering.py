@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,13 @@ def test_recurrences_are_right_at_every_length(length: int, plain: bool) -> None
     np.testing.assert_allclose(interpret(program, values, {"N": 3}, plain)[gradient.name], expected, 1e-12, 1e-13)
 
 
+def test_a_sum_does_not_run_over_what_stands_between_two_tensors_in_memory() -> None:
+    text, *_ = generate(network((12, 9, 7, 5)).training_program("adam"), "float32", None, {"N": 32})
+    sums = [line for line in code(text).splitlines() if "reduce_add" in line]
+    lengths = re.findall(r"for q in range\((\d+)\):\n(?:        [^\n]*\n)*?        r\d+ = reduce_add", code(text))
+    assert sums and {int(length) for length in lengths} >= {108, 9, 63, 7, 35, 5}  # each tensor by itself
+
+
 # ------------------------------------------------------------------------------------------- storage
 def test_a_state_is_updated_in_place_and_a_swap_is_not() -> None:
     i = Index("i", 6)
@@ -170,7 +178,7 @@ def test_the_arena_is_near_the_most_that_is_alive_at_once() -> None:
 
 
 def test_each_stage_of_the_lowering_reduces_what_it_counts() -> None:
-    *_, manifest = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    *_, manifest = generate(network((32, 16, 16, 16)).training_program("adam"), "float32", None, {"N": 32})
     counts = {row["name"]: row["count"] for row in manifest["stages"]}
     assert list(counts) == ["schedule", "fuse", "memory", "join", "lower"]
     for name in ("fuse", "memory", "join"):

@@ -624,3 +624,19 @@ def test_a_second_process_derives_and_compiles_nothing(tmp_path):
         outputs.append(found.stdout.splitlines())
     assert outputs[0][0] == outputs[1][0]
     assert outputs[0][1] != "[]" and outputs[1][1] == "[]"
+
+
+def test_sums_over_all_gradients_do_not_see_what_stands_between_them_in_memory() -> None:
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(50, 4)), rng.normal(size=(50, 3))
+    layers = [sn.dense(6, activation="tanh", name="h"), sn.dense(3, name="o")]  # 6 and 3 elements: padded to 8
+    net = sn.Network(input=4, layers=layers, loss="squared_error")
+    optimizer = {"name": "gradient_descent", "learning_rate": 0.5, "clip_norm": 0.3}
+    model, clean = (net.compile(optimizer, dtype="float64", seed=1) for _ in range(2))
+    good = dict(model.parameters)
+    model.parameters = {name: value * 1e200 for name, value in good.items()}
+    model.evaluate(X, Y)  # leaves huge numbers in the memory that the kernels share
+    model.parameters = good
+    for each in (model, clean):
+        each.prepare(X, Y, 50, shuffle=False).run(5)
+    assert all((model.parameters[name] == clean.parameters[name]).all() for name in good)
