@@ -134,31 +134,39 @@ def _share_storage(
     """A next value takes the place of its state where every reader of the old value can run before; else it is copied
     at the end.  Adds the dependences that this asks for, and returns the pairs to copy."""
     copies = []
+    written: dict[Tensor, list[Equation]] = {}
+    readers: dict[Tensor, list[Equation]] = {}
+    followers: dict[Equation, list[Equation]] = {}
+    for equation in equations:
+        written.setdefault(equation.tensor, []).append(equation)
+        for tensor in dict.fromkeys(a.tensor for a in equation.reads()):
+            readers.setdefault(tensor, []).append(equation)
+        for needed in needs[equation]:
+            followers.setdefault(needed, []).append(equation)
     for state, new in program.updates:
-        mine = [e for e in equations if e.tensor == new]
-        readers = [e for e in equations if any(a.tensor == state for a in e.reads())]
+        mine = written.get(new, [])
+        others = [e for e in readers.get(state, ()) if not mine or e is not mine[0]]
         ok = len(mine) == 1 and not mine[0].bound and box(mine[0]) is not None and new not in layout.owner
         ok = ok and all(a.subscripts == mine[0].lhs.subscripts for a in mine[0].reads() if a.tensor == state)
-        others = [e for e in readers if not mine or e is not mine[0]]
-        if ok and not any(_depends(reader, mine[0], needs) for reader in others):
+        if ok and not _reached(mine[0], followers).intersection(others):
             layout.owner[new] = state
             needs[mine[0]] = list(dict.fromkeys([*needs[mine[0]], *others]))
+            for other in others:
+                followers.setdefault(other, []).append(mine[0])
         else:
             copies.append((state, new))
     return copies
 
 
-def _depends(one: Equation, other: Equation, needs: Mapping[Equation, Sequence[Equation]]) -> bool:
+def _reached(start: Equation, edges: Mapping[Equation, Sequence[Equation]]) -> set[Equation]:
     seen: set[Equation] = set()
-    stack = [one]
+    stack = [start]
     while stack:
         node = stack.pop()
-        if node == other:
-            return True
         if node not in seen:
             seen.add(node)
-            stack.extend(needs[node])
-    return False
+            stack.extend(edges.get(node, ()))
+    return seen
 
 
 # --------------------------------------------------------------------------------------------- several equations
