@@ -20,13 +20,19 @@ import itertools
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import mpmath  # noqa: F401  (what the tests import, once for all mutants)
+import numpy as np  # noqa: F401
+import pytest
+import scipy.sparse  # noqa: F401
+import sympy as sp  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("symnet/differentiate.py", "compiler/passes/*.py")
@@ -40,14 +46,25 @@ DERIVATION, PASSES, NESTS = (
         "test_the_plain_loop_nests_of_random_programs_are_right",
     )
 )
-FEW, MANY = range(0, 80, 20), range(80, 300, 20)
+BLOCKS = range(0, 300, 20)
 JUDGES: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...]], ...] = (
     ("symnet/differentiate.py", ("tests/test_differentiate.py",), DERIVATION, ("tests/test_notation.py",)),
     ("compiler/passes/", ("tests/test_passes_[!p]*.py",), PASSES, ("tests/test_passes_pipeline.py",)),
     ("compiler/", ("tests/test_[elm]*.py",), NESTS, ("tests/test_fuzz.py",)),
 )
 NOT = ("tests/test_differentiate.py::test_derivation_time_is_linear_in_depth_and_100_layers_take_under_two_seconds",)
-SECONDS = 300  # a mutant that runs longer than this is caught: it no longer comes to an end
+SECONDS = (60, 240)  # a mutant that runs longer than this is caught: it no longer comes to an end
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a mistake can be made, and which."""
+
+    number: int
+    file: str
+    position: int
+    line: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -147,22 +164,23 @@ def _text(node: ast.BinOp) -> bool:
     return any(isinstance(side, (ast.JoinedStr, ast.Tuple, ast.List)) for side in (node.left, node.right))
 
 
-def mutants(files: list[str]) -> list[Mutant]:
+def mutants(files: list[str]) -> list[Place]:
     """Every mistake in every file; docstrings, annotations, imports, assertions and messages are left alone."""
-    found: list[Mutant] = []
+    found: list[Place] = []
     for file in files:
-        text = (ROOT / file).read_text()
-        original = ast.unparse(ast.parse(text))
-        count = len(list(_code(ast.parse(text))))
-        for position in range(count):
-            tree = ast.parse(text)
-            kind, node, change = list(_code(tree))[position]
-            new = change(copy.copy(node))
-            source = ast.unparse(ast.fix_missing_locations(_Replace(node, new).visit(tree)))
+        for position, (kind, node, _) in enumerate(_code(ast.parse((ROOT / file).read_text()))):
             line = getattr(node, "lineno", 0) or getattr(getattr(node, "target", None), "lineno", 0)
-            if source != original:
-                found.append(Mutant(len(found), file, line, kind, original, source))
+            found.append(Place(len(found), file, position, line, kind))
     return found
+
+
+def made(place: Place) -> Mutant | None:
+    """The file with the mistake; None if it is the same file (operands that are equal, swapped)."""
+    tree = ast.parse((ROOT / place.file).read_text())
+    original = ast.unparse(tree)
+    _, node, change = list(_code(tree))[place.position]
+    source = ast.unparse(ast.fix_missing_locations(_Replace(node, change(copy.copy(node))).visit(tree)))
+    return Mutant(place.number, place.file, place.line, place.kind, original, source) if source != original else None
 
 
 def _code(tree: ast.Module) -> Iterator[Change]:
@@ -194,14 +212,15 @@ class _Replace(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-def draw(every: list[Mutant], count: int, seed: int) -> list[Mutant]:
+def draw(every: list[Place], count: int, seed: int) -> list[Mutant]:
     """At random, but as many of each kind as there are: removed calls are the most, and the easiest to notice."""
     rng = random.Random(seed)
-    kinds: dict[str, list[Mutant]] = {}
-    for mutant in rng.sample(every, len(every)):
-        kinds.setdefault(mutant.kind, []).append(mutant)
+    kinds: dict[str, list[Place]] = {}
+    for place in rng.sample(every, len(every)):
+        kinds.setdefault(place.kind, []).append(place)
     rounds = itertools.zip_longest(*(kinds[kind] for kind in sorted(kinds)))
-    return [mutant for one in rounds for mutant in one if mutant is not None][:count]
+    drawn = (made(place) for one in rounds for place in one if place is not None)
+    return list(itertools.islice((mutant for mutant in drawn if mutant is not None), count))
 
 
 # ---------------------------------------------------------------------------------------------- judging
@@ -213,29 +232,49 @@ def tests_for(file: str) -> tuple[list[str], list[str]]:
         found = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
         return sorted(found, key=lambda path: (not any(word in path for word in words), path))
 
-    few, many = ([fuzz.format(block) for block in blocks] for blocks in (FEW, MANY))
-    return [*paths(fast), *few], [*paths(slow), *many]
+    blocks = [fuzz.format(block) for block in BLOCKS]
+    return paths(fast), [*paths(slow), *blocks]
 
 
-def run(tree: Path, mutant: Mutant, rest: bool = True) -> tuple[bool, str]:
+def run(tree: Path, mutant: Mutant, stages: int = 2) -> tuple[bool, str]:
     """Do the tests pass with this source?  And what they said."""
     (tree / mutant.file).write_text(mutant.source)
-    fast, slow = tests_for(mutant.file)
     said = ""
-    for tests in (fast, slow) if rest else (fast,):
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
-        command += [f"--deselect={name}" for name in NOT]  # the time of a busy machine is no verdict
-        environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-        try:
-            done = subprocess.run(
-                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return False, f"no end after {SECONDS} s"
-        said = done.stdout[-3000:]
-        if done.returncode:
+    for tests, seconds in tuple(zip(tests_for(mutant.file), SECONDS, strict=True))[:stages]:
+        passed, said = _forked(tree, tests, seconds)
+        if not passed:
             return False, said
     return True, said
+
+
+def _forked(tree: Path, tests: list[str], seconds: int) -> tuple[bool, str]:
+    """The tests in a process that has everything but the project imported already: that is most of the time."""
+    output = tree / "output"
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.chdir(tree)
+        sys.path.insert(0, str(tree))
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("symnet", "compiler", "tests")]:
+            del sys.modules[name]
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        code = 99
+        try:
+            options = ["-x", "-q", "--no-header", "--assert=plain", "-p", "no:cacheprovider"]
+            code = int(pytest.main([*options, *(f"--deselect={name}" for name in NOT), *tests]))
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    end = time.monotonic() + seconds
+    while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > end:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False, f"no end after {seconds} s"
+        time.sleep(0.01)
+    return done[1] == 0, output.read_text(errors="replace")[-3000:]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -243,15 +282,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=120, help="how many, drawn at random from all (default 120)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--files", nargs="+", default=list(FILES), help="files to change, as patterns")
+    parser.add_argument("--quick", action="store_true", help="only the first tests: what survives may be killed by others")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants to judge again")
     options = parser.parse_args(arguments)
 
     files = sorted({str(p.relative_to(ROOT)) for pattern in options.files for p in ROOT.glob(pattern)})
     every = mutants(files)
-    chosen = draw(every, options.count, options.seed)
     if options.only:
-        chosen = [m for m in every if m.number in options.only]
-    print(f"{len(chosen)} of {len(every)} mutants of {len(files)} files")
+        chosen = [m for place in every if place.number in options.only and (m := made(place)) is not None]
+    else:
+        chosen = draw(every, options.count, options.seed)
+    print(f"{len(chosen)} of {len(every)} mutants of {len(files)} files", flush=True)
 
     survivors, start = [], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -262,14 +303,14 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.copy(ROOT / name, tree / name)
         for file in sorted({m.file for m in chosen}):
             text = (tree / file).read_text()
-            passed, said = run(tree, Mutant(-1, file, 0, "none", text, text), rest=False)
+            passed, said = run(tree, Mutant(-1, file, 0, "none", text, text), 1)
             if not passed:
                 print(f"the suite fails without any mutant of {file}:\n{said}")
                 return 2
         for mutant in chosen:
             began = time.perf_counter()
             text = (tree / mutant.file).read_text()
-            passed, said = run(tree, mutant)
+            passed, said = run(tree, mutant, 1 if options.quick else 2)
             (tree / mutant.file).write_text(text)
             seconds = time.perf_counter() - began
             verdict = "SURVIVED" if passed else "killed"
@@ -289,4 +330,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the same verdict every time
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+        os.execve(sys.executable, [sys.executable, "-m", "tests.mutants", *sys.argv[1:]], environment)
     sys.exit(main())
