@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import sympy as sp
@@ -150,27 +151,15 @@ def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
     return [(leaf, slope.xreplace(back) * weight) for leaf, slope in slopes if slope != 0]
 
 
-_derivatives: dict[tuple[Expr, Symbol], Expr] = {}
-
-
+@lru_cache(maxsize=10_000)
 def _scalar_derivative(scalar: Expr, symbol: Symbol) -> Expr:
     """Equal kernels (layer after layer of one kind) are differentiated once."""
-    key = (scalar, symbol)
-    if key not in _derivatives:
-        if len(_derivatives) > 10_000:
-            _derivatives.clear()
-        _derivatives[key] = scalar.diff(symbol)
-    return _derivatives[key]
+    return scalar.diff(symbol)
 
 
 def _between(equations: Sequence[Equation], below: Iterable[Tensor], above: Iterable[Tensor]) -> set[Tensor]:
     """Real tensors on a path from `below` to `above`, ends included."""
-    edges = [
-        (a.tensor, e.tensor)
-        for e in equations
-        for a in outer_accesses(e.rhs)
-        if a.tensor.kind == "real" and e.tensor.kind == "real"
-    ]
+    edges = [(a.tensor, e.tensor) for e in equations for a in outer_accesses(e.rhs) if a.tensor.kind == "real"]
     up: dict[Tensor, list[Tensor]] = {}
     down: dict[Tensor, list[Tensor]] = {}
     for read, written in edges:

@@ -203,6 +203,15 @@ def test_a_tensor_that_matters_only_to_a_condition_has_gradient_zero() -> None:
     assert got["v"].all()
 
 
+def test_where_the_slope_is_zero_nothing_is_derived() -> None:
+    """A tensor that only a comparison reads: no contribution, and no argmax for a maximum of such."""
+    chosen = Piecewise((v[i], W[i, j] > 0), (2 * v[i], True))
+    assert [access for access, _ in partial_derivatives(Equation(u[i], (i, j), chosen))] == [v[i]]
+    equations = [Equation(u[i], (i, j), Piecewise((1, W[i, j] > 0), (2, True)), "max"), square(u)]
+    assert "argmax" not in "".join(map(str, pullback(equations, {loss: 1}, [W]).equations))
+    assert "argmax" not in "".join(map(str, pushforward(equations, {W: data("t_W", 3, 3)}, [loss]).equations))
+
+
 def test_identically_cancelling_gradients_are_judged_fairly() -> None:
     equations = [Equation(u[i], (i,), v[i]), Equation(u[i], (i,), -v[i]), Equation(loss[()], (i,), sp.sin(u[i]) + v[i])]
     assert check_gradient(equations, loss, [v], draw(v))["v"].tolist() == [1.0, 1.0, 1.0]

@@ -10,8 +10,8 @@ import pytest
 import sympy as sp
 from sympy import Expr, Float, Piecewise, Rational, Symbol, exp, sin, sqrt, tanh
 
-from compiler.functions import expm1, logistic, softplus
-from compiler.passes.agreement import F, Z, evaluate
+from compiler.functions import OWN, expm1, log1p, logistic, normal_cdf, softplus
+from compiler.passes.agreement import F, Z, agrees, evaluate
 from compiler.passes.elimination import price, through_value
 from compiler.passes.reuse_values import reuse_values
 from compiler.passes.share import share
@@ -154,6 +154,77 @@ def test_a_candidate_that_loses_digits_is_refused() -> None:
     assert through_value(function, logistic(z) * logistic(-z)) is None
 
 
+def test_a_function_that_still_reads_z_must_cost_less() -> None:
+    prelu = NOT_FOUND["prelu of any slope"]
+    assert through_value(prelu, step((0, z <= 0), (z**2, True))) is None
+    assert through_value(prelu, step((0, z <= 0), (tanh(z) * z, True))) is None
+
+
+# ---------------------------------------------------------------------------------------------- agreement
+P, Q = Symbol("p", real=True), Symbol("q", real=True)
+DIFFERENT: dict[str, tuple[Expr, Expr, Expr]] = {  # f, g(f), h: h(z) is g(f(z)) but for one place
+    "everywhere": (z, f + 1, z),
+    "by six ulp": (z, f * (1 + 6 * 2.0**-52), z),
+    "at large numbers": (z, step((0, f > 9e3), (f, True)), z),
+    "at large negative numbers": (z, step((0, f < -9e3), (f, True)), z),
+    "at small numbers": (z, step((1, (f > 0) & (f < 1e-29)), (f, True)), z),
+    "at small negative numbers": (z, step((1, (f < 0) & (f > -1e-29)), (f, True)), z),
+    "between": (z, step((0, (f > 39.8) & (f < 40)), (f, True)), z),
+    "between negative numbers": (z, step((0, (f < -39.8) & (f > -40)), (f, True)), z),
+    "at zero": (z, step((1, (f <= 0) & (f >= 0)), (f, True)), z),
+    "at negative zero": (z, step((logistic(1 / f), sp.Ne(f, 0)), (1, True)), logistic(1 / z)),
+    "at infinity": (z, step((0, f > 1e30), (logistic(f), True)), logistic(z)),
+    "at minus infinity": (z, step((1, f < -1e30), (logistic(f), True)), logistic(z)),
+    "at NaN, a number": (z, Piecewise((f, f <= 0), (f, f > 0), (0, True), evaluate=False), z),
+    "NaN at a number": (z, step((sqrt(-1 - f**2), f > 9e3), (f, True)), z),
+    "NaN everywhere": (z, sqrt(-1 - f**2), sqrt(-1 - z**2)),
+    "in parameters": (z, P * f, Q * z),
+    "at negative parameters": (z, step((P * f, P > 0), (-P * f, True)), P * z),
+    "at parameters above one": (z, step((f, P < 1), (P * f, True)), z),
+    "at parameters between zero and one": (z, step((P * f, (P > 0) & (P < 1)), (f, True)), z),
+    "in float32": (1 + z / 10**9, (f - 1) * 10**9, z),
+    "above a threshold": (z, step((f + 1, (f > 2) & (f < 2.000001)), (f, True)), z),
+    "below a threshold": (z, step((f + 1, (f < 2) & (f > 1.999999)), (f, True)), z),
+    "at a threshold": (z, step((f + 1, (f <= 2.0) & (f >= 2.0) & (f > 1)), (f, True)), z),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_difference_is_noticed_wherever_it_is(name: str) -> None:
+    function, g, h = DIFFERENT[name]
+    assert not agrees(function, g, h, [2.0, -3.0])
+    assert agrees(function, h.subs(z, f), h, [2.0, -3.0]) == (function == z and name != "NaN everywhere")
+
+
+def test_rounding_is_no_difference_nor_is_what_the_value_has_lost_beside_a_threshold() -> None:
+    assert agrees(z, f * (1 + 3 * 2.0**-52), z, [])
+    shifted = z / 4 + Rational(1, 2)
+    step_at = step((0, z <= -2), (1, True))
+    assert agrees(shifted, step((0, f <= 0), (1, True)), step_at, [-2.0])
+    assert not agrees(shifted, step((0, f <= 0), (1, True)), step((0, z <= -1.999), (1, True)), [-1.999])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_expressions_have_the_values_of_sympy(dtype: Any) -> None:
+    at, u = np.array([-1.5, -0.25, 0.5, 2.0], dtype), Symbol("u", real=True)
+    functions = (exp, sp.log, sin, sp.cos, sp.tan, tanh, sp.erf, sp.erfc, expm1, log1p, logistic, softplus, normal_cdf)
+    for expression in (
+        *(function(2 + u / 4) if function is sp.log else function(u / 2) for function in functions),
+        u**3 - 2 * u / 3 + 5,
+        (4 + u) ** u * u,
+        1 / u**2,
+        step((1, (u < -1) | (u > 1) | sp.Eq(u, Rational(1, 2))), (u, (u <= 3) & (u >= 0) & sp.Ne(u, 7)), (-u, True)),
+        step((1, sp.Not(u > 0, evaluate=False)), (2, True)),
+    ):
+        found = evaluate(expression, {u: at}, dtype)
+        plain = [expression.subs(u, Rational(float(value))) for value in at]
+        wanted = [
+            float(e.replace(lambda n: isinstance(n, OWN), lambda n: n.definition(n.args[0])).evalf()) for e in plain
+        ]
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, wanted, rtol=8 * np.finfo(dtype).eps, err_msg=str(expression))
+
+
 # ---------------------------------------------------------------------------------------------- in programs
 @pytest.mark.parametrize(
     ("activation", "slope"),
@@ -242,6 +313,29 @@ def test_a_shifted_value_beside_its_first_slot_is_used() -> None:
             Equation(Tensor("d", (4,))[t], (t,), y[t] * logistic(-p[t])),
         ],
         (h, Tensor("d", (4,))),
+    )
+    assert lines(changed_by(reuse_values, program, GIVEN))[-1] == "d[t] = (1 - h[t + 1])*y[t]"
+
+
+def test_a_function_of_an_index_too_or_of_an_index_alone_or_without_a_function_is_no_value() -> None:
+    for value, slope in (
+        (logistic(i * x[i, j]), logistic(-i * x[i, j])),
+        (logistic((i + j) / 3), logistic(-x[i, j])),
+        (2 * x[i, j], step((0, x[i, j] <= 0), (1, True))),
+    ):
+        found = after(Equation(a[i, j], (i, j), value), Equation(b[i, j], (i, j), y[i] * slope))
+        assert "a[" not in found[1], found
+
+
+def test_the_slope_of_a_recurrence_reads_its_value() -> None:
+    t, h, d = Index("t", 4), Tensor("h", (5,)), Tensor("d", (4,))
+    program = Program(
+        [
+            Equation(h[0], (), y[0]),
+            Equation(h[t + 1], (t,), logistic(h[t])),
+            Equation(d[t], (t,), y[t] * logistic(-h[t])),
+        ],
+        (h, d),
     )
     assert lines(changed_by(reuse_values, program, GIVEN))[-1] == "d[t] = (1 - h[t + 1])*y[t]"
 

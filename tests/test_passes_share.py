@@ -173,6 +173,31 @@ def test_what_stands_only_inside_a_shared_scalar_gets_no_tensor_of_its_own() -> 
     assert len(after.equations) == 3 and count(after, logistic) == 1
 
 
+def test_a_scalar_inside_a_scalar_is_shared_with_what_stands_outside() -> None:
+    inner = logistic(x[i, j])
+    for outer in (tanh(inner), sin(inner)):
+        equations = [Equation(u[i, j], (i, j), 2 * outer), Equation(v[i, j], (i, j), 3 * inner)]
+        after = changed_by(share, Program(equations, (u, v)), given())
+        assert count(after, logistic) == 1 and len(after.equations) == 3
+        more = Equation(w[i], (i, j), outer + y[j])
+        after = changed_by(share, Program([*equations, more], (u, v, w)), given())
+        assert (count(after, logistic), count(after, type(outer)), len(after.equations)) == (1, 1, 5)
+
+
+def test_equal_recurrences_are_one_up_to_the_names_of_indices() -> None:
+    first, second = Tensor("first", (4, 4)), Tensor("second", (4, 4))
+    equations = [
+        Equation(tensor[a, b], (a, b), tanh(tensor[a - 1, b]) * x[a, b] + tensor[a, b - 1])
+        for tensor, a, b in ((first, i, j), (second, k, i))
+    ]
+    program = Program([*equations, Equation(w[i], (i, j), first[i, j] - 3 * second[i, j])], (w,))
+    after = changed_by(share, program, given())
+    assert {e.tensor for e in after.equations} >= {w} and second not in after.definitions
+    across = equations[0], Equation(second[i, j], (i, j), tanh(second[i, j - 1]) * x[i, j] + second[i - 1, j])
+    program = Program([*across, Equation(w[i], (i, j), first[i, j] - 3 * second[i, j])], (w,))
+    assert second in changed_by(share, program, given()).definitions
+
+
 def test_what_no_root_needs_goes() -> None:
     dead = Equation(v[i, j], (i, j), exp(x[i, j]))
     program = Program([dead, Equation(w[i], (i, j), x[i, j] + v[i, j] * 0)], (w,))

@@ -69,6 +69,12 @@ def test_stable_forms_have_the_value_of_the_naive_ones(naive: Expr, stable: Expr
         assert abs(found - wanted) <= abs(wanted) * sp.Float("1e-40") + sp.Float("1e-60")
 
 
+def test_a_sum_of_four_exponentials_is_stable_and_a_longer_one_is_left_as_it_is() -> None:
+    four = exp(x) + exp(-x) + exp(3 * x) + exp(5 * x)
+    assert not rewrite(log(four), stable_scalar, {}).has(log)
+    assert rewrite(log(four + exp(2 * x)), stable_scalar, {}) == log(four + exp(2 * x))
+
+
 @pytest.mark.parametrize("loss", ["labels", "distributions"])
 def test_softmax_is_one_exponential_shared_by_loss_and_gradient(loss: str) -> None:
     program, values = network([3, 4, 3], tanh, loss)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def agrees(f: Expr, g: Basic, h: Basic, thresholds: Sequence[float]) -> bool:
     parameters = sorted((f.free_symbols | g.free_symbols | h.free_symbols) - {Z, F}, key=str)
     for kind in (np.float64, np.float32):
         z = _points(thresholds, kind)
-        for shift in (0.7, 1.9, -1.3):
+        for shift in (0.7, 1.9, -1.3) if parameters else (0.0,):
             values: dict[Basic, Any] = {p: kind(shift + k / 8) for k, p in enumerate(parameters)}
             with np.errstate(all="ignore"):
                 value = evaluate(f, values | {Z: z}, kind)
@@ -38,10 +39,8 @@ def agrees(f: Expr, g: Basic, h: Basic, thresholds: Sequence[float]) -> bool:
             if not finite.any():
                 return False
             wrong = np.abs(found[finite] - wanted[finite]) > ULP * np.finfo(kind).eps * np.abs(wanted[finite]).max()
-            if wrong.any() or not np.isfinite(found[finite]).all() or (np.isnan(wanted) != np.isnan(found)).any():
+            if wrong.any() or (np.isnan(wanted) != np.isnan(found)).any():
                 return False
-            if not parameters:
-                break
     return True
 
 
@@ -63,7 +62,7 @@ def _points(thresholds: Sequence[float], kind: Any) -> Any:
             for _ in range(6):
                 near.append(point)
                 point = np.nextafter(point, kind(direction))
-    return np.concatenate([spread, near, [0.0, -0.0, np.nan, np.inf, -np.inf]]).astype(kind)
+    return np.concatenate([spread, near, [-0.0, np.nan, np.inf, -np.inf]]).astype(kind)
 
 
 def evaluate(root: Basic, values: Mapping[Basic, Any], kind: Any) -> Any:
@@ -92,14 +91,6 @@ def _value(node: Basic, parts: list[Any], kind: Any) -> Any:
         for value, condition in zip(parts[-4::-2], parts[-3::-2], strict=True):
             result = np.where(condition, value, result)
         return result
-    if isinstance(node, sp.Pow):
-        power = node.exp
-        return np.power(parts[0], int(power)) if power.is_Integer and power > 0 else np.power(parts[0], parts[1])
-    if isinstance(node, (sp.Add, sp.Mul)):
-        result = parts[0]
-        for part in parts[1:]:
-            result = result + part if node.is_Add else result * part
-        return result
     return _NUMPY[type(node)](*parts)
 
 
@@ -113,11 +104,13 @@ def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
 
 
 _NUMPY: dict[type, Callable[..., Any]] = {
-    sp.exp: np.exp, sp.log: np.log, sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.tanh: np.tanh,
+    sp.Add: lambda *terms: reduce(np.add, terms), sp.Mul: lambda *factors: reduce(np.multiply, factors),
+    sp.Pow: np.power, sp.exp: np.exp, sp.log: np.log, sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.tanh: np.tanh,
     sp.erf: _each(math.erf), sp.erfc: _each(math.erfc),
     normal_cdf: _each(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
     expm1: np.expm1, log1p: np.log1p, logistic: _logistic,
     softplus: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     sp.Le: np.less_equal, sp.Lt: np.less, sp.Ge: np.greater_equal, sp.Gt: np.greater,
-    sp.Eq: np.equal, sp.Ne: np.not_equal, sp.And: np.logical_and, sp.Or: np.logical_or, sp.Not: np.logical_not,
+    sp.Eq: np.equal, sp.Ne: np.not_equal, sp.Not: np.logical_not,
+    sp.And: lambda *parts: reduce(np.logical_and, parts), sp.Or: lambda *parts: reduce(np.logical_or, parts),
 }  # fmt: skip

@@ -26,8 +26,7 @@ from .rewriting import nodes, piecewise, replace, rewrite
 from .stabilize import stable_scalar
 
 _E = Symbol("E", positive=True)
-_G = Symbol("g", real=True)
-_W = Symbol("w", real=True)
+_G, _W = Symbol("g"), Symbol("w")
 
 PRICE = {softplus: 40, sp.erf: 30, sp.erfc: 30, normal_cdf: 30, sp.tanh: 24, logistic: 24, log1p: 20, expm1: 20}
 MAX_DEGREE = 8
@@ -164,8 +163,7 @@ def _compared(f: Expr, relation: Basic) -> Basic | None:
     if not beyond[0]:
         return None
     value = _arm(f, t).subs(Z, t)
-    relations = {"<=": sp.Le, "<": sp.Lt, ">=": sp.Ge, ">": sp.Gt}
-    return relations[sign](F, value, evaluate=False)
+    return sp.Rel(F, value, sign)
 
 
 @cache
@@ -204,8 +202,6 @@ def _eliminated(f: Expr, h: Expr) -> Expr | None:
     direct = replace(h, {f: F})
     if Z not in nodes(direct):
         return direct
-    if not any(isinstance(n, FUNCTIONS) for n in nodes(f, h)) and f.is_polynomial(Z) and sp.degree(f, Z) > 1:
-        return None
     f, h = _written_out(f), _written_out(h)
     tag: Expr = F
     logs = [n for n in nodes(f) if isinstance(n, sp.log) and Z in nodes(n)]
@@ -229,7 +225,7 @@ def _eliminated(f: Expr, h: Expr) -> Expr | None:
         return None
     candidates = []
     for factor, _ in factors:
-        if _G in factor.free_symbols and sp.degree(factor, _G) == 1:
+        if sp.degree(factor, _G) == 1:
             g = -factor.coeff(_G, 0) / factor.coeff(_G, 1) if factor.is_Add else Integer(0)
             candidates.append(rewrite(sp.factor(g), None, {_W: tag}))
     candidates = [rewrite(form, stable_scalar, {}) for g in candidates for form in (g, sp.expand(g))]

@@ -54,7 +54,7 @@ def _value(equation: Equation, program: Program) -> _Value | None:
     if len(found) != 1 or not is_map(equation) or not is_alone(program, equation) or not in_range(equation.lhs):
         return None
     argument = next(iter(found))
-    if not isinstance(argument, Access) or argument.tensor == equation.tensor:
+    if not isinstance(argument, Access):
         return None
     return _Value(equation, argument) if set(_indices(argument)) == set(equation.domain) else None
 
@@ -116,7 +116,6 @@ def _rewritten(root: Expr, argument: Access, f: Expr, a: Access) -> Expr:
             g = _through(f, node, argument, a)
             if g is not None:
                 table[node] = g
-                continue
         elif isinstance(node, (sp.Mul, sp.Add)):
             alone = [part for part in node.args if set(_arguments(part)) == {argument}]
             if len(alone) > 1:
@@ -124,8 +123,8 @@ def _rewritten(root: Expr, argument: Access, f: Expr, a: Access) -> Expr:
                 if g is not None:
                     rest = [_rewritten(part, argument, f, a) for part in node.args if part not in alone]
                     table[node] = node.func(g, *rest)
-                    continue
-        stack.extend(inside(node)[::-1])
+        if node not in table:
+            stack.extend(inside(node)[::-1])
     return replace(root, table)
 
 
@@ -146,7 +145,7 @@ def _through(f: Expr, h: Basic, argument: Access, a: Access) -> Basic | None:
 
 def _scalars(f: Expr, h: Basic, argument: Access) -> tuple[Expr, Basic, dict[Basic, Basic]]:
     """Both in Z and numbered parameters, so that equal questions of all layers are asked once."""
-    parameters = [r for r in dict.fromkeys((*reads(f), *reads(h))) if not r.subscripts]
+    parameters = dict.fromkeys((*reads(f), *reads(h)))
     table: dict[Basic, Basic] = {p: Symbol(f"p{k}", real=True) for k, p in enumerate(parameters)}
     back = {symbol: p for p, symbol in table.items()}
     table[argument] = Z

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
-from sympy import Basic, Expr, Integer
+from sympy import Basic, Expr
 from sympy.core.relational import Relational
 from sympy.functions.elementary.piecewise import ExprCondPair
 
@@ -76,9 +76,9 @@ def rewrite_equation(equation: Equation, rule: Rule | None, memo: dict[Basic, Ba
     """The rule on expression and condition, and with `left` on the subscripts of the left-hand side."""
     rhs, where = rewrite(equation.rhs, rule, memo), rewrite(equation.where, rule, memo)
     lhs = equation.lhs
-    if left and any(not isinstance(s, (Index, Integer)) for s in lhs.subscripts):
+    if left:
         lhs = Access(lhs.tensor, *(rewrite(s, rule, memo) for s in lhs.subscripts))
-    if rhs is equation.rhs and where is equation.where and lhs is equation.lhs:
+    if rhs is equation.rhs and where is equation.where and lhs == equation.lhs:
         return equation
     return Equation(lhs, equation.domain, rhs, equation.op, where)
 
@@ -191,8 +191,6 @@ def in_dependence_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
         [m for g in dict.fromkeys(group[t] for t in tensors if t in edges) if g != group[e.tensor] for m in members[g]]
         for e, tensors in zip(equations, read, strict=True)
     ]
-    if all(last < number for number, need in enumerate(needs) for last in need):
-        return equations
     done: dict[int, None] = {}
     begun: set[int] = set()
     for root in range(len(equations)):
@@ -202,9 +200,9 @@ def in_dependence_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
             if number in begun:
                 stack.pop()
                 done.setdefault(number)
-                continue
-            begun.add(number)
-            stack.extend(m for m in reversed(needs[number]) if m not in begun)
+            else:
+                begun.add(number)
+                stack.extend(m for m in reversed(needs[number]) if m not in begun)
     return tuple(equations[number] for number in done)
 
 

@@ -122,7 +122,7 @@ def _inlined(equation: Equation, access: Access) -> Basic:
 
 def _is_transposition(left: Access, right: Access) -> bool:
     """Axis for axis the same index on both sides, so that both read 0 at the same places."""
-    if set(left.subscripts) != set(right.subscripts) or len(left.subscripts) != len(right.subscripts):
+    if set(left.subscripts) != set(right.subscripts):
         return False
     extents = dict(zip(left.subscripts, left.tensor.shape, strict=True))
     return all(extents[s] == n for s, n in zip(right.subscripts, right.tensor.shape, strict=True))
@@ -152,13 +152,13 @@ def _identities(program: Program) -> dict[Tensor, Equation]:
 
 def _use_identities(equation: Equation, identities: dict[Tensor, Equation]) -> Equation:
     """Factors that are identity tensors become conditions, if all of these can be solved."""
-    if not identities or equation.op != "sum":
+    if equation.op != "sum":
         return equation
     for factor in sp.Mul.make_args(equation.rhs):
-        if not isinstance(factor, Access) or factor.tensor not in identities or equation.tensor == factor.tensor:
+        if not isinstance(factor, Access) or factor.tensor not in identities:
             continue
         left = identities[factor.tensor].lhs.subscripts
-        current: Equation | None = Equation(equation.lhs, equation.domain, equation.rhs / factor, "sum", equation.where)
+        current = Equation(equation.lhs, equation.domain, equation.rhs / factor, "sum", equation.where)
         first: dict[Expr, Expr] = {}
         done: dict[Basic, Basic] = {}
         for one, subscript in zip(left, factor.subscripts, strict=True):
@@ -168,19 +168,19 @@ def _use_identities(equation: Equation, identities: dict[Tensor, Equation]) -> E
             pair = [replace(s, done) for s in (first[one], subscript)]
             if pair[0] == pair[1]:
                 continue
-            step = next((s for s in (pair, pair[::-1]) if current and _solvable(current, s[0], s[1], one)), None)
-            if step is None or current is None:
-                current = None
+            step = next((s for s in (pair, pair[::-1]) if _solvable(current, s[0], s[1], one)), None)
+            if step is None:
                 break
             done = {old: replace(new, {step[0]: step[1]}) for old, new in done.items()} | {step[0]: step[1]}
             current = _put(current, step[0], step[1])
-        if current is not None and all(covers(one, replace(s, done)) for one, s in first.items()):
-            return _use_identities(current, identities)
+        else:
+            if all(covers(one, replace(s, done)) for one, s in first.items()):
+                return _use_identities(current, identities)
     return equation
 
 
 def _solvable(equation: Equation, index: Expr, value: Expr, axis: Index) -> bool:
-    return isinstance(index, Index) and index in equation.domain and index not in nodes(value) and covers(index, value)
+    return index in equation.domain and index not in nodes(value) and covers(index, value)
 
 
 def _put(equation: Equation, index: Expr, value: Expr) -> Equation:
@@ -190,13 +190,13 @@ def _put(equation: Equation, index: Expr, value: Expr) -> Equation:
 
 def _solve_conditions(equation: Equation, program: Program) -> Equation:
     """where k = e  ->  k := e"""
-    if equation.op != "sum" or equation.where is sp.true:
+    if equation.op != "sum":
         return equation
     for relation in sp.And.make_args(equation.where):
         if not isinstance(relation, sp.Eq):
             continue
         for index, value in (relation.args, relation.args[::-1]):
-            if not isinstance(index, Index) or index not in equation.domain or index in nodes(value):
+            if index not in equation.domain or index in nodes(value):
                 continue
             if not (covers(index, value) or _is_position(index, value, program) or _is_noticed(equation, index)):
                 continue
@@ -273,7 +273,7 @@ def _leaves(root: Expr) -> list[Basic]:
     while stack:
         node = stack.pop()
         if node.is_Add or node.is_Mul or (node.is_Pow and node.exp.is_Integer):
-            stack.extend(node.args[::-1] if not node.is_Pow else node.args[:1])
+            stack.extend(node.args[::-1])
         elif not node.is_Number:
             found[node] = None
     return list(found)
@@ -287,7 +287,7 @@ def _cancel(scalar: Expr) -> Expr:
 
 def _leave_sums(equation: Equation) -> Equation:
     """sum over k of what does not name k -> extent * ..."""
-    if equation.op != "sum" or not equation.bound:
+    if equation.op != "sum":
         return equation
     named = set(nodes(equation.rhs, equation.where))
     idle = [i for i in equation.bound if i not in named]

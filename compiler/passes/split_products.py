@@ -38,9 +38,7 @@ def split_products(program: Program) -> Program:
         out.extend(writer.split(equation))
     if not writer.made:
         return program.with_equations(out)
-    program = program.with_equations(out)
-    if writer.operands > 1:  # two sums may have had the same factor
-        program = merge_definitions(program)
+    program = merge_definitions(program.with_equations(out))  # two sums may have had the same factor
     return program.with_equations(in_dependence_order(program.equations))
 
 
@@ -50,7 +48,6 @@ class _Writer:
 
     taken: set[str]
     made: int = 0
-    operands: int = 0
     before: list[Equation] = field(default_factory=list)
 
     def split(self, equation: Equation) -> list[Equation]:
@@ -70,7 +67,7 @@ class _Writer:
         return out + ([Equation(equation.lhs, equation.domain, sp.Add(*kept))] if kept else [])
 
     def term(self, equation: Equation) -> list[Equation] | None:
-        """The equations for a sum over one product; None if it is no matrix product or is a pure one already."""
+        """The equations for a sum over one product; None if it is no matrix product."""
         bound = set(equation.bound)
         factors = sp.Mul.make_args(equation.rhs)
         inner = [f for f in factors if not bound.isdisjoint(nodes(f))]
@@ -79,9 +76,6 @@ class _Writer:
             return None
         groups = _grouped([(f,) for f in inner], equation.domain)
         if len(groups) < 2 or any(_is_sparse(f) for g in groups if len(g) > 1 for f in g):
-            return None
-        pure = len(inner) == 2 and all(_is_plain(f) and bound <= set(nodes(f)) for f in inner)
-        if pure and outer == 1 and _is_plain(equation.lhs):
             return None
         self.before = []
         left = self._pairwise(groups, equation)
@@ -116,7 +110,6 @@ class _Writer:
         """A plain access for the group."""
         if len(group) == 1 and isinstance(group[0], Access) and _is_plain_or_affine(group[0]):
             return group[0]
-        self.operands += 1
         return self._tensor(f"{equation.tensor.name}_factor", _layout(group), [], sp.Mul(*group))
 
     def _finished(self, groups: list[Group], outer: Expr, equation: Equation) -> list[Equation]:
@@ -131,7 +124,8 @@ class _Writer:
         named = set(nodes(product))
         summed = [i for i in equation.bound if i in named]
         if outer == 1 and _is_plain(equation.lhs):
-            return [*self.before, Equation(equation.lhs, (*equation.free, *summed), product)]
+            domain = tuple(i for i in equation.domain if i in named or i not in bound)
+            return [*self.before, Equation(equation.lhs, domain, product)]
         on_the_left = [n for n in nodes(*equation.lhs.subscripts) if isinstance(n, Index)]
         kept = [i for i in on_the_left if i in named]
         access = self._tensor(f"{equation.tensor.name}_product", kept, summed, product)

@@ -83,8 +83,6 @@ def _expanded(equation: Equation, taken: set[str]) -> _Softmax:
 
 def _ratio(node: Basic, parts: dict[Tensor, _Softmax], where: Basic) -> Basic:
     """exp(x - logsumexp x) -> e/s, where the logsumexp's own condition holds (elsewhere e is 0)"""
-    if not parts:
-        return node
     for term in sp.Add.make_args(node.args[0]):
         coefficient, access = term.as_coeff_Mul()
         if coefficient != -1 or not isinstance(access, Access) or access.tensor not in parts:
@@ -241,7 +239,7 @@ def _quotient(top: Expr, below: list[tuple[Expr, Expr]]) -> Expr | None:
     """(p e^a + q e^b) / (r e^a + s e^b): p/r logistic(d) + q/s logistic(-d) with d = a - b + log(r/s), or tanh(d/2)"""
     (r, a), (s, b) = below
     p, q = top.coeff(sp.exp(a)), top.coeff(sp.exp(b))
-    if not (p.is_number and q.is_number) or top != p * sp.exp(a) + q * sp.exp(b) or (p == 0 and q == 0):
+    if not (p.is_number and q.is_number) or top != p * sp.exp(a) + q * sp.exp(b):
         return None
     d = a - b + sp.log(r / s)
     return p / r * sp.tanh(d / 2) if p / r == -q / s else p / r * logistic(d) + q / s * logistic(-d)

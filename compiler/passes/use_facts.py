@@ -18,14 +18,12 @@ from .rewriting import nodes
 
 
 def use_facts(program: Program) -> Program:
-    if not program.facts:
-        return program
     return program.with_equations(new for equation in program.equations for new in _shortened(equation, program.facts))
 
 
 def _shortened(equation: Equation, facts: tuple[Equation, ...]) -> list[Equation]:
     """The equation, or several, whose contributions add up to its own."""
-    if equation.op != "sum" or equation.where is not sp.true or not equation.bound:
+    if equation.op != "sum" or equation.where is not sp.true:
         return [equation]
     kept: list[Expr] = []
     shorter: list[Equation] = []
