@@ -134,17 +134,48 @@ def test_a_sum_is_never_put_into_a_sum() -> None:
     assert len(found) == 2
 
 
+def test_a_multiple_of_a_tensor_is_inlined_where_it_is_read_once() -> None:
+    double = Equation(w[i], (i,), 2 * y[i])
+    assert simplified(double, Equation(y_out[i], (i,), w[i] + 1), outputs=(y_out,)) == ["e[i] = 2*y[i] + 1"]
+    twice = Equation(y_out[i], (i,), w[i] * w[3 - i])
+    assert simplified(double, twice, outputs=(y_out,))[0] == "w[i] = 2*y[i]"
+    other = Equation(w[i], (i,), y[i] ** 2)
+    assert len(simplified(other, Equation(y_out[i], (i,), w[i] + 1), outputs=(y_out,))) == 2
+
+
+def test_a_sparse_tensor_is_not_read_in_place_of_its_copy() -> None:
+    sparse = Tensor("S", (4, 4), "constant", "real", True)
+    found = simplified(
+        Equation(u[i, j], (i, j), sparse[i, j]),
+        Equation(v[i, j], (i, j), u[i, j] + x[i, j]),
+        outputs=(v,),
+        values=given() | {"S": np.eye(4)},
+    )
+    assert len(found) == 2
+
+
+def test_a_copy_of_a_larger_tensor_is_not_read_outside_its_own_range() -> None:
+    wide, cube = Tensor("wide", (5, 5), "input"), Tensor("cube", (4, 5, 4), "input")
+    values = given() | {"wide": np.arange(25.0).reshape(5, 5), "cube": np.arange(80.0).reshape(4, 5, 4)}
+    for copy in (Equation(w[i], (i,), wide[i, 2]), Equation(w[i], (i,), wide[i, i]), Equation(w[i], (i,), cube[i, i, 0])):
+        found = simplified(copy, Equation(y_out[i], (i,), w[i + 1]), outputs=(y_out,), values=values)
+        assert len(found) == 2, found
+    diagonal = [Equation(w[i], (i,), x[i, i]), Equation(y_out[i], (i,), w[i + 1])]
+    assert simplified(*diagonal, outputs=(y_out,)) == ["e[i] = x[i + 1,i + 1]"]
+
+
 def test_hyper_parameters_are_inlined_where_that_is_cheap() -> None:
     beta, step = Tensor("beta", (), "hyper"), Tensor("step", (), "hyper", "integer")
-    cheap, dear = Tensor("cheap"), Tensor("dear")
+    cheap, dear, longer = Tensor("cheap"), Tensor("dear"), Tensor("longer")
     found = simplified(
         Equation(cheap[()], (), beta[()] / 2),
         Equation(dear[()], (), 1 / (1 - beta[()] ** step[()])),
-        Equation(w[i], (i,), cheap[()] * y[i] + dear[()]),
+        Equation(longer[()], (), (beta[()] + 3) * (beta[()] - 2)),
+        Equation(w[i], (i,), cheap[()] * y[i] + dear[()] + longer[()]),
         outputs=(w,),
         values=given() | {"beta": 0.9, "step": 3},
     )
-    assert found[-1] == "w[i] = beta[]*y[i]/2 + dear[]"
+    assert found[-1] == "w[i] = beta[]*y[i]/2 + dear[] + longer[]"
 
 
 # ---------------------------------------------------------------------------------------------- conditions
@@ -171,6 +202,69 @@ def test_a_condition_stays_where_the_label_could_leave_the_range_unnoticed() -> 
 
 
 y_out = Tensor("e", (4,))
+late, short = Index("late", 4, 1), Index("short", 3)
+
+
+@pytest.mark.parametrize(
+    ("rhs", "index"),
+    [
+        (x[i, late], late),  # a label of 0 would be read
+        (x[i, short], short),  # a label of 3 would be read
+        (x[i, k] + y[i], k),  # y[i] does not know of the label
+        (x[i, k] * exp(y[i]), k),  # 0 * inf
+        (x[k, i] * exp(x[i, k]), k),
+        (x[i, k] * y[i] + exp(x[i, k]), k),
+    ],
+    ids=str,
+)
+def test_a_label_is_put_in_place_of_an_index_only_where_nothing_happens_outside_its_range(
+    rhs: Any, index: Index
+) -> None:
+    values = given(labels=(2, 0, 3, 9)) | {"y": np.array([1.0, 2, 3, 1000])}
+    equation = Equation(w[i], (i, index), rhs, "sum", Eq(index, label[i]))
+    assert simplified(equation, outputs=(w,), values=values) == [str(equation)]
+
+
+def test_a_label_in_every_term_is_put_in_place_of_the_index() -> None:
+    equation = Equation(w[i], (i, k), 2 * x[i, k] * y[i] - x[k, i] * y[k], "sum", Eq(k, label[i]))
+    found = simplified(equation, outputs=(w,), values=given(labels=(2, 0, 3, 9)))
+    assert found == ["w[i] = -y[label[i]]*x[label[i],i] + 2*y[i]*x[i,label[i]]"]
+
+
+@pytest.mark.parametrize(
+    ("index", "bound", "condition"),
+    [(late, k, sp.true), (k, k, k < i), (short, k, sp.true), (k, Index("t", N - 1), sp.true)],
+    ids=str,
+)
+def test_an_argmax_that_may_be_outside_the_range_of_an_index_does_not_take_its_place(
+    index: Index, bound: Index, condition: Any
+) -> None:
+    best = Tensor("best", (4,), "value", "integer")
+    equations = [
+        Equation(best[i], (i, bound), x[i, bound], "argmax", condition),
+        Equation(w[i], (i, index), exp(x[i, index]), "sum", Eq(index, best[i])),
+    ]
+    assert lines(simplify_algebra(Program(equations, (w,)))) == [str(e) for e in equations]
+    if bound is k:
+        simplified(*equations, outputs=(w,))
+
+
+def test_an_argmax_takes_the_place_of_its_index_also_read_outside_its_range_where_it_is_zero() -> None:
+    best = Tensor("best", (4,), "value", "integer")
+    found = simplified(
+        Equation(best[i], (i, j), x[i, j], "argmax"),
+        Equation(w[i], (i, k), exp(x[i, k]), "sum", Eq(k, best[i + 1])),
+        outputs=(w,),
+    )
+    assert found[1] == "w[i] = exp(x[i,best[i + 1]])"
+
+
+def test_a_condition_of_a_maximum_is_not_solved() -> None:
+    equation = Equation(w[i], (i, k), x[i, k], "max", Eq(k, i))
+    assert simplified(equation, outputs=(w,)) == [str(equation)]
+    idle = Equation(w[i], (i, j, k), x[i, k], "logsumexp")
+    assert simplified(idle, outputs=(w,)) == [str(idle)]
+
 
 
 def test_a_condition_between_indices_is_solved_and_the_rest_of_it_is_kept() -> None:
@@ -264,6 +358,48 @@ def test_an_identity_in_a_sum_is_a_substitution() -> None:
     )
     assert "u[i,j] = x[i,j]" in found and "v[j,j] = y[j]" in "".join(found).replace("v[i,i] = y[i]", "v[j,j] = y[j]")
     assert "eye[i,i] = 1" in found  # inside a sum of terms it stays
+
+
+@pytest.mark.parametrize(
+    "almost",
+    [
+        [Equation(u[i, i], (i,), sp.Integer(2))],
+        [Equation(u[i, i], (i,), sp.Integer(1), "sum", i > 0)],
+        [Equation(u[i, i], (i,), sp.Integer(1)), Equation(u[i, j], (i, j), sp.Integer(1))],
+        [Equation(u[late, late], (late,), sp.Integer(1))],
+        [Equation(u[short, short], (short,), sp.Integer(1))],
+        [Equation(u[i, i], (i, n), sp.Integer(1))],
+        [Equation(u[i, i + 1], (i,), sp.Integer(1))],
+        [Equation(u[i, i], (i,), y[i])],
+    ],
+    ids=lambda equations: str(equations[0]) + "..." * (len(equations) - 1),
+)
+def test_what_is_almost_an_identity_is_none(almost: list[Equation]) -> None:
+    product = Equation(v[i, j], (i, j, k), x[i, k] * u[k, j])
+    program = Program([*almost, product], (v,))
+    after = simplify_algebra(program)
+    sizes = {"N": 3}
+    np.testing.assert_allclose(evaluate(after, given(), sizes)["v"], evaluate(program, given(), sizes)["v"])
+    assert u in after.definitions
+
+
+def test_an_identity_is_used_only_where_all_of_it_can_be() -> None:
+    eye, cube = Tensor("eye", (4, 4)), Tensor("cube", (4, 4, 4))
+    one, three = Equation(eye[i, i], (i,), sp.Integer(1)), Equation(cube[i, i, i], (i,), sp.Integer(1))
+    found = simplified(
+        one,
+        three,
+        Equation(w[i], (i, j), x[i, j] * eye[label[i], label[j]]),  # no index to solve for
+        Equation(v[i, j], (i, j, k), x[i, k] * cube[k, label[i], label[j]]),
+        Equation(y_out[i], (i, j, k), x[j, k] * cube[i, j, k]),
+        Equation(s[()], (i, j, k), y[k] * eye[i, j] * eye[j, k] * x[i, k]),
+        Equation(Tensor("t", (4,))[i], (i, j), eye[i, j + 1] * y[j]),
+        outputs=(w, v, y_out, s, Tensor("t", (4,))),
+        values=given(labels=(2, 0, 2, 7)),
+    )
+    text = "\n".join(found)
+    assert "eye[label[i],label[j]]" in text and "cube[k,label[i],label[j]]" in text
+    assert sum("eye" in line for line in found) == 3 and sum("cube" in line for line in found) == 2
 
 
 # ---------------------------------------------------------------------------------------------- expressions

@@ -184,6 +184,22 @@ def test_a_scalar_inside_a_scalar_is_shared_with_what_stands_outside() -> None:
         assert (count(after, logistic), count(after, type(outer)), len(after.equations)) == (1, 1, 5)
 
 
+def test_equal_integers_are_one_also_as_subscripts_on_the_left() -> None:
+    one, two = (Tensor(name, (4,), "value", "integer") for name in ("one", "two"))
+    label = Tensor("label", (4,), "input", "integer")
+    program = Program(
+        [
+            Equation(one[i], (i,), label[i] + 1),
+            Equation(two[j], (j,), label[j] + 1),
+            Equation(w[two[i]], (i,), y[i], "sum", two[i] > 0),
+            Equation(w[one[i]], (i, j), x[i, two[j]]),
+        ],
+        (w,),
+    )
+    after = changed_by(share, program, given() | {"label": np.array([1, 0, 2, 7])})
+    assert two not in after.definitions
+
+
 def test_equal_recurrences_are_one_up_to_the_names_of_indices() -> None:
     first, second = Tensor("first", (4, 4)), Tensor("second", (4, 4))
     equations = [
