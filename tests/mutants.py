@@ -53,8 +53,8 @@ JUDGES: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...]], ...] = (
     ("compiler/", ("tests/test_[elm]*.py",), NESTS, ("tests/test_fuzz.py",)),
 )
 NOT = ("tests/test_differentiate.py::test_derivation_time_is_linear_in_depth_and_100_layers_take_under_two_seconds",)
-# A mutant whose first tests run longer than this is caught: it no longer comes to an end.  The second stage is cut short
-# without a verdict: what it has not killed by then has survived.
+# A mutant whose first tests run longer than this is caught: it no longer comes to an end.  The second stage is cut
+# short without a verdict: what it has not killed by then has survived.
 SECONDS = (120, 150)
 
 
@@ -187,10 +187,13 @@ def made(place: Place) -> Mutant | None:
 
 def _code(tree: ast.Module) -> Iterator[Change]:
     skipped: set[ast.AST] = set()
+    unordered: set[ast.AST] = set()
     for node in ast.walk(tree):
         annotations = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.Raise, ast.Assert, ast.JoinedStr)):
             annotations.append(node)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            unordered.add(node.args[1])  # whatever the order of the types, it is the same question
         if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: an assertion, too
             annotations.append(node)
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -200,7 +203,9 @@ def _code(tree: ast.Module) -> Iterator[Change]:
         for top in annotations:
             if top is not None:
                 skipped.update(ast.walk(top))
-    yield from (change for change in changes(tree) if change[1] not in skipped)
+    for kind, node, change in changes(tree):
+        if node not in skipped and not (kind == "swapped operands" and node in unordered):
+            yield kind, node, change
 
 
 _DATA = ("__all__", "Seed", "Pass", "Change")

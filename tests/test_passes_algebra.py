@@ -157,7 +157,11 @@ def test_a_sparse_tensor_is_not_read_in_place_of_its_copy() -> None:
 def test_a_copy_of_a_larger_tensor_is_not_read_outside_its_own_range() -> None:
     wide, cube = Tensor("wide", (5, 5), "input"), Tensor("cube", (4, 5, 4), "input")
     values = given() | {"wide": np.arange(25.0).reshape(5, 5), "cube": np.arange(80.0).reshape(4, 5, 4)}
-    for copy in (Equation(w[i], (i,), wide[i, 2]), Equation(w[i], (i,), wide[i, i]), Equation(w[i], (i,), cube[i, i, 0])):
+    for copy in (
+        Equation(w[i], (i,), wide[i, 2]),
+        Equation(w[i], (i,), wide[i, i]),
+        Equation(w[i], (i,), cube[i, i, 0]),
+    ):
         found = simplified(copy, Equation(y_out[i], (i,), w[i + 1]), outputs=(y_out,), values=values)
         assert len(found) == 2, found
     diagonal = [Equation(w[i], (i,), x[i, i]), Equation(y_out[i], (i,), w[i + 1])]
@@ -264,7 +268,6 @@ def test_a_condition_of_a_maximum_is_not_solved() -> None:
     assert simplified(equation, outputs=(w,)) == [str(equation)]
     idle = Equation(w[i], (i, j, k), x[i, k], "logsumexp")
     assert simplified(idle, outputs=(w,)) == [str(idle)]
-
 
 
 def test_a_condition_between_indices_is_solved_and_the_rest_of_it_is_kept() -> None:

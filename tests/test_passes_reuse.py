@@ -160,6 +160,11 @@ def test_a_function_that_still_reads_z_must_cost_less() -> None:
     assert through_value(prelu, step((0, z <= 0), (tanh(z) * z, True))) is None
 
 
+def test_prices_are_counted_in_additions() -> None:
+    assert [price(e) for e in (z + f, 2 * z * f + 1, z**3, 1 / z, sqrt(z), z**f)] == [1, 3, 1, 4, 20, 20]
+    assert [price(e) for e in (step((0, z <= 0), (z, True)), exp(z), tanh(z) + tanh(z) * f)] == [1, 20, 26]
+
+
 # ---------------------------------------------------------------------------------------------- agreement
 P, Q = Symbol("p", real=True), Symbol("q", real=True)
 DIFFERENT: dict[str, tuple[Expr, Expr, Expr]] = {  # f, g(f), h: h(z) is g(f(z)) but for one place

@@ -81,8 +81,6 @@ def _ends(parts: Affine) -> tuple[Expr, Expr]:
 def is_outside(access: Access) -> bool:
     """Some subscript provably names no element."""
     for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
-        if isinstance(subscript, Index):
-            continue
         parts = affine(subscript)
         if parts is None or parts.gathers:
             continue

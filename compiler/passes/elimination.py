@@ -262,9 +262,8 @@ def _quotients(f: Expr, h: Expr) -> tuple[Symbol, tuple[Expr, Expr], tuple[Expr,
         unit = next(iter(slopes.values()))[0]
         for slope, _ in slopes.values():
             ratio = slope / unit
-            if not ratio.is_Rational:
+            if not ratio.is_Integer:
                 return None
-            unit = unit / ratio.q if ratio.q > 1 else unit
         table = {node: sp.exp(shift) * _E ** (slope / unit) for node, (slope, shift) in slopes.items()}
         f, h = replace(f, table), replace(h, table)
         if Z in nodes(f, h):

@@ -136,9 +136,8 @@ class _Scalars:
         self.first: dict[Basic, tuple[Equation, Basic]] = {}
         self.shared: dict[Basic, None] = {}
         for equation in program.equations:
-            rhs = equation.rhs
-            if _is_expensive(rhs) and is_map(equation) and is_alone(program, equation):
-                key, order = self.key(rhs)
+            if is_map(equation) and is_alone(program, equation):
+                key, order = self.key(equation.rhs)
                 if len(order) == len(equation.domain):
                     self.owners.setdefault(key, equation)
         while True:  # what stands only inside larger shared scalars is not shared itself
