@@ -12,7 +12,7 @@ from sympy import Expr, Float, Piecewise, Rational, Symbol, exp, sin, sqrt, tanh
 
 from compiler.functions import OWN, expm1, log1p, logistic, normal_cdf, softplus
 from compiler.passes.agreement import F, Z, agrees, evaluate
-from compiler.passes.elimination import price, through_value
+from compiler.passes.elimination import _cells, _rising, _threshold, price, through_value
 from compiler.passes.reuse_values import reuse_values
 from compiler.passes.share import share
 from compiler.passes.simplify_algebra import simplify_algebra
@@ -163,6 +163,38 @@ def test_a_function_that_still_reads_z_must_cost_less() -> None:
 def test_prices_are_counted_in_additions() -> None:
     assert [price(e) for e in (z + f, 2 * z * f + 1, z**3, 1 / z, sqrt(z), z**f)] == [1, 3, 1, 4, 20, 20]
     assert [price(e) for e in (step((0, z <= 0), (z, True)), exp(z), tanh(z) + tanh(z) * f)] == [1, 20, 26]
+
+
+def test_thresholds_are_numbers_and_a_point_stands_inside_each_interval() -> None:
+    assert [_threshold(c) for c in (z <= 2, z > 2, sp.Le(2, z, evaluate=False), sp.Gt(2, z, evaluate=False))] == [
+        ("<=", 2), (">", 2), (">=", 2), ("<", 2)
+    ]  # fmt: skip
+    assert [_threshold(c) for c in (sp.Eq(z, 2), sp.Ne(z, 2), z <= beta, z**2 <= 1, beta <= 1)] == [None] * 5
+    assert _cells(step((0, z <= 2), (1, z >= 5), (z, True))) == [1, Rational(7, 2), 6]
+    assert _cells(step((0, z <= 0), (z, True)), z > 4) == [-1, 2, 5]
+    assert _cells(tanh(z)) == [0] and _cells(step((0, z <= beta), (z, True))) is None
+
+
+def test_a_function_rises_only_where_that_is_proved() -> None:
+    inf = sp.oo
+    assert _rising(relu(z)) == ((-inf, 0, False), (0, inf, True))
+    assert _rising(exp(z)) == ((-inf, inf, True),)
+    assert _rising(step((-1, z <= -1), (1, z >= 2), (2 * z / 3 - Rational(1, 3), True))) == (
+        (-inf, -1, False), (-1, 2, True), (2, inf, False)
+    )  # fmt: skip
+    assert _rising(step((-(z**2), z <= 0), (z**2, True))) == ((-inf, 0, True), (0, inf, True))
+    for function in (
+        -z,
+        sin(z),
+        z**2,
+        step((z, z <= 0), (-z, True)),
+        step((z, z <= 0), (z + 1, True)),  # a jump
+        step((z, z <= 0), (z + beta, True)),
+        step((0, z <= 0), (z**2, z <= 1), (1, True)),  # not proved between two thresholds
+        step((0, z <= 1), ((z - 2) ** 2 - 1, True)),  # falls at first
+        step((z**2 - 4, z <= -2), (0, True)),  # falls
+    ):
+        assert _rising(function) is None, function
 
 
 # ---------------------------------------------------------------------------------------------- agreement

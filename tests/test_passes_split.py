@@ -135,6 +135,20 @@ def test_reductions_conditions_and_maps_stay_as_they_are(equation: Equation) -> 
     assert split(equation) == [str(equation)]
 
 
+def test_ranges_that_do_not_begin_at_zero() -> None:
+    late = Index("late", 4, 2)
+    found = split(Equation(w[late, j], (late, j, k), exp(v[late]) * x[late, k] * y[k, j]))
+    assert found[0] == "w_product[late - 2,j] = sum_k x[late,k]*y[k,j]"
+    split(Equation(w[i, j], (i, j, late), exp(v[late]) * x[i, late] * y[late, j]))
+    split(Equation(s[()], (i, late, j, k), x[i, late] * y[late, j] * m[j, k] * v[k]))
+
+
+def test_a_sum_of_products_and_of_others_is_taken_apart() -> None:
+    """A product that is pure already is one also beside something else."""
+    found = split(Equation(w[i, j], (i, k, j), x[i, k] * y[k, j] + v[k] * x[i, j] * exp(v[i])))
+    assert found == ["w[i,j] = sum_k x[i,k]*y[k,j]", "w[i,j] = sum_k exp(v[i])*v[k]*x[i,j]"]
+
+
 def test_a_sparse_factor_stays_a_factor_of_its_own() -> None:
     sparse = Tensor("S", (4, 4), "constant", "real", True)
     values = GIVEN | {"S": np.eye(4)[::-1] * 2}

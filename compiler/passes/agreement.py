@@ -94,11 +94,6 @@ def _value(node: Basic, parts: list[Any], kind: Any) -> Any:
     return _NUMPY[type(node)](*parts)
 
 
-def _logistic(x: Any) -> Any:
-    e = np.exp(-np.abs(x))
-    return np.where(x < 0, e / (1 + e), 1 / (1 + e))
-
-
 def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
     return lambda x: np.vectorize(function)(x).astype(np.asarray(x).dtype)
 
@@ -108,7 +103,7 @@ _NUMPY: dict[type, Callable[..., Any]] = {
     sp.Pow: np.power, sp.exp: np.exp, sp.log: np.log, sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.tanh: np.tanh,
     sp.erf: _each(math.erf), sp.erfc: _each(math.erfc),
     normal_cdf: _each(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
-    expm1: np.expm1, log1p: np.log1p, logistic: _logistic,
+    expm1: np.expm1, log1p: np.log1p, logistic: lambda x: 1 / (1 + np.exp(-x)),
     softplus: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     sp.Le: np.less_equal, sp.Lt: np.less, sp.Ge: np.greater_equal, sp.Gt: np.greater,
     sp.Eq: np.equal, sp.Ne: np.not_equal, sp.Not: np.logical_not,

@@ -168,13 +168,12 @@ def _logarithm(node: Expr) -> Expr:
     number, terms = argument.as_coeff_add()
     if number == 1:
         return log1p(sp.Add(*terms))
-    if argument.is_Mul or argument.is_Pow or isinstance(argument, logistic):
-        parts = [_log_factor(f) for f in sp.Mul.make_args(argument)]
-        known = [p for p in parts if p is not None]
-        if known:
-            rest = sp.Mul(*(f for f, p in zip(sp.Mul.make_args(argument), parts, strict=True) if p is None))
-            if rest == 1 or rest.is_positive:
-                return sp.Add(*known) if rest == 1 else sp.Add(*known, sp.log(rest))
+    parts = [_log_factor(f) for f in sp.Mul.make_args(argument)]
+    known = [p for p in parts if p is not None]
+    if known:
+        rest = sp.Mul(*(f for f, p in zip(sp.Mul.make_args(argument), parts, strict=True) if p is None))
+        if rest.is_positive:
+            return sp.Add(*known, sp.log(rest))
     return node
 
 
