@@ -7,7 +7,19 @@ from sympy import Piecewise
 
 from compiler.functions import logistic
 from compiler.passes.definitions import binding, covers, is_alone, is_map, is_outside, is_whole
-from compiler.passes.rewriting import in_dependence_order, live, nodes, operations, piecewise, replace, rewrite
+from compiler.passes.rewriting import (
+    equation_reads,
+    free_name,
+    in_dependence_order,
+    live,
+    names,
+    nodes,
+    operations,
+    piecewise,
+    replace,
+    rewrite,
+    rewrite_equation,
+)
 from compiler.program import Equation, Index, Program, Tensor, size
 
 i, j, k = Index("i", 4), Index("j", 4), Index("k", 3, 1)
@@ -48,6 +60,9 @@ def test_operations_count_equal_parts_once() -> None:
     assert operations(y[0] * y[1] + y[0] * y[1] * y[2]) == (4, 0)
     assert operations(logistic(y[0]) + logistic(y[0]) * y[1]) == (2, 1)
     assert operations(1 / sp.sqrt(y[0]) + y[0] ** y[1]) == (2, 1)
+    assert operations(logistic(y[0]) + y[0] ** y[1] + y[2] ** sp.Rational(1, 3)) == (2, 3)
+    assert operations(sp.sqrt(y[0]) * y[1] ** 3 * y[2] ** -2) == (5, 0)
+    assert operations(sp.And(y[0] > 0, y[1] > 0, y[2] > 0)) == (5, 0)
     assert operations(Piecewise((0, y[0] <= 0), (y[1] * y[2], True))) == (2, 0)
 
 
@@ -60,6 +75,28 @@ def test_definitions_come_before_their_readers_and_cycles_keep_their_order() -> 
     assert [e for e in ordered if e in cycle] == cycle and ordered[-1] == read
     assert ordered.index(other) < ordered.index(cycle[-1])
     assert in_dependence_order([other, *cycle, read]) == (other, *cycle, read)
+
+
+def test_a_name_in_use_gets_a_number() -> None:
+    taken = {"a", "a_2"}
+    assert [free_name(name, taken) for name in ("b", "a", "a", "b")] == ["b", "a_3", "a_4", "b_2"]
+    p, new = Tensor("p", (4,), "parameter"), Tensor("p_next", (4,))
+    index = Tensor("index", (4,), "input", "integer")
+    scattered = Equation(z[index[i]], (i,), y[i], "sum", x[i, i] > 0)
+    assert names(Program([scattered], (z,), ((p, new),))) == {"p", "p_next", "index", "z", "x", "y"}
+
+
+def test_a_rule_is_applied_to_expression_and_condition_and_to_the_left_side_if_asked() -> None:
+    rule = {x[i, i]: y[i], y[0]: y[1]}
+    label = Tensor("label", (4,), "input", "integer")
+    equation = Equation(z[label[i]], (i,), x[i, i] + 1, "max", x[i, i] > 2)
+    swapped = {**rule, label[i]: label[0]}
+    assert rewrite_equation(equation, None, dict(swapped)) == Equation(
+        z[label[i]], (i,), y[i] + 1, "max", sp.Gt(y[i], 2)
+    )
+    assert rewrite_equation(equation, None, dict(swapped), left=True).lhs == z[label[0]]
+    assert rewrite_equation(equation, None, {}, left=True) == equation
+    assert equation_reads(equation) == [x[i, i], label[i]]
 
 
 def test_only_what_is_needed_is_live() -> None:
@@ -79,6 +116,9 @@ def test_a_subscript_is_covered_only_if_it_provably_stays_in_the_range() -> None
 
 def test_an_access_is_outside_only_if_it_provably_is() -> None:
     assert is_outside(y[4]) and is_outside(y[-1]) and is_outside(y[i + 4]) and is_outside(y[-1 - j])
+    label = Tensor("label", (4,), "input", "integer")
+    assert is_outside(x[i, 4]) and is_outside(x[-1, j])
+    assert not any(map(is_outside, (y[label[i] - 5], y[label[i] + 4], y[i * j - 20], x[i, label[j] + 9])))
     assert not any(map(is_outside, (y[3], y[i + 1], y[i - 1], y[i], y[k - 4 + 2])))
 
 

@@ -60,8 +60,6 @@ def is_whole(equation: Equation) -> bool:
 
 def covers(index: Index, subscript: Expr) -> bool:
     """The subscript provably stays within the index's range."""
-    if isinstance(subscript, Index) and subscript.args[1:] == index.args[1:]:
-        return True
     parts = affine(subscript)
     if parts is None or parts.gathers:
         return False
