@@ -194,6 +194,8 @@ def _code(tree: ast.Module) -> Iterator[Change]:
             annotations.append(node)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
             unordered.add(node.args[1])  # whatever the order of the types, it is the same question
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sp.Eq", "sp.Ne"):
+            unordered.add(node)  # a = b is b = a
         if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: an assertion, too
             annotations.append(node)
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):

@@ -133,6 +133,8 @@ def test_a_comparison_is_carried_over_only_where_the_function_rises_beyond_it() 
     clipped = step((-1, z <= -1), (1, z >= 1), (z, True))
     assert through_value(clipped, z <= -1) == (f <= -1)
     assert through_value(clipped, z >= 1) == (f >= 1)
+    assert through_value(clipped, z > -1) == (f > -1) and through_value(clipped, z < 1) == (f < 1)
+    assert through_value(clipped, z > 1) is None and through_value(clipped, z >= -1) is None
     assert through_value(clipped, z < -1) is None  # f is -1 on both sides
     assert through_value(clipped, z <= -2) is None
     assert through_value(relu(z), z < 0) is None

@@ -54,6 +54,20 @@ def test_equal_definitions_are_one_up_to_the_names_of_indices() -> None:
     assert lines(after) == ["u[i,j] = sum_k x[i,k]*x[k,j]", "w[i] = sum_j 3*u[i,j]"]
 
 
+def test_the_order_of_what_is_reduced_matters_to_argmax_alone() -> None:
+    """The position of the largest is counted in the order of the domain."""
+
+    def reduced(op: str) -> int:
+        kind = "integer" if op == "argmax" else "real"
+        one, two = Tensor("one", (4,), "value", kind), Tensor("two", (4,), "value", kind)
+        orders = ((one, (i, j, k)), (two, (i, k, j)))
+        equations = [Equation(tensor[i], order, x[i, j] * y[k], op) for tensor, order in orders]
+        program = Program([*equations, Equation(w[i], (i,), one[i] - 3 * two[i])], (w,))
+        return len(changed_by(share, program, given()).equations)
+
+    assert [reduced(op) for op in ("sum", "max", "logsumexp", "argmax")] == [2, 2, 2, 3]
+
+
 def test_a_transposed_definition_is_another_one() -> None:
     """All widths are equal, so only the order of the indices tells them apart."""
     program = Program(
