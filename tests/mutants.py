@@ -55,7 +55,7 @@ JUDGES: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...]], ...] = (
 NOT = ("tests/test_differentiate.py::test_derivation_time_is_linear_in_depth_and_100_layers_take_under_two_seconds",)
 # A mutant whose first tests run longer than this is caught: it no longer comes to an end.  The second stage is cut
 # short without a verdict: what it has not killed by then has survived.
-SECONDS = (120, 150)
+SECONDS = (60, 120)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,33 @@ def test_three_factors_are_contracted_in_the_cheapest_order() -> None:
     values = {t.name: rng.normal(size=[int(e) for e in t.shape]) for t in (left, middle, right)}
     found = split(Equation(out[a, d], (a, d, b, c), left[a, b] * middle[b, c] * right[c, d]), values=values)
     assert found == ["out_part[a,c] = sum_b A[a,b]*B[b,c]", "out[a,d] = sum_c C[c,d]*out_part[a,c]"]
+
+
+def test_the_cheapest_first_step_is_not_taken_where_the_rest_then_costs_more() -> None:
+    """C D alone is cheapest, but then 600 multiplications are needed; from B C on it is 258."""
+    letters = [Index(name, n) for name, n in zip("abcde", (5, 8, 8, 2, 5), strict=True)]
+    tensors = [Tensor(name, (p.high, q.high), "input") for name, (p, q) in zip("ABCD", pairwise(letters), strict=True)]
+    values = {t.name: rng.normal(size=[int(e) for e in t.shape]) for t in tensors}
+    a, b, c, d, e = letters
+    out, rhs = Tensor("out", (5, 5)), sp.Mul(*(t[p, q] for t, (p, q) in zip(tensors, pairwise(letters), strict=True)))
+    found = split(Equation(out[a, e], (a, e, b, c, d), rhs), values=values)
+    assert found == [
+        "out_part[b,d] = sum_c B[b,c]*C[c,d]",
+        "out_part_2[a,d] = sum_b A[a,b]*out_part[b,d]",
+        "out[a,e] = sum_d D[d,e]*out_part_2[a,d]",
+    ]
+
+
+def test_a_small_factor_joins_what_is_neither_sparse_nor_plain_else_the_smaller_one() -> None:
+    sparse, long = Tensor("S", (4, 4), "constant", "real", True), Tensor("long", (4, 9), "input")
+    values = GIVEN | {"S": np.eye(4)[::-1] * 2, "long": rng.normal(size=(4, 9))}
+    found = split(Equation(w[i, j], (i, k, j), sparse[i, k] * v[k] * y[k, j]), values=values)
+    assert found[0] == "w_factor[k,j] = v[k]*y[k,j]"
+    found = split(Equation(w[i, j], (i, k, j), x[i, k] * v[k] * exp(y[k, j])))
+    assert found[0] == "w_factor[k,j] = exp(y[k,j])*v[k]"
+    m9, out = Index("m9", 9), Tensor("out", (4, 9))
+    found = split(Equation(out[i, m9], (i, k, m9), x[i, k] * v[k] * long[k, m9]), values=values)
+    assert found[0] == "out_factor[i,k] = v[k]*x[i,k]"
 
 
 @pytest.mark.parametrize("factors", [3, 4, 5, 6, 7])
