@@ -620,6 +620,13 @@ def test_the_tangent_of_what_does_not_depend_on_the_seeds_is_zero() -> None:
     assert found["t_u"].tolist() == [2, 4, 12]
 
 
+def test_the_tangent_of_what_is_seeded_is_the_seed() -> None:
+    seed = data("t_v", 3)
+    derivation = pushforward([Equation(u[i], (i,), v[i] ** 2)], {v: seed}, [v, u])
+    assert derivation.adjoints[v] == seed
+    assert [str(e) for e in derivation.equations] == ["t_u[i] = 2*t_v[i]*v[i]"]
+
+
 def test_reverse_forward_and_numerical_derivatives_agree() -> None:
     equations, parameters, inputs = network(3, [2, 3, 2])
     values = draw(*parameters, *inputs)

@@ -37,6 +37,10 @@ def test_a_comparison_of_integers_is_decided_and_one_of_reals_is_left_alone() ->
     assert replace(pieces, {i: sp.Integer(2)}) == Piecewise((x[2, j], x[2, j] > y[2]), (1, True))
 
 
+def test_a_number_compared_with_itself_is_not_decided_since_it_may_be_nan() -> None:
+    assert replace(y[0] >= y[1], {y[1]: y[0]}) == sp.Ge(y[0], y[0], evaluate=False)
+
+
 def test_pieces_that_cannot_be_reached_go() -> None:
     condition, other = y[0] > 0, y[1] > 0
     assert piecewise([(y[0], sp.false), (y[1], condition), (y[2], sp.true), (y[3], other)]) == Piecewise(
@@ -83,7 +87,8 @@ def test_a_name_in_use_gets_a_number() -> None:
     p, new = Tensor("p", (4,), "parameter"), Tensor("p_next", (4,))
     index = Tensor("index", (4,), "input", "integer")
     scattered = Equation(z[index[i]], (i,), y[i], "sum", x[i, i] > 0)
-    assert names(Program([scattered], (z,), ((p, new),))) == {"p", "p_next", "index", "z", "x", "y"}
+    dead = Equation(Tensor("dead")[()], (), sp.Integer(1))
+    assert names(Program([scattered, dead], (z,), ((p, new),))) == {"p", "p_next", "index", "z", "x", "y", "dead"}
 
 
 def test_a_rule_is_applied_to_expression_and_condition_and_to_the_left_side_if_asked() -> None:
