@@ -5,7 +5,7 @@ steps, before its update; a first call begins at the first parameters and the fi
 A peer imports its library when it is asked for; the table PEERS is at the end.
 
 Adam everywhere is  W - alpha m' / (sqrt(v') + epsilon),  m' = m/(1 - beta1^t), v' = v/(1 - beta2^t), but in
-scikit-learn, which adds epsilon before v is corrected.
+scikit-learn, which adds epsilon before v is corrected; with that change NumPy's losses are equal to its.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from functools import partial
 from itertools import cycle
 from typing import Any
 
+import by_hand
 import numpy as np
-from workloads import Workload, batches, data, first_parameters
+from workloads import BETA1, BETA2, EPSILON, Run, Workload, batches, data, first_parameters
 
-Run = Callable[[int], float]
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 FIT = 100  # steps from which on scikit-learn's fit is taken for a workload of one batch: partial_fit checks every call
 
 
@@ -44,110 +43,6 @@ def symnet(w: Workload, threads: int) -> Run:
         for name, value in zip(("W", "b", "beta"), (W.T, *others)):
             model.parameters[f"layer{layer}.{name}"] = value
     return model.prepare(*data(w), batch_size=w.batch, shuffle=False).run
-
-
-# ------------------------------------------------------------------------------------------ NumPy
-def numpy(w: Workload, threads: int) -> Run:
-    """By hand.  All parameters, and all gradients, are parts of one vector, so that the optimizer is a few calls."""
-    first = first_parameters(w)
-    vector = np.concatenate([p.ravel() for layer in first for p in layer])
-    slopes, decay = np.zeros_like(vector), np.zeros_like(vector)
-    views: list[list[tuple[np.ndarray, ...]]] = []
-    for flat in (vector, slopes, decay):
-        end, parts = 0, []
-        for layer in first:
-            parts.append(tuple(flat[(end := end + p.size) - p.size : end].reshape(p.shape) for p in layer))
-        views.append(parts)
-    parameters, gradients, decays = views
-    for W, *_ in decays:
-        W[...] = w.l2
-    one = vector.dtype.type
-
-    def adam() -> Callable[[], None]:
-        m, v, u, t = np.zeros_like(vector), np.zeros_like(vector), np.empty_like(vector), 0
-
-        def update() -> None:
-            nonlocal t
-            t += 1
-            np.multiply(m, one(BETA1), out=m)
-            np.multiply(slopes, one(1 - BETA1), out=u)
-            np.add(m, u, out=m)
-            np.multiply(v, one(BETA2), out=v)
-            np.multiply(slopes, slopes, out=u)
-            np.multiply(u, one(1 - BETA2), out=u)
-            np.add(v, u, out=v)
-            np.sqrt(v, out=u)
-            np.multiply(u, one((1 - BETA2**t) ** -0.5), out=u)
-            np.add(u, one(EPSILON), out=u)
-            np.divide(m, u, out=u)
-            np.multiply(u, one(w.learning_rate / (1 - BETA1**t)), out=u)
-            np.subtract(vector, u, out=vector)
-
-        return update
-
-    def descent() -> None:
-        np.subtract(vector, one(w.learning_rate) * slopes, out=vector)
-
-    update = adam() if w.optimizer == "adam" else descent
-
-    def step(x: np.ndarray, y: np.ndarray) -> float:
-        a, inputs, derivatives = x, [], []
-        for layer, (W, b, *beta) in enumerate(parameters):
-            inputs.append(a)
-            z = a @ W
-            z += b
-            if not w.is_activated(layer):
-                a, derivative = z, None
-            elif w.activation == "relu":
-                a = np.maximum(z, 0)
-                derivative = z > 0
-            elif w.activation == "tanh":
-                a = np.tanh(z)
-                derivative = 1 - a * a
-            else:
-                s = 1 / (1 + np.exp(-beta[0] * z))
-                a = z * s
-                # by z, and by beta
-                derivative = (s + beta[0] * a * (1 - s), z * a * (1 - s))
-            derivatives.append(derivative)
-        if w.loss == "mse":
-            delta = a - y
-            loss = np.vdot(delta, delta) / delta.size
-            delta *= one(2 / delta.size)
-        else:
-            rows = np.arange(len(y))
-            a -= a.max(axis=1, keepdims=True)
-            delta = np.exp(a)
-            total = delta.sum(axis=1, keepdims=True)
-            loss = np.log(total).mean() - a[rows, y].mean()
-            delta /= total
-            delta[rows, y] -= 1
-            delta *= one(1 / len(y))
-        for layer in reversed(range(len(parameters))):
-            (W, *_), (dW, db, *dbeta), derivative = parameters[layer], gradients[layer], derivatives[layer]
-            if dbeta:
-                dbeta[0][...] = np.vdot(delta, derivative[1])
-                delta *= derivative[0]
-            elif derivative is not None:
-                delta *= derivative
-            np.matmul(inputs[layer].T, delta, out=dW)
-            np.sum(delta, axis=0, out=db)
-            if layer:
-                delta = delta @ W.T
-        if w.l2:
-            np.add(slopes, decay * vector, out=slopes)
-        update()
-        return float(loss)
-
-    coming = cycle(batches(w))
-
-    def run(steps: int) -> float:
-        loss = 0.0
-        for _ in range(steps):
-            loss = step(*next(coming))
-        return loss
-
-    return run
 
 
 # ------------------------------------------------------------------------------------------ scikit-learn
@@ -425,24 +320,25 @@ def pytensor(w: Workload, threads: int) -> Run:
 class Peer:
     """label: in the table.  needs: the module to import.  distribution: its name for a version.
 
-    tolerance: of the loss in float64, relative, where the formula is another one.
+    caches: what it compiles is kept on disk.  tolerance: of the loss, relative, where the formula is another one.
     """
 
     label: str
     needs: str
     distribution: str
     start: Callable[[Workload, int], Run]
-    tolerance: float = 1e-9
+    caches: bool = False
+    tolerance: float | None = None
 
 
 OURS = "symnet"
 PEERS = {
-    OURS: Peer("symnet", "symnet", "symnet", symnet),
-    "numpy": Peer("NumPy", "numpy", "numpy", numpy),
-    "sklearn": Peer("scikit-learn", "sklearn", "scikit-learn", sklearn, 1e-4),  # its epsilon, see above
+    OURS: Peer("symnet", "symnet", "symnet", symnet, caches=True),
+    "numpy": Peer("NumPy", "numpy", "numpy", by_hand.train),
+    "sklearn": Peer("scikit-learn", "sklearn", "scikit-learn", sklearn, tolerance=5e-3),
     "torch_eager": Peer("PyTorch eager", "torch", "torch", torch_eager),
-    "torch_compile": Peer("torch.compile", "torch", "torch", torch_compile),
+    "torch_compile": Peer("torch.compile", "torch", "torch", torch_compile, caches=True),
     "jax_jit": Peer("JAX jit", "jax", "jax", jax_jit),
     "jax_loop": Peer("JAX jit of a loop", "jax", "jax", jax_loop),
-    "pytensor": Peer("PyTensor (Numba)", "pytensor", "pytensor", pytensor),
+    "pytensor": Peer("PyTensor (Numba)", "pytensor", "pytensor", pytensor, caches=True),
 }

@@ -6,11 +6,14 @@ has (W, b) or, with swish, (W, b, beta); here W has the shape (inputs, units), s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+Run = Callable[[int], float]  # what a peer makes of a workload: steps -> data loss
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
 DIGITS = Path(__file__).parent.parent / "digits.csv.gz"
 
 
