@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,49 @@ class Epoch:
         return text if self.accuracy is None else f"{text}, validation accuracy {100 * self.accuracy:.2f} %"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Epochs(Sequence[Epoch]):
+    """Epochs as the native loop wrote them, a row each; an `Epoch` is made when it is asked for.
+
+    rows: loss, validation loss, accuracy, seconds since the start of the run.  first: the number of the first epoch.
+    """
+
+    rows: np.ndarray[Any, np.dtype[np.float64]]
+    first: int
+    validated: bool
+    classified: bool
+
+    @overload
+    def __getitem__(self, key: int) -> Epoch: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Epoch, ...]: ...
+    def __getitem__(self, key: int | slice) -> Epoch | tuple[Epoch, ...]:
+        places = range(len(self))[key]
+        return self._epoch(places) if isinstance(places, int) else tuple(map(self._epoch, places))
+
+    def _epoch(self, place: int) -> Epoch:
+        loss, validation_loss, accuracy, ended = map(float, self.rows[place])
+        began = float(self.rows[place - 1, 3]) if place else 0.0
+        return Epoch(
+            self.first + place,
+            loss,
+            validation_loss if self.validated else None,
+            accuracy if self.classified else None,
+            max(0.0, ended - began),
+        )
+
+    def column(self, number: int) -> tuple[float, ...]:
+        return tuple(self.rows[:, number].tolist())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Epochs) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, slots=True)
 class History(Sequence[Epoch]):
     """The epochs of one `fit` in order; a sequence of `Epoch`.
@@ -37,7 +82,7 @@ class History(Sequence[Epoch]):
     loop) count this call only.
     """
 
-    epochs: tuple[Epoch, ...]
+    epochs: Epochs
     stopped: str
     best: int | None
     steps: int
@@ -47,15 +92,15 @@ class History(Sequence[Epoch]):
 
     @property
     def loss(self) -> tuple[float, ...]:
-        return tuple(e.loss for e in self.epochs)
+        return self.epochs.column(0)
 
     @property
     def validation_loss(self) -> tuple[float | None, ...]:
-        return tuple(e.validation_loss for e in self.epochs)
+        return self.epochs.column(1) if self.epochs.validated else (None,) * len(self.epochs)
 
     @property
     def accuracy(self) -> tuple[float | None, ...]:
-        return tuple(e.accuracy for e in self.epochs)
+        return self.epochs.column(2) if self.epochs.classified else (None,) * len(self.epochs)
 
     @property
     def samples_per_second(self) -> float:

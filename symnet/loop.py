@@ -21,7 +21,7 @@ from .data import Data
 from .diagnosis import WORK, first_non_finite
 from .errors import SymnetError, complaint
 from .execution import ROWS, WITHOUT_FACTS, Call, assert_intact, variant
-from .history import Epoch, History
+from .history import Epoch, Epochs, History
 
 if TYPE_CHECKING:
     from .training import Model
@@ -136,7 +136,6 @@ class Loop:
         """Finish `count` epochs (the one that is going on is the first), or fewer if a callback or patience says so."""
         c, model = self.control, self._model
         before, start = model.progress, time.perf_counter()
-        records: list[Epoch] = []
         rows = np.empty((count, HISTORY_COLUMNS))
         self._kept = np.empty_like(model.memory.persistent) if self._monitor.restore_best else None
         with self._running():
@@ -148,9 +147,8 @@ class Loop:
             stopped = "callback"
             while True:
                 reason = self._enter_until("EPOCH_DONE", "EPOCHS_DONE", "PATIENCE_OVER")
-                for number in range(len(records), c["EPOCH"] - c["HISTORY_START"]):
-                    records.append(self._record(rows, number))
-                stop = [bool(callback(records[-1])) for callback in callbacks]
+                made = self._epochs(rows[: c["EPOCH"] - c["HISTORY_START"]])
+                stop = [bool(callback(made[-1])) for callback in callbacks]
                 if reason != "EPOCH_DONE":
                     stopped = "epochs" if reason == "EPOCHS_DONE" else "patience"
                 if reason != "EPOCH_DONE" or any(stop):
@@ -161,16 +159,13 @@ class Loop:
                 model.memory.persistent[:] = self._kept
                 c.set(STEP=c["BEST_STEP"])
         seconds = time.perf_counter() - start
-        samples = len(records) * self._order[0] - (before.position if self._continues(before) else 0)
-        return History(tuple(records), stopped, best, steps, samples, seconds, self.entries)
+        made = self._epochs(rows[: len(made)].copy())
+        samples = len(made) * self._order[0] - (before.position if self._continues(before) else 0)
+        return History(made, stopped, best, steps, samples, seconds, self.entries)
 
-    def _record(self, rows: Array, number: int) -> Epoch:
-        loss, validation_loss, accuracy, ended = (float(v) for v in rows[number])
-        began = float(rows[number - 1, 3]) if number else 0.0
-        has = self._check is not None
-        hits = has and self.control["CHECK_CORRECT"] != 0
-        epoch = self.control["HISTORY_START"] + number
-        return Epoch(epoch, loss, validation_loss if has else None, accuracy if hits else None, max(0.0, ended - began))
+    def _epochs(self, rows: Array) -> Epochs:
+        validated = self._check is not None
+        return Epochs(rows, self.control["HISTORY_START"], validated, validated and self.control["CHECK_CORRECT"] != 0)
 
     def _enter_until(self, *reasons: str) -> str:
         """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between entries."""

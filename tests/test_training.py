@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -304,6 +305,36 @@ def test_ten_thousand_epochs_of_xor_hardly_enter_python():
     assert history.steps == 10_000 and history.entries <= 1 + seconds / 0.05
 
 
+def test_python_runs_as_little_for_ten_thousand_epochs_as_for_one():
+    network = sn.Network(2, [sn.dense(2, activation="relu", name="h"), sn.dense(1, name="o")], "squared_error")
+    model = network.compile("adam", "float64")
+    model.fit(*XOR, epochs=1, batch_size=4)
+
+    def calls(epochs):
+        made = []
+        sys.setprofile(lambda frame, event, _: made.append(frame.f_code.co_name) if event == "call" else None)
+        try:
+            model.fit(*XOR, epochs=epochs, batch_size=4)
+        finally:
+            sys.setprofile(None)
+        return len(made)
+
+    calls(1)
+    assert calls(10_000) <= calls(1) + 100
+
+
+def test_epochs_are_made_from_the_rows_when_asked_for(model):
+    history = model.fit(X, LABELS, epochs=4, validation_split=0.25)
+    assert [e.epoch for e in history] == [0, 1, 2, 3] and history[-1] == history.epochs[3] == history[3]
+    assert history[1:3] == (history[1], history[2]) and len(history) == 4
+    assert history.loss == tuple(e.loss for e in history)
+    assert history.validation_loss == tuple(e.validation_loss for e in history)
+    assert history.accuracy == tuple(e.accuracy for e in history)
+    assert all(e.seconds >= 0 for e in history)
+    with pytest.raises(IndexError):
+        history[4]
+
+
 def interrupted_after(seconds, function):
     """(what it raised, seconds from the interrupt to it)"""
     import _thread
@@ -315,6 +346,7 @@ def interrupted_after(seconds, function):
         _thread.interrupt_main()
 
     timer = threading.Timer(seconds, send)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
     timer.start()
     try:
         function()
@@ -322,12 +354,13 @@ def interrupted_after(seconds, function):
         return interrupt, time.perf_counter() - sent[0]
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
     return None, 0.0
 
 
 def test_an_interrupt_ends_training_soon_with_a_usable_model(model):
     model.fit(X, LABELS, epochs=1, batch_size=16)  # everything is compiled
-    raised, seconds = interrupted_after(0.3, lambda: model.fit(X, LABELS, epochs=10**8, batch_size=16))
+    raised, seconds = interrupted_after(0.3, lambda: model.fit(X, LABELS, epochs=10**6, batch_size=16))
     assert isinstance(raised, KeyboardInterrupt) and seconds < 0.25
     assert model.progress.step > 5 and model.memory.intact
     steps = model.progress.step
