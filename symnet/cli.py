@@ -6,7 +6,7 @@
     symnet --version
 
 The last part of the data is for the test alone: neither training nor the choice of the best epoch sees it.  What a user
-got wrong is one message on stderr and exit code 2.
+got wrong is one message on stderr and exit code 2.  Ctrl-C while training writes the model as it is; exit code 130.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import Quoted, SymnetError, complaint
+
+FEW = 20  # rows below which an accuracy says little
 
 if TYPE_CHECKING:
     from .history import Epoch
@@ -94,29 +97,45 @@ def _train(options: argparse.Namespace) -> None:
     X, y = load_data(network, spec.path(train.data))
     check_data(network, X, y, train.dtype)
     parts = split(len(y), seed, train.validation_split, train.test_split)
-    model = network.compile(train.optimizer, train.dtype, seed)
     print(
         f"{len(y)} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
     )
+    for name, rows in (("validation", parts.validation), ("test", parts.test)):
+        if 0 < len(rows) < FEW:
+            what = "accuracy" if network.is_classifier else "loss"
+            print(f"the {name} {what} is of {len(rows)} row{'s' * (len(rows) > 1)} only: it says little")
+    print("compiling ...", flush=True)
+    start = time.perf_counter()
+    model = network.compile(train.optimizer, train.dtype, seed)
     if train.scale != "none":
         model.scale(some(X, parts.train), train.scale)
+    model.prepare(some(X, parts.train), y[parts.train], train.batch_size, train.shuffle)
+    model.evaluate(some(X, parts.train[:1]), y[parts.train[:1]])
+    how = "compiled in" if model.kernels.compiled else "from the cache in"
+    print(f"{how} {time.perf_counter() - start:.1f} s", flush=True)
     validated = len(parts.validation) > 0
     stopping = train.early_stopping
-    history = model.fit(
-        some(X, parts.train),
-        y[parts.train],
-        train.epochs,
-        train.batch_size,
-        validation_data=(some(X, parts.validation), y[parts.validation]) if validated else None,
-        shuffle=train.shuffle,
-        callbacks=[lambda epoch: _progress(epoch, train.epochs)],
-        restore_best=validated if stopping is None else stopping.restore_best,
-        patience=None if stopping is None else stopping.patience,
-        monitor="loss" if stopping is None else stopping.monitor,
-    )
+    try:
+        history = model.fit(
+            some(X, parts.train),
+            y[parts.train],
+            train.epochs,
+            train.batch_size,
+            validation_data=(some(X, parts.validation), y[parts.validation]) if validated else None,
+            shuffle=train.shuffle,
+            callbacks=[lambda epoch: _progress(epoch, train.epochs)],
+            restore_best=validated if stopping is None else stopping.restore_best,
+            patience=None if stopping is None else stopping.patience,
+            monitor="loss" if stopping is None else stopping.monitor,
+        )
+    except KeyboardInterrupt:
+        if model.progress.step:
+            model.save(target)
+            print(f"{target}: the latest parameters, after {model.progress.step} steps", flush=True)
+        raise
     model.save(target)
     print(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
-    print(f"{history.seconds:.2f} s, {history.samples_per_second:.0f} samples/s")
+    print(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
     if len(parts.test):
         found = model.evaluate(some(X, parts.test), y[parts.test])
         print(
@@ -127,12 +146,17 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _progress(epoch: Epoch, epochs: int) -> None:
-    text = f"epoch {epoch.epoch + 1}/{epochs}  loss {epoch.loss:.4f}"
+    text = f"epoch {epoch.epoch + 1:{len(str(epochs))}}/{epochs}  loss {_number(epoch.loss)}"
     if epoch.validation_loss is not None:
-        text += f"  validation loss {epoch.validation_loss:.4f}"
+        text += f"  validation loss {_number(epoch.validation_loss)}"
     if epoch.accuracy is not None:
-        text += f"  validation accuracy {100 * epoch.accuracy:.2f} %"
+        text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
     print(text, flush=True)
+
+
+def _number(loss: float) -> str:
+    """In nine columns, whatever its size."""
+    return f"{loss:9.4f}" if loss == 0 or 1e-4 <= abs(loss) < 1e4 else f"{loss:9.3e}"
 
 
 # ---------------------------------------------------------------------------------------------- show, predict

@@ -66,6 +66,7 @@ class Kernels:
         self.plan = make_plan(network, optimizer)
         self._structure = structure(network.spec, optimizer)
         self._made: dict[tuple[str, str, int], Kernel] = {}
+        self.compiled = 0  # how many of them no earlier process had left in the disk cache
 
     @cached_property
     def storage(self) -> Storage:
@@ -96,6 +97,7 @@ class Kernels:
         from compiler.executable import compile_program
 
         made = compile_program(self._program(purpose, variant), self.dtype, self.storage, {"N": capacity})
+        self.compiled += 1
         cache.store(key, json.dumps({"manifest": made.manifest, "source": made.source}).encode())
         return Kernel(made.address, made.source, made.manifest)
 

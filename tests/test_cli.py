@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet.cli import main
+from symnet.cli import _progress, main
 from symnet.data import split
+from symnet.history import Epoch
 
 LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
 
@@ -56,11 +58,22 @@ def test_training_prints_a_line_an_epoch_the_file_the_speed_and_the_accuracy_las
     assert len(epochs) == 30
     for number, line in enumerate(epochs, 1):
         assert re.fullmatch(
-            rf"epoch {number}/30  loss \d\.\d{{4}}  validation loss \d\.\d{{4}}  validation accuracy \d+\.\d\d %", line
+            rf"epoch {number:2}/30  loss    \d\.\d{{4}}  validation loss    \d\.\d{{4}}"
+            r"  validation accuracy [ \d]{3}\.\d\d %",
+            line,
         )
     assert lines[-3].startswith(str(model)) and model.is_file()
-    assert re.fullmatch(r"\d+\.\d\d s, \d+ samples/s", lines[-2])
+    assert re.fullmatch(r"\d+\.\d\d s, \d{1,3}(,\d{3})* samples/s", lines[-2])
     assert float(LAST.fullmatch(lines[-1])[1]) > 95
+
+
+def test_training_says_first_that_it_compiles_and_whether_the_cache_had_it(own, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SYMNET_CACHE", str(tmp_path / "cache"))
+    for how in ("compiled in", "from the cache in"):
+        assert main(["train", own()]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines.index("compiling ...") < next(k for k, line in enumerate(lines) if line.startswith("epoch"))
+        assert re.fullmatch(rf"{how} \d+\.\d s", lines[lines.index("compiling ...") + 1])
 
 
 def test_the_printed_accuracy_is_that_of_the_model_file_on_the_test_part(trained, digits):
@@ -77,7 +90,7 @@ def test_a_second_run_with_the_same_seed_gives_the_same_digits(trained, root, tm
     lines, path = trained
     assert main(["train", str(root / "examples/digits.toml"), "--model", str(tmp_path / "again")]) == 0
     again = capsys.readouterr().out.splitlines()
-    changing = (len(lines) - 3, len(lines) - 2)  # the file's name, the time
+    changing = (2, len(lines) - 3, len(lines) - 2)  # times, and the file's name
     assert [x for k, x in enumerate(again) if k not in changing] == [
         x for k, x in enumerate(lines) if k not in changing
     ]
@@ -231,6 +244,40 @@ seed = 3
     assert "expected arrays named grid, age and y" in capsys.readouterr().err
 
 
+def test_interrupted_training_writes_the_latest_parameters_and_ends_with_130(own):
+    own(**{"epochs = 3": "epochs = 100000000"})
+    environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
+    command = [sys.executable, "-m", "symnet", "train", "spec.toml"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        while not process.stdout.readline().startswith("epoch "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130 and err == "symnet: interrupted\n"
+    (steps,) = re.findall(r"^spec\.safetensors: the latest parameters, after (\d+) steps$", out, re.MULTILINE)
+    assert sn.load("spec.safetensors").progress.step == int(steps) > 0
+
+
+def test_a_measure_on_few_rows_says_on_how_many(own, trained, capsys):
+    assert main(["train", own()]) == 0
+    out = capsys.readouterr().out
+    assert "the validation loss is of 2 rows only" in out and "the test loss is of 6 rows only" in out
+    assert not any("only" in line for line in trained[0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [(0.0, "0.0000"), (0.25, "0.2500"), (9999.0, "9999.0000"), (1e4, "1.000e+04"), (9e-5, "9.000e-05")],
+)
+def test_progress_stands_in_columns_whatever_the_size_of_a_loss(capsys, loss, text):
+    _progress(Epoch(8, loss, loss, 0.975, 1.0), 30)
+    _progress(Epoch(9, 12.5, 12.5, 1.0, 1.0), 30)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"epoch  9/30  loss {text:>9}  validation loss {text:>9}  validation accuracy  97.50 %"
+    assert second.startswith("epoch 10/30  ") and len(first) == len(second)
+
+
 def test_early_stopping_ends_the_training_and_keeps_the_best_epoch(tmp_path, capsys):
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.normal(size=(60, 2)), rng.integers(0, 2, 60)])
@@ -240,7 +287,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best_epoch(tmp_path, cap
     (tmp_path / "spec.toml").write_text(text)
     assert main(["train", str(tmp_path / "spec.toml")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    losses = [float(found[1]) for line in lines if (found := re.search(r"validation loss ([0-9.]+)", line))]
+    losses = [float(found[1]) for line in lines if (found := re.search(r"validation loss +([0-9.]+)", line))]
     (best,) = [int(found[1]) for line in lines if (found := re.search(r"the parameters of epoch (\d+)", line))]
     assert len(losses) == best + 4 < 5000
     assert losses[best - 1] == min(losses)
