@@ -2,6 +2,7 @@
 
     --workloads digits mnist   --peers numpy jax_loop   --rounds 9   --threads 1   --plot speed.png
     --python pytensor=/path/to/python    the peer runs in another environment
+    --curve width    instead: the same network in several widths (depths, batch sizes)
 
 Each runs in a worker process of its own; with one thread all are pinned to the same core.  In every round each makes
 as many steps as take it about --seconds; so what disturbs the machine disturbs all.  The output is Markdown.  For each
@@ -32,7 +33,7 @@ from statistics import median
 from typing import Any
 
 from peers import OURS, PEERS, Unsuitable
-from workloads import WORKLOADS, Workload, data
+from workloads import ALL, CURVES, WORKLOADS, Workload, data
 
 CHECKED = 51  # the step whose loss is compared
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
@@ -88,9 +89,9 @@ def work(name: str, workload: str, threads: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer
     try:
-        data(WORKLOADS[workload])  # the file is read, the pages are there
+        data(ALL[workload])  # the file is read, the pages are there
         start = time.perf_counter()
-        run = PEERS[name].start(WORKLOADS[workload], threads)
+        run = PEERS[name].start(ALL[workload], threads)
         run(1)
         set_up = time.perf_counter() - start
         run(CHECKED - 2)
@@ -245,25 +246,40 @@ def installed(distribution: str) -> str:
         return "not installed, from its source"
 
 
-def plot(results: dict[str, list[Worker]], path: str) -> None:
-    """A group of bars for each workload: time a step by symnet's."""
+def plot(results: dict[str, list[Worker]], path: str, curve: str | None) -> None:
+    """A group of bars for each workload: time a step by symnet's.  Of a curve: lines, microseconds a step."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [name for name in PEERS if any(w.name == name for workers in results.values() for w in workers)]
-    figure, axes = plt.subplots(figsize=(2 + 2 * len(results), 4))
-    for place, name in enumerate(names):
-        bars = {
-            k + place / (len(names) + 1): ratio(worker, workers[0])
-            for k, workers in enumerate(results.values())
-            for worker in workers
-            if worker.name == name
-        }
-        axes.bar(list(bars), list(bars.values()), 1 / (len(names) + 1), align="edge", label=PEERS[name].label)
-    axes.set(yscale="log", ylabel="time a step / symnet's")
-    axes.set_xticks([k + len(names) / (len(names) + 1) / 2 for k in range(len(results))], list(results))
+    found: dict[str, dict[int, Worker]] = {name: {} for name in PEERS}
+    for k, workers in enumerate(results.values()):
+        for worker in workers:
+            found[worker.name][k] = worker
+    found = {name: workers for name, workers in found.items() if workers}
+    ours, width = found[OURS], 1 / (len(found) + 1)
+    sizes = [int(name.split("-")[1]) for name in results] if curve else []
+    figure, axes = plt.subplots(figsize=(6 if curve else 2 + 2 * len(results), 4))
+    for place, (name, workers) in enumerate(found.items()):
+        label = PEERS[name].label
+        if curve:
+            axes.plot(
+                [sizes[k] for k in workers],
+                [1e6 * median(worker.times) for worker in workers.values()],
+                "o-",
+                label=label,
+            )
+        else:
+            heights = [ratio(worker, ours[k]) for k, worker in workers.items()]
+            axes.bar([k + place * width for k in workers], heights, width, align="edge", label=label)
+    if curve:
+        axes.set(xscale="log", yscale="log", xlabel=curve, ylabel="µs a step")
+        axes.set_xticks(sizes, list(map(str, sizes)))
+        axes.minorticks_off()
+    else:
+        axes.set(yscale="log", ylabel="time a step / symnet's")
+        axes.set_xticks([k + len(found) * width / 2 for k in range(len(results))], list(results))
     axes.legend(fontsize="small")
     figure.savefig(path, bbox_inches="tight", dpi=150)
 
@@ -271,7 +287,8 @@ def plot(results: dict[str, list[Worker]], path: str) -> None:
 # ------------------------------------------------------------------------------------------ command
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--workloads", nargs="+", choices=ALL, default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--curve", choices=CURVES, help="workloads that differ in one size")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
@@ -280,6 +297,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--plot", metavar="FILE")
     parser.add_argument("--worker", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.curve:
+        options.workloads = [workload.name for workload in CURVES[options.curve]]
     options.python = dict(given.split("=", 1) for given in options.python)
     return options
 
@@ -296,15 +315,15 @@ def main() -> int:
         print(f"\nNot installed, left out: {PEERS[name].label}")
     results, wrong = {}, []
     for name in options.workloads:
-        workers, missing = measured(WORKLOADS[name], options)
+        workers, missing = measured(ALL[name], options)
         results[name] = workers
-        text, others = table(WORKLOADS[name], workers, missing)
+        text, others = table(ALL[name], workers, missing)
         wrong += others
         print(f"\n{text}", flush=True)
     print(f"\nTime of a step by symnet's:\n\n{overview(results, 'symnet, µs', relative)}")
     print(f"\nSet-up, seconds:\n\n{overview(results, 'symnet', set_up)}")
     if options.plot:
-        plot(results, options.plot)
+        plot(results, options.plot, options.curve)
     for line in wrong:
         print(f"\nNOT THE SAME: {line}", file=sys.stderr)
     return int(bool(wrong))

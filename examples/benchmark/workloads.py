@@ -1,7 +1,8 @@
-"""What is trained: five networks with their data and first parameters, the same for symnet and every peer.
+"""What is trained: networks with their data and first parameters, the same for symnet and every peer.
 
-Out: a table of workloads, and for each its batches in order and its first parameters, drawn from fixed seeds.  Layer l
-has (W, b) or, with swish, (W, b, beta); here W has the shape (inputs, units), so that z = x W + b for a batch x.
+Out: five workloads, and curves of workloads that differ in one size alone; of each its batches in order and its first
+parameters, drawn from fixed seeds.  Layer l has (W, b) or, with swish, (W, b, beta); here W has the shape (inputs,
+units), so that z = x W + b for a batch x.
 """
 
 from __future__ import annotations
@@ -71,7 +72,20 @@ WORKLOADS = {
         Workload("swish", (256, 1024, 256), "swish", "mse", "adam", 1e-3, 512, 8 * 512, to_the_end=True),
     )
 }
+CURVES = {
+    "width": [
+        Workload(f"width-{k}", (k,) * 4, "relu", "mse", "adam", 1e-3, 64, 8 * 64) for k in (8, 16, 32, 64, 128, 512)
+    ],
+    "depth": [
+        Workload(f"depth-{k}", (32,) * (k + 1), "tanh", "mse", "sgd", 1e-2, 64, 8 * 64) for k in (2, 5, 10, 20, 50)
+    ],
+    "batch": [
+        Workload(f"batch-{k}", (64, 64, 32, 10), "relu", "cross_entropy", "adam", 1e-3, k, 8 * k)
+        for k in (1, 4, 16, 64, 256, 1024)
+    ],
+}
 # fmt: on
+ALL = {**WORKLOADS, **{w.name: w for curve in CURVES.values() for w in curve}}
 
 
 def data(w: Workload) -> tuple[np.ndarray, np.ndarray]:
