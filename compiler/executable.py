@@ -19,6 +19,7 @@ import sympy as sp
 
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
+from .legend import legend
 from .lower import Lowered, lower, storage_orders
 from .memory import Arena, place_persistent, place_values, register_tensors
 from .nest import Call, Guarded, Loop, Node
@@ -159,7 +160,8 @@ def generate(
     writer = Writer(tree.layout, places, dtype, kernels)
     writer.scalars(tree.scalars)
     writer.nodes(tree.body)
-    text = "\n".join(["def kernel(table):", *head, *writer.header, *writer.lines, ""])
+    lines = ["def kernel(table):", *head, *writer.header, *writer.lines, ""]
+    text = "\n".join([*legend(lines, dtype, capacity, tree.layout, places, calls), *lines])
     stages.note(
         "lower", "loops and calls", _loops(tree.body), text.count("\n"), "lines of source, each beside its formula"
     )

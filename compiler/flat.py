@@ -16,7 +16,7 @@ from .fuse import conflict, flat_chain
 from .layout import Layout, elements
 from .memory import padded
 from .nest import Guarded, Loop, Node, Statement, effects
-from .program import Access, Index, Tensor, outer_accesses
+from .program import Access, Equation, Index, Tensor, outer_accesses
 from .storage import Storage
 
 
@@ -89,14 +89,20 @@ def merge_flat_loops(body: list[Node], layout: Layout, offsets: Mapping[Tensor, 
                     continue
                 if any(_in_the_way(result[k], other, layout) for other in result[k + 1 :]):
                     break
-                node = result.pop(k)
-                assert isinstance(node, Loop)
+                later, node = node, result.pop(k)
+                assert isinstance(node, Loop) and isinstance(later, Loop)
                 node.count = form.addresses[0] - earlier.addresses[0] + form.count
+                node.also += (*_equations(later, layout), *later.also)
                 form = replace(earlier, count=node.count)
                 break
             forms[id(node)] = form
         result.append(node)
     return result
+
+
+def _equations(loop: Loop, layout: Layout) -> list[Equation]:
+    chain = flat_chain(loop, layout)
+    return [s.equation for s in (chain or [loop])[-1].body if isinstance(s, Statement)]
 
 
 def _adjoins(earlier: _Form, later: _Form, item_size: int) -> bool:

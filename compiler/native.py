@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -216,8 +217,9 @@ def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str, subnorma
 
     from .kernels import intrinsics
 
-    path = disk.write_source(f"{entry}_{key[:16]}.py", text)
-    filename = str(path) if path is not None else f"<{entry}_{key[:16]}>"
+    name = f"{entry}_{sha256(text.encode()).hexdigest()[:16]}"
+    path = disk.write_source(f"{name}.py", text)
+    filename = str(path) if path is not None else f"<{name}>"
     space: dict[str, Any] = {"__builtins__": {}, "__name__": f"symnet_generated_{key[:16]}", **intrinsics.NAMESPACE}
     space.update(
         {name: intrinsics.extern(v.symbol, v.signature) if isinstance(v, Extern) else v for name, v in names.items()}

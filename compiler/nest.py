@@ -73,7 +73,8 @@ class Loop:
     reverse: bool = False
     parallel: bool = True
     row: Access | None = None
-    count: int | None = None  # elements of a flat loop that several tensors share
+    count: int | None = None  # elements of a flat loop that several tensors share,
+    also: tuple[Equation, ...] = ()  # and what it computes of those besides its own
     reads: dict[Place, list[Access]] = field(default_factory=dict)
     writes: dict[Place, list[Access]] = field(default_factory=dict)
 

@@ -93,6 +93,7 @@ class Writer(Expressions):
         chain = flat_chain(loop, self.layout)
         statements = chain[-1].body if chain else loop.body
         formulas = "".join(self.formula(s.equation) for s in statements if isinstance(s, Statement))
+        formulas += "".join(self.formula(equation) for equation in loop.also)
         index = loop.index
         writes = frozenset(loop.writes)
         start = len(self.lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -99,7 +100,7 @@ def test_the_source_of_a_recurrence_does_not_depend_on_its_length() -> None:
 
 def test_the_recurrent_product_runs_in_the_loop_and_its_gradient_outside() -> None:
     text, *_ = generate(recurrence(8, 16)[0], "float64", None, {"N": 4})
-    inside = [line for line in text.splitlines() if "product" in line]
+    inside = [line for line in text.splitlines() if "product" in line and not line.startswith("#")]
     assert [line.startswith("     ") for line in inside] == [True, True, False]
 
 
@@ -220,6 +221,23 @@ def test_constants_are_read_back_to_the_last_bit() -> None:
     equations = [Equation(o[i], (i,), Access(x) * sp.Float(float(v))) for o, v in zip(outputs, numbers, strict=True)]
     found = interpret(Program(tuple(equations), tuple(outputs)), {"x": np.ones(())}, {})
     assert [found[o.name][0] for o in outputs] == list(numbers)
+
+
+def test_the_source_says_where_each_tensor_stands_and_by_what_it_was_made() -> None:
+    text, calls, _, manifest = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    for slot in manifest["storage"]["slots"]:
+        name, _, offset, shape, _ = slot
+        assert re.search(rf"^# +{offset}: +{offset + int(np.prod(shape))}  {name} \(", text, re.MULTILINE), name
+    assert "numba" in text and all(f"{name} = {spec.name}" in text for name, spec in calls.items())
+    head, _, body = text.partition("def kernel")
+    digest = hashlib.sha256(("def kernel" + body).encode()).hexdigest()[:16]
+    assert digest in head
+
+
+def test_a_loop_that_serves_several_tensors_names_them_all() -> None:
+    text, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
+    for name in ("W1", "W2", "W3", "b1", "b2", "b3"):
+        assert f"{name}_next[" in text
 
 
 def test_nan_goes_through_choices_and_maxima() -> None:
