@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import losses
 from .errors import Quoted, SymnetError, complaint, unknown
 from .losses import DISTRIBUTION, LABELS, VALUES
 
@@ -79,7 +80,9 @@ def check_data(
 def _targets(network: Network, x: dict[str, Array], target: Array, dtype: Any, name: str) -> Data:
     width, kinds = network.target_width, network.targets
     if not network.is_classifier:
-        return Data(x, _real(_matrix(target, width, name, "values"), dtype, name), VALUES)
+        checked = _real(_matrix(target, width, name, "values"), dtype, name)
+        _in_domain(checked, network.spec.loss.name, name)
+        return Data(x, checked, VALUES)
     if VALUES in kinds:
         in_column = target.ndim == 1 or target.shape[1:] == (1,)
         if LABELS in kinds and in_column and target.dtype.kind != "f":
@@ -96,6 +99,17 @@ def _targets(network: Network, x: dict[str, Array], target: Array, dtype: Any, n
         bool((np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked)
     )
     return Data(x, checked, DISTRIBUTION, facts_hold)
+
+
+def _in_domain(checked: Array, loss: str, name: str) -> None:
+    row = losses.TABLE.get(loss)  # none for a loss of the user's own
+    match row and row.domain:
+        case losses.SIGNS:
+            advice = f"Classes 0 and 1 become these by 2*{name} - 1, or take binary_cross_entropy."
+            _refuse(checked, name, lambda block: abs(block) != 1, f"targets -1 and 1, as {loss} takes", advice=advice)
+        case losses.COUNTS:
+            advice = "For targets of any sign take squared_error."
+            _refuse(checked, name, lambda block: block < 0, f"counts, 0 or above, as {loss} takes", advice=advice)
 
 
 def _weights(value: Any, rows: int, dtype: Any) -> Array:
@@ -196,7 +210,7 @@ def _blocks(array: Array) -> Any:
         yield start, array[start : start + rows]
 
 
-def _refuse(array: Array, name: str, wrong: Any, expected: str, shown: Array | None = None) -> None:
+def _refuse(array: Array, name: str, wrong: Any, expected: str, shown: Array | None = None, advice: str = "") -> None:
     """Raise an error that names the first element that is wrong."""
     for start, block in _blocks(array):
         bad = wrong(block)
@@ -204,7 +218,7 @@ def _refuse(array: Array, name: str, wrong: Any, expected: str, shown: Array | N
             first, *rest = (int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape))
             index = (start + first, *rest)
             value = (array if shown is None else shown)[index].item()
-            raise complaint(f"{name}[{', '.join(map(str, index))}]", value, expected)
+            raise complaint(f"{name}[{', '.join(map(str, index))}]", value, expected, advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 LABELS, DISTRIBUTION, VALUES = "labels", "distribution", "values"
 WEIGHTED = ", weighted"  # ends the kind of target where every sample has a weight
 CLASSES, BINARY = "classes", "binary"
+SIGNS, COUNTS = "signs", "counts"  # targets -1 and 1; targets that are not negative
 CLASSIFIER_OPTIONS = ("label_smoothing", "class_weights")
 
 
@@ -48,7 +49,8 @@ class Row:
     """A loss: `formula` in target and `heads`, or none for those of a classifier, whose equations stand below.
 
     kind: see above.  net: what makes probabilities of a classifier's outputs, "" if they are probabilities.  heads: the
-    formula's names for the outputs: with two, the first half of the outputs and the second.
+    formula's names for the outputs: with two, the first half of the outputs and the second.  domain: SIGNS or
+    COUNTS, where not every number is a target.  Parameters are above 0.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Row:
     net: str = ""
     heads: tuple[str, ...] = ("prediction",)
     lines: tuple[str, ...] = ()
+    domain: str = ""
     aliases: tuple[str, ...] = ()
 
     @property
@@ -75,8 +78,9 @@ ROWS: tuple[Row, ...] = (
     Row("huber", "where(prediction - target < -delta, -delta*(prediction - target + delta/2),"
         " where(prediction - target > delta, delta*(prediction - target - delta/2), (prediction - target)**2/2))",
         {"delta": 1.0}),
-    Row("hinge", "where(target*prediction >= 1, 0, 1 - target*prediction)"),  # targets -1 and 1
-    Row("poisson", "exp(prediction) - target*prediction"),  # the prediction is the logarithm of the rate
+    Row("hinge", "where(target*prediction >= 1, 0, 1 - target*prediction)", domain=SIGNS),
+    # the prediction is the logarithm of the rate
+    Row("poisson", "exp(prediction) - target*prediction", domain=COUNTS),
     # without the constant log(2 pi)/2; the second half of the outputs are the logarithms of the variances
     Row("gaussian_nll", "(log_variance + (prediction - target)**2*exp(-log_variance))/2",
         heads=("prediction", "log_variance")),
@@ -120,6 +124,9 @@ def row(name: str, options: Mapping[str, Any], where: str) -> Row:
         if key not in known:
             raise unknown(where, f"option of {name}", key, known)
     _numbers({key: value for key, value in options.items() if key != "class_weights"}, where)
+    for key in found.parameters:
+        if options.get(key, 1) <= 0:
+            raise complaint(f"{where}, {key}", options[key], "a number above 0")
     if not 0 <= options.get("label_smoothing", 0) < 1:
         raise complaint(f"{where}, label_smoothing", options["label_smoothing"], "a number from 0 to below 1")
     if "class_weights" in options:

@@ -22,11 +22,12 @@ from .checks import Choice, by, declare
 from .constructors import dense
 from .errors import Quoted, complaint, unknown
 from .graph import Graph, connect
-from .kinds import KINDS, Layer, LogSoftmax, Shape, Softmax, check_initializers, named, sample_shape
+from .kinds import KINDS, Dense, Layer, LogSoftmax, Maxout, Shape, Softmax, check_initializers, named, sample_shape
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
 LAYERS = 10_000
 INPUTS = 64
+PROBABILITIES = ("logistic", "hard_logistic")  # activations from 0 to 1
 INPUT = "x"  # the name of the only input, unless the spec says otherwise
 
 
@@ -202,6 +203,12 @@ def _improbable(spec: Spec) -> str:
     makes = "softmax" if isinstance(last, Softmax) and not isinstance(last, LogSoftmax) else function
     if (loss, makes) in (("softmax_cross_entropy", "softmax"), ("binary_cross_entropy", "logistic")):
         return f"{loss} takes net inputs and applies the {makes} function itself; take it away, or use cross_entropy"
+    # an identity layer of its own passes on what is below; formulas and equations may well make probabilities
+    named = function and (isinstance(last, Dense) or function != "identity")
+    unbounded = isinstance(last, Maxout | LogSoftmax) or (named and function not in PROBABILITIES)
+    if loss == "cross_entropy" and unbounded:
+        advice = "put a softmax layer or a logistic activation at the end, or use softmax_cross_entropy"
+        return f"{loss} takes probabilities, which these are not; {advice}"
     return ""
 
 

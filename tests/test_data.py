@@ -20,6 +20,8 @@ from symnet.tables import load_data
 CLASSIFIER = Network(input=3, layers=[dense(4)], loss="softmax_cross_entropy")
 REGRESSION = Network(input=3, layers=[dense(1)], loss="squared_error")
 TWO = Network(input=3, layers=[dense(2)], loss="squared_error")
+HINGE = Network(input=3, layers=[dense(1)], loss="hinge")
+POISSON = Network(input=3, layers=[dense(1)], loss="poisson")
 X = np.arange(15.0).reshape(5, 3)
 LABELS = np.array([0, 1, 2, 3, 0])
 BOTH = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -138,12 +140,22 @@ def test_values_of_one_output_may_have_one_axis_or_two() -> None:
         (CLASSIFIER, scipy.sparse.csr_array(X), LABELS, "toarray()"),
         (CLASSIFIER, np.ma.masked_less(X, 2), LABELS, "masked"),
         (REGRESSION, X, np.array([0, 1, np.inf, 3, 4]), "y[2, 0]: found inf"),
+        (HINGE, X, [1, -1, 0, 1, 1], "y[2, 0]: found 0.0, expected targets -1 and 1, as hinge takes. Classes 0 and 1"),
+        (HINGE, X, [1, -1, 5, 1, 1], "become these by 2*y - 1"),
+        (HINGE, X, [1, -1, np.nan, 1, 1], "y[2, 0]: found nan"),
+        (POISSON, X, [0, 1, 2.5, 3, -1], "y[4, 0]: found -1.0, expected counts, 0 or above, as poisson takes"),
+        (POISSON, X, [0, 1, np.inf, 3, 4], "y[2, 0]: found inf"),
         (TWO, X, np.ones(5), "(n, 2): 2 values"),
         (TWO, X, np.ones((5, 1)), "(n, 2): 2 values"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_index_and_value(network: Network, x: Any, y: Any, says: str) -> None:
     assert says in refused(network, x, y)
+
+
+def test_targets_that_a_loss_can_have_are_accepted() -> None:
+    assert check_data(HINGE, X, np.array([1, -1, -1, 1, 1]), "float32").y.shape == (5, 1)
+    assert check_data(POISSON, X, [0, 1, 2.5, 3, 4], "float32").y.shape == (5, 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

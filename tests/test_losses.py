@@ -11,7 +11,7 @@ from compiler.program import Access, Program, Tensor, size
 from compiler.verify import verify
 from symnet import losses
 from symnet.checks import Choice
-from symnet.constructors import activation, maxout, softmax
+from symnet.constructors import activation, equations, log_softmax, maxout, softmax
 from symnet.differentiate import pullback
 from symnet.errors import SymnetError
 from symnet.network import Network
@@ -256,6 +256,16 @@ def test_a_softmax_under_a_loss_that_has_its_own_is_warned_of() -> None:
         Network(input=3, layers=[dense(3, "logistic")], loss="squared_error")
 
 
+@pytest.mark.parametrize("last", [dense(3), dense(3, "relu"), maxout(3), activation("tanh"), log_softmax()])
+def test_outputs_that_are_no_probabilities_under_cross_entropy_are_warned_of(last: object) -> None:
+    with pytest.warns(UserWarning, match="takes probabilities, which these are not; put a softmax layer or a logistic"):
+        Network(input=3, layers=[dense(3), last], loss="cross_entropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for fits in (dense(3, {"formula": "x**2/(1 + x**2)"}), dense(3, "hard_logistic"), equations("p[n,i] = x[n,i]")):
+            Network(input=3, layers=[fits], loss="cross_entropy")
+
+
 def test_without_a_penalty_there_is_no_trace_of_one() -> None:
     network = Network(input=3, layers=[dense(1)])
     assert not network.hyper
@@ -269,6 +279,8 @@ def test_without_a_penalty_there_is_no_trace_of_one() -> None:
         ("squared_eror", {}),
         ("huber", {"delt": 1.0}),
         ("huber", {"delta": "1"}),
+        ("huber", {"delta": 0.0}),
+        ("huber", {"delta": -1}),
         ("squared_error", {"delta": 1.0}),
         ("", {"formula": "prediction - targt"}),
         ("", {"formula": "prediction", "weights": 1.0}),
