@@ -369,10 +369,18 @@ class Network:
 
         return gradient(self, name, target)
 
-    def compile(self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
-        """A model with fresh parameters, drawn from the seed, that trains in native code (training.py)."""
+    def compile(
+        self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0, memory_limit: float | None = None
+    ) -> Model:
+        """A model with fresh parameters, drawn from the seed, that trains in native code (training.py).
+
+        memory_limit: bytes that training may take, as memory.py estimates them; None: half of the machine's memory.
+        """
+        from . import memory
         from .training import compile_network
 
+        itemsize = 8 if str(getattr(dtype, "__name__", dtype)) == "float64" else 4
+        memory.check(self.spec, checked_optimizer(optimizer, "compile, optimizer"), itemsize, memory_limit)
         return compile_network(self, optimizer, dtype, seed)
 
     def value_and_gradient(
