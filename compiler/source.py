@@ -16,7 +16,7 @@ import sympy as sp
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from .expressions import Expressions, Frame, Places
+from .expressions import Expressions, Frame, Places, label
 from .fuse import flat_chain
 from .layout import Layout
 from .nest import Call, Check, Guarded, Loop, Node, Statement, unsafe_axes
@@ -218,7 +218,7 @@ class Writer(Expressions):
         self._flush(self.layout.root(tensor), None)
         conditions = [] if statement.where == True or statement.kind == "end" else [self.condition(statement.where)]  # noqa: E712
         conditions += [f"({self.integer(s)} >= 0) & ({self.integer(s)} < {self.integer(n)})" for s, n in unsafe]
-        line = f"{self.address(lhs)} {'+=' if adds else '='} {name}"
+        line = f"{self.address(lhs)} {'+=' if adds else '='} {name}{label(lhs)}"
         self.put(f"if {' & '.join(conditions)}: {line}" if conditions else line)
         self.shared = {e: t for e, t in self.shared.items() if tensor not in {a.tensor for a in e.atoms(Access)}}
 
