@@ -146,10 +146,8 @@ class Gradient:
 
     # ------------------------------------------------------------------------------------------ text
     @property
-    def _lines(self) -> tuple[Program, list[Tensor]]:
-        program = readable(self.program)
-        backward = {e.tensor for e in self.network.gradients(self.target).equations}
-        return program, [tensor for tensor in program.definitions if tensor in backward]
+    def _lines(self) -> tuple[Program, set[Tensor]]:
+        return readable(self.program), {e.tensor for e in self.network.gradients(self.target).equations}
 
     def __str__(self) -> str:
         return "\n".join(unicode_lines(*self._lines))

@@ -6,7 +6,8 @@ after facts about the data have been used, before numerical stabilization (softm
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from compiler.passes.use_facts import use_facts
@@ -14,7 +15,7 @@ from compiler.program import Program, Tensor
 
 from . import typeset
 from .textbook import Book
-from .typeset import Equal
+from .typeset import Equal, names
 
 if TYPE_CHECKING:
     from .network import Network
@@ -26,10 +27,31 @@ def readable(program: Program) -> Program:
 
 
 def formulas(program: Program) -> dict[Tensor, Equal]:
-    """A formula for each tensor that has a name in the book (roots, and what stands in formulas), in program order."""
+    """A formula for each root, and for each tensor that stands in a formula; each after those that it names."""
+    return reached(program, program.roots)
+
+
+def reached(
+    program: Program, start: Iterable[Tensor], defined: Callable[[Tensor], bool] = lambda tensor: True
+) -> dict[Tensor, Equal]:
+    """The formulas of some tensors and of all tensors that are named in them, as far as they are to be `defined`."""
     book = Book(program)
-    found = {tensor: book.formula(tensor) for tensor in program.definitions}
-    return {tensor: formula for tensor, formula in found.items() if tensor in book.named or tensor in program.roots}
+    by_title = {book.name(tensor): tensor for tensor in program.definitions}
+    found: dict[Tensor, Equal] = {}
+    stack = [tensor for tensor in start if tensor in program.definitions]
+    while stack:
+        tensor = stack.pop()
+        if tensor in found:
+            continue
+        found[tensor] = book.formula(tensor)
+        named = dict.fromkeys(by_title[name] for name in names(found[tensor].right) if name in by_title)
+        stack += [other for other in named if defined(other)]
+    return {tensor: found[tensor] for tensor in sorted(found, key=book.place.__getitem__)}
+
+
+def known(tensor: Tensor) -> bool:
+    """Is it a value of a layer, such as z1 or a1, that a gradient may name without its definition?"""
+    return re.fullmatch(r"[az]\d+", tensor.name) is not None
 
 
 def show(network: Network, target: str | None = None) -> str:
@@ -53,14 +75,14 @@ def show(network: Network, target: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def unicode_lines(program: Program, tensors: Iterable[Tensor] | None = None) -> list[str]:
-    """The formulas of a program, one line each; of some tensors only, if they are given."""
-    return [typeset.unicode(formula) for formula in _chosen(program, tensors)]
+def unicode_lines(program: Program, backward: Collection[Tensor] | None = None) -> list[str]:
+    """The formulas of a program, one line each; those of a gradient, if the `backward` tensors are given."""
+    return [typeset.unicode(formula) for formula in _chosen(program, backward)]
 
 
-def latex_lines(program: Program, tensors: Iterable[Tensor] | None = None) -> list[str]:
+def latex_lines(program: Program, backward: Collection[Tensor] | None = None) -> list[str]:
     """The same as LaTeX, without dollar signs."""
-    return [typeset.latex(formula) for formula in _chosen(program, tensors)]
+    return [typeset.latex(formula) for formula in _chosen(program, backward)]
 
 
 def aligned_latex(lines: Iterable[str]) -> str:
@@ -69,6 +91,7 @@ def aligned_latex(lines: Iterable[str]) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 
-def _chosen(program: Program, tensors: Iterable[Tensor] | None) -> list[Equal]:
-    found = formulas(program)
-    return list(found.values()) if tensors is None else [found[t] for t in tensors if t in found]
+def _chosen(program: Program, backward: Collection[Tensor] | None) -> list[Equal]:
+    if backward is None:
+        return list(formulas(program).values())
+    return list(reached(program, program.roots, lambda t: t in backward or not known(t)).values())

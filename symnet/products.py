@@ -244,7 +244,7 @@ class Tree:
                 seen |= parts[-1]
         closed = [self.closed(part) for part in parts if not part & set(free)]
         crowded = len(alone) + len(closed) + bool(free) > 1
-        factors = [*alone, *(Group(f) if crowded and isinstance(f, Product) else f for f in closed)]
+        factors = [Group(f) if crowded and isinstance(f, Product) else f for f in (*alone, *closed)]
         match free:
             case []:
                 pass

@@ -122,7 +122,11 @@ class Scalars:
 
         subscript = self.terms is None and expression.is_integer  # i + 1, but 1 + z
 
-        return Sum(tuple(self.signed(term) for term in sorted(expression.args, key=order)))
+        terms: list[tuple[int, Node]] = []
+        for sign, node in (self.signed(term) for term in sorted(expression.args, key=order)):
+            inner = node.terms if isinstance(node, Sum) else ((1, node),)
+            terms += [(sign * own, part) for own, part in inner]
+        return Sum(tuple(terms))
 
     def _product(self, expression: Expr) -> Node:
         sign, expression = (-1, -expression) if expression.as_coeff_Mul()[0].is_negative else (1, expression)

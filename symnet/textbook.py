@@ -8,6 +8,7 @@ a logsumexp, the parts of a sum.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -21,13 +22,14 @@ from .products import Term, Terms, product, total
 from .scalar import NoMatrixForm, Scalars
 from .typeset import Element, Equal, Iverson, Name, Node, Over, Sum
 
+PART = re.compile(r"part\d+_\d+")  # a reduction inside of an expression that the user wrote
+
 
 class Book:
-    """The formulas of a program.  `named` collects the tensors that stand in a formula under their own name."""
+    """The formulas of a program."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.named: dict[Tensor, None] = {}
         self._bodies: dict[Tensor, Node | None] = {}
         self._open: set[Tensor] = set()
 
@@ -86,11 +88,6 @@ class Book:
         return access.xreplace(dict(zip(own, order, strict=True)))
 
     def name(self, tensor: Tensor) -> Name:
-        """Its name within a formula."""
-        self.named[tensor] = None
-        return self.title(tensor)
-
-    def title(self, tensor: Tensor) -> Name:
         """Its name; the adjoint of X is called ∂R/∂X for a parameter, ∂ℓ/∂X else."""
         base = self.by_name.get(tensor.name[2:]) if tensor.name.startswith("d_") else None
         if base is None or tensor.role != "value":
@@ -104,12 +101,9 @@ class Book:
     # ------------------------------------------------------------------------------------------ formulas
     def formula(self, tensor: Tensor) -> Equal:
         """name = what defines it"""
-        before = dict(self.named)
         try:
-            right = self.body(tensor)
-            return Equal(self.title(tensor), right)
+            return Equal(self.name(tensor), self.body(tensor))
         except NoMatrixForm:
-            self.named = before
             return self._with_indices(tensor)
 
     def body(self, tensor: Tensor) -> Node:
@@ -144,20 +138,19 @@ class Book:
             first.op == "logsumexp"
             or (tensor.rank == 0 and self.readers.get(tensor) == 1)
             or (tensor.name.startswith("d_") and (not more or self.readers.get(tensor) == 1))
+            or (PART.fullmatch(tensor.name))
         ):
             return None
-        before = dict(self.named)
         try:
             return self.body(tensor)
         except NoMatrixForm:
-            self.named = before
             return None
 
     # ------------------------------------------------------------------------------------------ with indices
     def _with_indices(self, tensor: Tensor) -> Equal:
         equations = self.program.definitions[tensor]
         own = letters(equations)
-        title = self.title(tensor)
+        title = self.name(tensor)
         left = Element(title, tuple(Name(i.name) for i in own)) if own else title
         return Equal(left, total([self._term_with_indices(equation, own) for equation in equations]))
 

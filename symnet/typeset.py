@@ -8,8 +8,8 @@ The LaTeX keeps to what KaTeX, pdflatex and matplotlib's mathtext all read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 
 SUM, HADAMARD, PRODUCT, POWER, ATOM = range(1, 6)
 
@@ -169,6 +169,18 @@ def latex(node: Node) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- names
+def names(node: object) -> Iterator[Name]:
+    """All names in a formula, from left to right."""
+    if isinstance(node, Name):
+        yield node
+    elif isinstance(node, tuple):
+        for part in node:
+            yield from names(part)
+    elif is_dataclass(node):
+        for field in fields(node):
+            yield from names(getattr(node, field.name))
+
+
 def _stem(text: str) -> tuple[str, str, str]:
     """(letters, number of the layer, what follows): W1 -> W 1, gamma_1 -> gamma 1, W1_next -> W 1 next"""
     match = re.fullmatch(r"([A-Za-z]+)_?(\d*)_?(.*)", text)

@@ -15,10 +15,11 @@ from sympy import Piecewise
 
 from compiler.functions import logistic
 from compiler.program import Access, Equation, Index, Program, Tensor, outer_accesses, position, size
+from symnet.constructors import equations
 from symnet.errors import SymnetError
 from symnet.gradient import Reduction
 from symnet.network import Network
-from symnet.notation import formulas, latex_lines, readable, show, unicode_lines
+from symnet.notation import formulas, known, latex_lines, reached, readable, show, unicode_lines
 from symnet.reference import evaluate
 from symnet.scalar import NoMatrixForm
 from symnet.spec import dense
@@ -42,6 +43,7 @@ from symnet.typeset import (
     Relation,
     Sum,
     Transpose,
+    names,
     unicode,
 )
 
@@ -169,6 +171,50 @@ def test_without_an_activation_the_delta_passes_through() -> None:
         "δ1 = W2ᵀ δ2",
         "∂R/∂b1 = (1/N) Σ δ1",
     ]
+
+
+# ---------------------------------------------------------------------------------------------- no name is left open
+GATED = equations(
+    "z[n,i] = (sum(W[i,j]*x[n,j], j) + b[i]) * logistic(sum(V[i,j]*x[n,j], j) + c[i])",
+    sizes={"i": 3},
+    parameters={"W": ["i", "j"], "V": ["i", "j"], "b": ["i"], "c": ["i"]},
+)
+FILTER = equations("z[n,i] = sum(K[u]*x[n,i+u], u)**2", sizes={"i": 3, "u": 3}, parameters={"K": ["u"]})
+DIVIDED = equations("z[n,i] = v[i]*exp(x[n,i])/sum(exp(x[n,j]), j)", parameters={"v": ["i"]})
+
+
+def test_a_matrix_product_inside_an_expression_is_written_where_it_stands() -> None:
+    network = Network(4, [GATED], "squared_error")
+    assert str(network.gradient("equations1.W")).splitlines() == [
+        "δ1 = (2/3) (z1 - y)",
+        "∂R/∂W1 = (1/N) Σ (σ(c1 + V1 x) ⊙ δ1) xᵀ",
+    ]
+    assert "    z1 = (b1 + W1 x) ⊙ σ(c1 + V1 x)" in show(network).splitlines()
+
+
+def test_a_part_without_matrix_form_is_defined_in_the_line_before() -> None:
+    lines = str(Network(5, [FILTER, dense(2)], "squared_error").gradient("equations1.K")).splitlines()
+    assert lines[0] == "part1_1[n,i] = Σ_u K1[u] x[n,i+u]"
+
+
+@pytest.mark.parametrize("layer", [GATED, FILTER, DIVIDED, dense(4, activation="mish")])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+def test_no_name_stands_above_the_line_that_defines_it(layer: Any, loss: str) -> None:
+    network = Network(5, [layer, *([] if layer is GATED else [dense(3)])], loss)
+    program = readable(network.gradient_program())
+    titles = {Book(program).name(tensor): tensor for tensor in program.definitions}
+    seen: set[Tensor] = set()
+    for tensor, formula in formulas(program).items():
+        assert {titles[name] for name in names(formula.right) if name in titles} <= {*seen, tensor}
+        seen.add(tensor)
+    backward = {equation.tensor for equation in network.gradients().equations}
+    for key in network.parameters:
+        gradient = network.gradient(key)
+        own = readable(gradient.program)
+        printed = reached(own, own.roots, lambda tensor: tensor in backward or not known(tensor))
+        for formula in printed.values():
+            open_names = {titles[name] for name in names(formula.right) if name in titles} - set(printed)
+            assert all(known(other) for other in open_names), str(gradient)
 
 
 # ---------------------------------------------------------------------------------------------- it is what is derived
