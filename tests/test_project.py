@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gzip
+import importlib
 import importlib.util
 import os
 import re
@@ -105,6 +106,15 @@ def test_the_readme_example_of_an_optimizer_in_formulas_trains(blocks: list[tupl
     X, y = rng.normal(size=(60, 64)), rng.integers(0, 3, 60)
     history = network.compile(train.optimizer).fit(X, y, epochs=40)
     assert history[-1].loss < history[0].loss
+
+
+@pytest.mark.parametrize("table", ["activations", "losses", "optimizers", "schedules", "initializers"])
+def test_the_readme_lists_exactly_the_names_of_the_tables(root: Path, table: str) -> None:
+    rows = importlib.import_module(f"symnet.{table}").ROWS
+    aliases = [", ".join(f"`{alias}`" for alias in getattr(row, "aliases", ())) for row in rows]
+    names = [f"`{row.name}`" + (f" ({others})" if others else "") for row, others in zip(rows, aliases, strict=True)]
+    lines = [line for line in (root / "README.md").read_text().splitlines() if line.startswith(f"| {table} |")]
+    assert lines == [f"| {table} | {', '.join(names)} |"]
 
 
 def test_compiler_never_imports_symnet(root: Path) -> None:
