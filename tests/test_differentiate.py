@@ -534,6 +534,8 @@ def test_adjoints_are_named_as_asked_and_never_take_a_name_in_use() -> None:
         equations, {loss: 1}, [v], name=lambda tensor: {"u": "delta"}.get(tensor.name, f"g_{tensor.name}")
     )
     assert [derivation.adjoints[q].name for q in (u, v)] == ["delta", "g_v"]
+    seeded = pullback([Equation(u[i], (i,), v[i] ** 2)], {u: data("d_v", 3)}, [v])
+    assert [str(e) for e in seeded.equations] == ["d_v_2[i] = 2*d_v[i]*v[i]"]
 
 
 def test_all_parameters_share_one_sweep() -> None:

@@ -428,9 +428,10 @@ def test_quotients_of_sums_cancel_where_that_saves_operations() -> None:
     found = simplified(
         Equation(w[i], (i,), (y[i] ** 2 - x[i, i] ** 2) / (y[i] - x[i, i])),
         Equation(y_out[i], (i,), (y[i] + 1) ** 3 / (2 + y[i])),
-        outputs=(w, y_out),
+        Equation(u[i, j], (i, j), (y[i] + y[j]) ** 2 / (y[i] ** 2 + 2 * y[i] * y[j] + y[j] ** 2)),
+        outputs=(w, y_out, u),
     )
-    assert found == ["w[i] = y[i] + x[i,i]", "e[i] = (y[i] + 1)**3/(y[i] + 2)"]
+    assert found == ["w[i] = y[i] + x[i,i]", "e[i] = (y[i] + 1)**3/(y[i] + 2)", "u[i,j] = 1"]
 
 
 def test_a_sum_over_an_index_that_nothing_names_is_a_factor() -> None:

@@ -162,6 +162,14 @@ def test_a_function_that_still_reads_z_must_cost_less() -> None:
     assert through_value(prelu, step((0, z <= 0), (tanh(z) * z, True))) is None
 
 
+def test_a_value_at_twice_the_rate_is_found() -> None:
+    found = through_value(logistic(z), logistic(2 * z))
+    assert found is not None and not found.has(z)
+    for point in (-3.0, 0.5, 4.0):
+        value = 1 / (1 + np.exp(-point))
+        assert float(found.subs(f, value)) == pytest.approx(1 / (1 + np.exp(-2 * point)), rel=1e-12)
+
+
 def test_prices_are_counted_in_additions() -> None:
     assert [price(e) for e in (z + f, 2 * z * f + 1, z**3, 1 / z, sqrt(z), z**f)] == [1, 3, 1, 4, 20, 20]
     assert [price(e) for e in (step((0, z <= 0), (z, True)), exp(z), tanh(z) + tanh(z) * f)] == [1, 20, 26]
@@ -221,7 +229,8 @@ DIFFERENT: dict[str, tuple[Expr, Expr, Expr]] = {  # f, g(f), h: h(z) is g(f(z))
     "at negative parameters": (z, step((P * f, P > 0), (-P * f, True)), P * z),
     "at parameters above one": (z, step((f, P < 1), (P * f, True)), z),
     "at parameters between zero and one": (z, step((P * f, (P > 0) & (P < 1)), (f, True)), z),
-    "in float32": (1 + z / 10**9, (f - 1) * 10**9, z),
+    "in float32": (z, step((f, f**10 < 1e60), (0, True)), z),
+    "in what the value has kept": (1 + z / 10**9, (f - 1) * 10**9, z),
     "above a threshold": (z, step((f + 1, (f > 2) & (f < 2.000001)), (f, True)), z),
     "below a threshold": (z, step((f + 1, (f < 2) & (f > 1.999999)), (f, True)), z),
     "at a threshold": (z, step((f + 1, (f <= 2.0) & (f >= 2.0) & (f > 1)), (f, True)), z),
@@ -340,6 +349,23 @@ def test_a_value_to_which_another_equation_adds_is_not_used() -> None:
         Equation(b[i, j], (i, j), y[i] * logistic(-x[i, j])),
     )
     assert "a[" not in found[-1]
+
+
+def test_a_sum_or_a_maximum_of_values_is_not_used() -> None:
+    total = Tensor("total", (4,))
+    for op, condition in (("sum", sp.true), ("max", sp.true), ("sum", i < j)):
+        found = after(
+            Equation(total[i], (i, j), logistic(x[i, j]), op),
+            Equation(a[i, j], (i, j), logistic(x[j, i]), "sum", i < j),
+            Equation(b[i, j], (i, j), y[i] * logistic(-x[i, j]), "sum", condition),
+        )
+        assert "b[i,j] = logistic(-x[i,j])*y[i]" in found[2]
+
+
+def test_a_slot_does_not_read_another_slot_of_its_own_tensor() -> None:
+    t, h, p = Index("t", 4), Tensor("h", (5,)), Tensor("y", (4,), "input")
+    equations = [Equation(h[0], (), p[1] * logistic(-p[0])), Equation(h[t + 1], (t,), logistic(p[t]))]
+    assert after(*equations) == [str(e) for e in equations]
 
 
 def test_a_shifted_value_beside_its_first_slot_is_used() -> None:

@@ -46,6 +46,7 @@ SCALARS: list[tuple[Expr, Expr]] = [
     (2 * exp(x) - 2, 2 * expm1(x)),
     (log(1 + x), log1p(x)),
     (1 - erf(x), sp.erfc(x)),
+    (2 - 2 * erf(x) + x, 2 * sp.erfc(x) + x),
     (1 - tanh(x) ** 2, 1 - tanh(x) ** 2),
     (x * exp(x) + 1, x * exp(x) + 1),
 ]

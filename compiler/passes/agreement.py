@@ -61,7 +61,7 @@ def _points(thresholds: Sequence[float], kind: Any) -> Any:
             point = kind(t)
             for _ in range(6):
                 near.append(point)
-                point = np.nextafter(point, kind(direction))
+                point = np.nextafter(point, direction)
     return np.concatenate([spread, near, [-0.0, np.nan, np.inf, -np.inf]]).astype(kind)
 
 

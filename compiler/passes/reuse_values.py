@@ -86,7 +86,7 @@ def _indices(access: Access) -> list[Index]:
 def _reusing(equation: Equation, values: dict[Tensor, list[_Value]]) -> Equation:
     for argument in [a for a in _arguments(equation.rhs) if isinstance(a, Access) and a.tensor in values]:
         for value in values[argument.tensor]:
-            if value.equation is equation or value.equation.tensor == equation.tensor:
+            if value.equation.tensor == equation.tensor:
                 continue
             table = binding(value.argument, argument)
             if table is None:
@@ -110,8 +110,6 @@ def _rewritten(root: Expr, argument: Access, f: Expr, a: Access) -> Expr:
         if node in table or isinstance(node, Access) or not node.args:
             continue
         depends = _arguments(node)
-        if argument not in depends:
-            continue
         if set(depends) == {argument}:
             g = _through(f, node, argument, a)
             if g is not None:

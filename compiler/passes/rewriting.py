@@ -69,7 +69,7 @@ def rewrite(root: Basic, rule: Rule | None, memo: dict[Basic, Basic]) -> Basic:
 
 def replace(root: Basic, table: Mapping[Basic, Basic]) -> Basic:
     """Indices and accesses replaced, all at once."""
-    return rewrite(root, None, dict(table)) if table else root
+    return rewrite(root, None, dict(table))
 
 
 def rewrite_equation(equation: Equation, rule: Rule | None, memo: dict[Basic, Basic], left: bool = False) -> Equation:
