@@ -386,6 +386,15 @@ def test_what_is_almost_an_identity_is_none(almost: list[Equation]) -> None:
     assert u in after.definitions
 
 
+def test_an_index_of_a_shorter_range_takes_the_place_of_the_longer_one() -> None:
+    eye = Tensor("eye", (4, 4))
+    one = Equation(eye[i, i], (i,), sp.Integer(1))
+    found = simplified(one, Equation(y_out[j], (j, short), exp(y[short]) * eye[short, j]), outputs=(y_out,))
+    assert found == ["e[short] = exp(y[short])"]
+    found = simplified(one, Equation(y_out[j], (j, late), exp(y[late]) * eye[j, late]), outputs=(y_out,))
+    assert found == ["e[late] = exp(y[late])"]
+
+
 def test_an_identity_is_used_only_where_all_of_it_can_be() -> None:
     eye, cube = Tensor("eye", (4, 4)), Tensor("cube", (4, 4, 4))
     one, three = Equation(eye[i, i], (i,), sp.Integer(1)), Equation(cube[i, i, i], (i,), sp.Integer(1))

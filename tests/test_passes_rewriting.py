@@ -48,6 +48,7 @@ def test_pieces_that_cannot_be_reached_go() -> None:
     )
     assert piecewise([(y[0], condition), (y[1], other), (y[1], sp.true)]) == Piecewise((y[0], condition), (y[1], True))
     assert piecewise([(y[1], condition), (y[1], other), (y[1], sp.true)]) == y[1]
+    assert len(piecewise([(y[1], condition)]).args) == 1 and piecewise([(y[1], sp.true)]) == y[1]
     assert len(piecewise([(y[1], condition), (y[1], other)]).args) == 2  # without a last piece they are not everything
 
 

@@ -162,10 +162,7 @@ def _use_identities(equation: Equation, identities: dict[Tensor, Equation]) -> E
         first: dict[Expr, Expr] = {}
         done: dict[Basic, Basic] = {}
         for one, subscript in zip(left, factor.subscripts, strict=True):
-            if one not in first:
-                first[one] = subscript
-                continue
-            pair = [replace(s, done) for s in (first[one], subscript)]
+            pair = [replace(s, done) for s in (first.setdefault(one, subscript), subscript)]
             if pair[0] == pair[1]:
                 continue
             step = next((s for s in (pair, pair[::-1]) if _solvable(current, s[0], s[1], one)), None)
