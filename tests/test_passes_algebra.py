@@ -134,6 +134,11 @@ def test_a_sum_is_never_put_into_a_sum() -> None:
     assert len(found) == 2
 
 
+def test_sums_of_zeros_are_read_as_zero() -> None:
+    zeros = [Equation(w[i], (i, j), sp.Integer(0)), Equation(w[label[i]], (i,), sp.Integer(0))]
+    assert simplified(*zeros, Equation(y_out[i], (i,), w[i] + y[i]), outputs=(y_out,)) == ["e[i] = y[i]"]
+
+
 def test_a_multiple_of_a_tensor_is_inlined_where_it_is_read_once() -> None:
     double = Equation(w[i], (i,), 2 * y[i])
     assert simplified(double, Equation(y_out[i], (i,), w[i] + 1), outputs=(y_out,)) == ["e[i] = 2*y[i] + 1"]

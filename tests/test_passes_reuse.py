@@ -134,6 +134,9 @@ def test_a_comparison_is_carried_over_only_where_the_function_rises_beyond_it() 
     assert through_value(clipped, z <= -1) == (f <= -1)
     assert through_value(clipped, z >= 1) == (f >= 1)
     assert through_value(clipped, z > -1) == (f > -1) and through_value(clipped, z < 1) == (f < 1)
+    assert through_value(clipped, (z > -1) & (z < 1)) == (f > -1) & (f < 1)
+    assert through_value(clipped, (z <= -1) | (z >= 1)) == (f <= -1) | (f >= 1)
+    assert through_value(clipped, (z > -1) & (z < 2)) is None
     assert through_value(clipped, z > 1) is None and through_value(clipped, z >= -1) is None
     assert through_value(clipped, z < -1) is None  # f is -1 on both sides
     assert through_value(clipped, z <= -2) is None
@@ -392,6 +395,20 @@ def test_a_function_of_an_index_too_or_of_an_index_alone_or_without_a_function_i
         assert "a[" not in found[1], found
 
 
+def test_a_function_of_an_index_alone_is_no_value() -> None:
+    total = Tensor("total", (4,))
+    found = after(Equation(total[i], (i,), logistic(i / 3)), Equation(b[i, j], (i, j), y[i] * logistic(-x[i, j])))
+    assert found[1] == "b[i,j] = logistic(-x[i,j])*y[i]"
+
+
+def test_of_a_product_what_depends_on_the_argument_alone_is_taken_as_one() -> None:
+    found = after(
+        Equation(a[i, j], (i, j), softplus(x[i, j])),
+        Equation(b[i, j], (i, j), y[i] * logistic(x[i, j]) * exp(-x[i, j])),
+    )
+    assert found[1] == "b[i,j] = exp(-a[i,j])*y[i]"
+
+
 def test_the_slope_of_a_recurrence_reads_its_value() -> None:
     t, h, d = Index("t", 4), Tensor("h", (5,)), Tensor("d", (4,))
     program = Program(
@@ -403,6 +420,15 @@ def test_the_slope_of_a_recurrence_reads_its_value() -> None:
         (h, d),
     )
     assert lines(changed_by(reuse_values, program, GIVEN))[-1] == "d[t] = (1 - h[t + 1])*y[t]"
+
+
+def test_a_multiple_of_the_slope_alone_reads_the_value_and_another_function_alone_does_not() -> None:
+    pieces = step((1, x[i, j] <= 0), (0, True))
+    for value, alone, expected in (
+        (logistic(x[i, j]), 3 * logistic(x[i, j]) * logistic(-x[i, j]), "b[i,j] = -3*(a[i,j] - 1)*a[i,j]"),
+        (pieces, step((2, x[i, j] <= 0), (3, True)), "b[i,j] = Piecewise((2, x[i,j] <= 0), (3, True))"),
+    ):
+        assert after(Equation(a[i, j], (i, j), value), Equation(b[i, j], (i, j), alone))[1] == expected
 
 
 def test_a_value_of_its_own_keeps_its_accuracy() -> None:

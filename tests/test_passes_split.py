@@ -137,6 +137,19 @@ def test_an_index_that_only_one_factor_has_is_summed_first() -> None:
     assert found[2] == "w[i,j] = w_part[i]*w_part_2[j]"
 
 
+def test_what_is_summed_first_is_not_summed_again() -> None:
+    cube = Tensor("cube", (4, 4, 4), "input")
+    found = split(
+        Equation(w[i, j], (i, j, k, n), exp(v[i]) * x[i, k] * cube[k, j, n]),
+        values=GIVEN | {"cube": rng.normal(size=(4, 4, 4))},
+    )
+    assert found == [
+        "w_part[j,k] = sum_n cube[k,j,n]",
+        "w_product[i,j] = sum_k w_part[j,k]*x[i,k]",
+        "w[i,j] = exp(v[i])*w_product[i,j]",
+    ]
+
+
 def test_a_trilinear_form_becomes_two_steps() -> None:
     cube = Tensor("cube", (4, 4, 4), "input")
     program = Program([Equation(w[n, i], (n, i, j, k), cube[i, j, k] * x[n, j] * y[n, k])], (w,))
@@ -149,6 +162,7 @@ def test_a_trilinear_form_becomes_two_steps() -> None:
     [
         Equation(s[()], (i, j), x[i, j] ** 2),  # a norm
         Equation(t[i], (i, k), x[i, k] * y[i, k] / 3),  # a dot product of rows
+        Equation(t[i], (i, k), x[i, k] * y[i, k] + v[i] * v[k]),
         Equation(t[i], (i, k), x[i, k] * v[k]),  # a matrix times a vector: v is inside x
         Equation(s[()], (i, j), x[i, j] * v[i] * v[j]),
         Equation(w[i, j], (i, j, k), x[i, k] * y[k, j]),  # pure already
