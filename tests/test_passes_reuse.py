@@ -401,14 +401,6 @@ def test_a_function_of_an_index_alone_is_no_value() -> None:
     assert found[1] == "b[i,j] = logistic(-x[i,j])*y[i]"
 
 
-def test_of_a_product_what_depends_on_the_argument_alone_is_taken_as_one() -> None:
-    found = after(
-        Equation(a[i, j], (i, j), softplus(x[i, j])),
-        Equation(b[i, j], (i, j), y[i] * logistic(x[i, j]) * exp(-x[i, j])),
-    )
-    assert found[1] == "b[i,j] = exp(-a[i,j])*y[i]"
-
-
 def test_the_slope_of_a_recurrence_reads_its_value() -> None:
     t, h, d = Index("t", 4), Tensor("h", (5,)), Tensor("d", (4,))
     program = Program(
