@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("spec", help="a TOML file with [network], [[layer]] and [train]")
     train.add_argument("--seed", type=_seed, help="of the split, the first parameters and the order; else the spec's")
     train.add_argument("--model", help="where the model is written; else the spec's, else beside the spec")
+    train.add_argument("--memory-limit", type=_bytes, help="bytes; else half of the machine's memory")
     train.set_defaults(run=_train)
     show = commands.add_parser("show", help="print a network's equations and gradients")
     show.add_argument("spec", help="a TOML file")
@@ -74,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
 def _seed(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer from 0")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18 or not int(text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of bytes")
     return int(text)
 
 
@@ -106,11 +113,12 @@ def _train(options: argparse.Namespace) -> None:
             print(f"the {name} {what} is of {len(rows)} row{'s' * (len(rows) > 1)} only: it says little")
     print("compiling ...", flush=True)
     start = time.perf_counter()
-    model = network.compile(train.optimizer, train.dtype, seed)
+    model = network.compile(train.optimizer, train.dtype, seed, options.memory_limit)
     if train.scale != "none":
         model.scale(some(X, parts.train), train.scale)
     model.prepare(some(X, parts.train), y[parts.train], train.batch_size, train.shuffle)
-    model.evaluate(some(X, parts.train[:1]), y[parts.train[:1]])
+    if len(parts.validation) or len(parts.test):
+        model.evaluate(some(X, parts.train[:1]), y[parts.train[:1]])
     how = "compiled in" if model.kernels.compiled else "from the cache in"
     print(f"{how} {time.perf_counter() - start:.1f} s", flush=True)
     validated = len(parts.validation) > 0

@@ -190,7 +190,10 @@ def test_an_error_is_one_message_on_stderr_and_exit_code_2(own, capsys, argument
     assert message in captured.err
 
 
-@pytest.mark.parametrize("arguments", [[], ["tran"], ["train"], ["train", "spec.toml", "--seed", "-1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["tran"], ["train"], ["train", "spec.toml", "--seed", "-1"], ["train", "spec.toml", "--memory-limit", "0"]],
+)
 def test_a_wrong_command_line_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -257,6 +260,13 @@ def test_interrupted_training_writes_the_latest_parameters_and_ends_with_130(own
     assert process.returncode == 130 and err == "symnet: interrupted\n"
     (steps,) = re.findall(r"^spec\.safetensors: the latest parameters, after (\d+) steps$", out, re.MULTILINE)
     assert sn.load("spec.safetensors").progress.step == int(steps) > 0
+
+
+def test_a_network_above_the_memory_limit_is_refused_and_below_it_trained(own, capsys):
+    assert main(["train", own(), "--memory-limit", "1000"]) == 2
+    assert re.search(r"takes about \d+\.\d KB to train, expected at most 1\.0 KB", capsys.readouterr().err)
+    assert not Path("spec.safetensors").exists()
+    assert main(["train", own(), "--memory-limit", "100000"]) == 0
 
 
 def test_a_measure_on_few_rows_says_on_how_many(own, trained, capsys):
