@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .checks import declare
+from .errors import Quoted, complaint
 from .kinds import (
     Activation,
     Add,
@@ -76,25 +77,34 @@ def log_softmax(axis: int = -1, name: str | None = None, **options: Any) -> LogS
     return made
 
 
-def add(*inputs: str, name: str | None = None) -> Add:
-    """The sum of the layers of these names.
+def _read(names: tuple[Any, ...], inputs: Any, kind: str) -> Any:
+    """The names of the layers that a layer reads: given one by one, or as `inputs`, as TOML says it."""
+    if names and inputs is not None:
+        raise complaint(f"{kind}(...)", Quoted("names, and inputs= as well"), "one of the two")
+    if len(names) == 1 and not isinstance(names[0], str):
+        return names[0]
+    return names if inputs is None else inputs
+
+
+def add(*names: str, inputs: Any = None, name: str | None = None) -> Add:
+    """The sum of the layers of these names, or of the list `inputs`.
 
     >>> add("a", "b", name="both").inputs
     ('a', 'b')
     """
-    made: Add = _made(Add, "", {"inputs": inputs}, name, {})
+    made: Add = _made(Add, "", {"inputs": _read(names, inputs, "add")}, name, {})
     return made
 
 
-def multiply(*inputs: str, name: str | None = None) -> Multiply:
-    """The elementwise product of the layers of these names."""
-    made: Multiply = _made(Multiply, "", {"inputs": inputs}, name, {})
+def multiply(*names: str, inputs: Any = None, name: str | None = None) -> Multiply:
+    """The elementwise product of the layers of these names, or of the list `inputs`."""
+    made: Multiply = _made(Multiply, "", {"inputs": _read(names, inputs, "multiply")}, name, {})
     return made
 
 
-def concat(*inputs: str, axis: int = -1, name: str | None = None) -> Concat:
-    """The layers of these names side by side, along an axis of the sample."""
-    made: Concat = _made(Concat, "", {"inputs": inputs, "axis": axis}, name, {})
+def concat(*names: str, inputs: Any = None, axis: int = -1, name: str | None = None) -> Concat:
+    """The layers of these names, or of the list `inputs`, side by side, along an axis of the sample."""
+    made: Concat = _made(Concat, "", {"inputs": _read(names, inputs, "concat"), "axis": axis}, name, {})
     return made
 
 
@@ -108,9 +118,10 @@ def dropout(rate: float = 0.5, name: str | None = None, **options: Any) -> Dropo
     return made
 
 
-def reshape(*to: int, name: str | None = None, **options: Any) -> Reshape:
-    """The same numbers in row-major order, each sample in the shape `to`."""
-    made: Reshape = _made(Reshape, "", {"to": to}, name, options)
+def reshape(*to: Any, name: str | None = None, **options: Any) -> Reshape:
+    """The same numbers in row-major order, each sample in the shape `to`: reshape(2, 3) or reshape((2, 3))."""
+    given = {"to": to[0] if len(to) == 1 else to} if to else {}
+    made: Reshape = _made(Reshape, "", given, name, options)
     return made
 
 

@@ -86,12 +86,12 @@ def _targets(network: Network, x: dict[str, Array], target: Array, dtype: Any, n
     if VALUES in kinds:
         in_column = target.ndim == 1 or target.shape[1:] == (1,)
         if LABELS in kinds and in_column and target.dtype.kind != "f":
-            return Data(x, _labels(target.reshape(-1), network.classes, name), LABELS)
+            return Data(x, _labels(target, network.classes, name), LABELS)
         checked = _real(_matrix(target, width, name, "numbers from 0 to 1"), dtype, name)
         _refuse(checked, name, lambda block: (block < 0) | (block > 1), "numbers from 0 to 1")
         return Data(x, checked, VALUES)
     if target.ndim == 1 or target.shape[1:] == (1,) != (width,):
-        return Data(x, _labels(target.reshape(-1), network.classes, name), LABELS)
+        return Data(x, _labels(target, network.classes, name), LABELS)
     checked = _real(_matrix(target, width, name, "class probabilities"), dtype, name)
     _refuse(checked, name, lambda block: block < 0, "class probabilities, which are not negative")
     slack = 4 * width * float(np.finfo(dtype).eps)
@@ -161,6 +161,8 @@ def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
 def _array(value: Any, name: str) -> Array:
     if hasattr(value, "toarray"):
         raise complaint(name, Quoted(f"a sparse {type(value).__name__}"), "a dense array", f"Pass {name}.toarray().")
+    if value is None:
+        raise complaint(name, Quoted("None"), "an array")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -181,9 +183,10 @@ def _matrix(array: Array, columns: int, name: str, what: str) -> Array:
 
 
 def _labels(array: Array, classes: int, name: str) -> Array:
+    shape, array = array.shape, array.reshape(-1)
     if array.dtype.kind == "f":
         advice = f"If these are labels, pass {name}.astype(int); distributions have shape (n, {classes})."
-        raise complaint(name, Quoted(f"{array.dtype} in one dimension"), "integer labels", advice)
+        raise complaint(name, Quoted(f"{array.dtype} in shape {shape}"), "integer labels", advice)
     if array.dtype.kind != "b":
         _refuse(array, name, lambda block: (block < 0) | (block >= classes), f"labels from 0 to {classes - 1}")
     return _layout(array, np.int64)

@@ -8,6 +8,29 @@ from difflib import get_close_matches
 _SHOWN = 80  # characters of a value that an error repeats
 
 
+# what others call it -> what it is here
+MISNOMERS = {
+    "lr": "learning_rate",
+    "eta": "learning_rate",
+    "step_size": "learning_rate",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "iterations": "epochs",
+    "neurons": "units",
+    "size": "units",
+    "nonlinearity": "activation",
+    "act": "activation",
+    "weight_decay": "l2",
+    "type": "kind",
+    "use_bias": "bias",
+    "kernel_initializer": "initializer",
+    "random_state": "seed",
+    "validation_fraction": "validation_split",
+}
+
+
 class SymnetError(ValueError):
     """Something that a user gave cannot be used; nothing was changed.  The message says where and what to do."""
 
@@ -29,7 +52,9 @@ def unknown(where: str, what: str, name: object, known: Iterable[str]) -> Symnet
     names = [str(k) for k in known]
     folded = {k.casefold(): k for k in reversed(names)}  # a wrong case is the nearest miss
     close = get_close_matches(str(name)[:_SHOWN].casefold(), folded, n=1, cutoff=0.5)
-    advice = f"Did you mean {folded[close[0]]!r}?" if close else ""
+    other = MISNOMERS.get(str(name)[:_SHOWN].casefold())
+    meant = other if other in names else folded[close[0]] if close else None
+    advice = f"Did you mean {meant!r}?" if meant else ""
     return complaint(
         where, Quoted(f"the unknown {what} {show(name)}"), f"one of {', '.join(names) or '(none)'}", advice
     )

@@ -151,7 +151,10 @@ def specify(
         raise complaint("layers", layers, "a list of layers")
     layers = list(islice(layers, LAYERS + 1))
     if not 1 <= len(layers) <= LAYERS:
-        raise complaint("layers", Quoted(f"{len(layers)} layers or more"), f"from 1 to {LAYERS}")
+        found = f"more than {LAYERS} layers" if layers else "no layer"
+        raise complaint(
+            "layers", Quoted(found), f"from 1 to {LAYERS}", "" if layers else "Declare at least the output."
+        )
     made = tuple(_layer(layer, number) for number, layer in enumerate(layers, 1))
     numbers: dict[str, int] = {}
     for number, layer in enumerate(made, 1):
@@ -233,6 +236,9 @@ def _layer(given: Any, number: int) -> Layer:
     if isinstance(given, Mapping):
         given = dict(given)
         kind = given.pop("kind", None)
+        if kind is None:
+            advice = "Did you mean 'kind' instead of 'type'?" if "type" in given else ""
+            raise complaint(f"{where}, kind", Quoted("nothing"), f"one of {', '.join(KINDS)}", advice)
         if not isinstance(kind, str) or kind not in KINDS:
             raise unknown(f"{where}, kind", "kind", kind, KINDS)
         given = declare(

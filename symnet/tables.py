@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -109,6 +110,10 @@ def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:
         try:
             row = [float(field) for field in fields]
         except ValueError:
+            parts = re.split(r"[;\s]+", fields[0])
+            if len(fields) == 1 and len(parts) > 1 and all(map(_is_number, parts)):
+                found = Quoted(f"1 column, {show(fields[0])}")
+                raise complaint(f"{path}, line {number}", found, "numbers separated by commas") from None
             if not rows and not any(_is_number(field) for field in fields):
                 continue  # the names of the columns
             column = next(k for k, field in enumerate(fields, 1) if not _is_number(field))
@@ -146,7 +151,9 @@ def _separate(network: Network, table: Array, where: str, lines: Array | None) -
         wanted = " or ".join(str(inputs + k) for k in sorted(set(targets)))
         raise complaint(where, Quoted(found), f"{wanted}: {inputs} inputs, then the target")
     X, y = table[:, :inputs], table[:, inputs:]
-    if LABELS not in network.targets or y.shape[1] != 1:
+    labels = LABELS in network.targets and y.shape[1] == 1  # checked below
+    _finite(X if labels else table, where, lines)
+    if not labels:
         return X, y
     wrong = (y[:, 0] != np.floor(y[:, 0])) | (y[:, 0] < 0) | (y[:, 0] >= network.classes)
     wrong |= ~np.isfinite(y[:, 0])
@@ -157,6 +164,13 @@ def _separate(network: Network, table: Array, where: str, lines: Array | None) -
         at = f"row {row}" if lines is None else f"line {int(lines[row])}"
         raise complaint(f"{where}, {at}, label", float(y[row, 0]), f"an integer from 0 to {network.classes - 1}")
     return X, y[:, 0].astype(np.int64)
+
+
+def _finite(table: Array, where: str, lines: Array | None) -> None:
+    if lines is not None and not np.isfinite(table).all():  # of other files, data.py names the row
+        row, column = (int(k) for k in np.argwhere(~np.isfinite(table))[0])
+        at = f"{where}, line {int(lines[row])}, column {column + 1}"
+        raise complaint(at, float(table[row, column]), "a finite number")
 
 
 def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Array]:

@@ -41,7 +41,8 @@ def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
         if isinstance(error, SymnetError):
             raise
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        advice = "Text is taken as TOML if it contains a newline."
+        # a short name is a file that is missing, not TOML in one line
+        advice = "Text is taken as TOML if it contains a newline." if any(c in str(source) for c in "[=") else ""
         raise complaint(where, Quoted(f"a file that cannot be read ({reason})"), "a spec in TOML", advice) from None
     return _read(text, str(path), str(path.parent), limit)
 

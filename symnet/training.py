@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -66,7 +66,10 @@ class Model:
 
     @property
     def parameters(self) -> Parameters:
-        """Name -> array of the declared shape, read-only copies; `model.parameters[name] = array` assigns."""
+        """Name -> array of the declared shape, read-only copies; `model.parameters[name] = array` assigns.
+
+        To change one element: W = model.parameters[name].copy(); W[0, 0] = 5; model.parameters[name] = W.
+        """
         return Parameters(self)
 
     @parameters.setter
@@ -83,7 +86,7 @@ class Model:
         validation_data: tuple[Any, Any] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callback | Sequence[Callback] = (),
         verbose: int = 0,
         patience: int | None = None,
         restore_best: bool = False,
@@ -96,8 +99,8 @@ class Model:
         validation_data: (X, y) or (X, y, sample_weight), or validation_split: a fraction of the rows, drawn by the
         model's seed; evaluated after each epoch.  patience: end after so many epochs without a better validation value;
         restore_best: at the end take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or
-        "accuracy" of the validation part.  callbacks: called with an `Epoch` after each epoch; one that returns True
-        ends the training.
+        "accuracy" of the validation part.  callbacks: a function or several, called with an `Epoch` after each epoch;
+        one that returns True ends the training.  verbose: 1 (or True) prints every epoch.
 
         A batch whose loss or gradient is not finite raises SymnetError; the parameters before it are kept.
         Ctrl-C raises KeyboardInterrupt within about 100 ms, or one step if that is longer; the model stays usable.
@@ -107,9 +110,9 @@ class Model:
             whole_number("patience", patience, 0)
         if monitor not in ("loss", "accuracy"):
             raise unknown("fit, monitor", "word", monitor, ("loss", "accuracy"))
-        for number, callback in enumerate(callbacks):
-            if not callable(callback):
-                raise complaint(f"fit, callbacks[{number}]", callback, "a function of an Epoch")
+        if verbose not in (0, 1):
+            raise complaint("fit, verbose", verbose, "0 or 1")
+        watching = _functions(callbacks)
         data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
         if validation is None and (patience is not None or restore_best):
             raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
@@ -118,7 +121,7 @@ class Model:
         loop = Loop(self, data, batch_size, shuffle)
         if validation is not None:
             loop.validate(validation, Monitor(patience, restore_best, monitor == "accuracy"))
-        return loop.epochs(epochs, [*callbacks, *([_printed] if verbose else [])])
+        return loop.epochs(epochs, [*watching, *([_printed] if verbose else [])])
 
     def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
@@ -249,6 +252,19 @@ class Model:
         save(self, path)
 
 
+def _functions(callbacks: Any) -> list[Callback]:
+    """What `fit` takes for callbacks: a function, several, or None."""
+    if callable(callbacks) or callbacks is None:
+        return [] if callbacks is None else [callbacks]
+    if isinstance(callbacks, str | Mapping) or not isinstance(callbacks, Iterable):
+        raise complaint("fit, callbacks", callbacks, "a function of an Epoch, or a list of such functions")
+    functions = list(callbacks)
+    for number, callback in enumerate(functions):
+        if not callable(callback):
+            raise complaint(f"fit, callbacks[{number}]", callback, "a function of an Epoch")
+    return functions
+
+
 # ---------------------------------------------------------------------------------------------- making models
 def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
     """Network.compile: a Model with fresh parameters, drawn from the seed.
@@ -266,7 +282,10 @@ def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str 
 def value_and_gradient(
     network: Network, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64", sample_weight: Any = None
 ) -> tuple[float, dict[str, Array]]:
-    """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward."""
+    """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward.
+
+    Where the loss has no finite value (the logarithm of 0, say), these are NaN or infinite and nothing is raised.
+    """
     model = _differentiator(network, dtype)
     data = check_data(network, X, y, dtype, weights=sample_weight)
     for name in network.parameters:

@@ -320,7 +320,8 @@ def test_4_3_a_layer_is_a_matrix_product_a_bias_and_a_function() -> None:
 
 
 def test_4_3_3_cross_entropy_of_probabilities_is_minus_y_log_of_the_prediction() -> None:
-    net = two_layers("tanh", "cross_entropy")
+    with pytest.warns(UserWarning, match="cross_entropy takes probabilities"):
+        net = two_layers("tanh", "cross_entropy")
     one_hot = write_out(net.loss("labels").equations, {"y": (1, 0)})
     assert [one_hot[s("ell", n)] for n in range(N)] == [-sp.log(s("z2", 0, 1)), -sp.log(s("z2", 1, 0))]
     distribution = write_out(net.loss("distribution").equations)

@@ -33,6 +33,8 @@ def targets(network: Network, rng: np.random.Generator) -> np.ndarray:
     match network.targets[0]:
         case "labels":
             return rng.integers(0, network.classes, ROWS)
+        case _ if network.spec.loss.name == "hinge":
+            return np.where(rng.uniform(size=(ROWS, network.target_width)) < 0.5, -1.0, 1.0)
         case _:
             return rng.uniform(0, 1, (ROWS, network.target_width))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from symnet.constructors import add, concat, multiply, reshape
 from symnet.errors import SymnetError
 from symnet.network import Network
 from symnet.spec import Choice, EarlyStopping, dense, specify
@@ -137,6 +138,11 @@ def test_data_paths_are_relative_to_the_spec_file(tmp_path: Path) -> None:
         ("l2 = 1e-4", "l2 = inf", "l2"),
         ("learning_rate = 1e-3", "learning_rate = -1", "learning_rate: found -1"),
         ("learning_rate = 1e-3", "beta1 = 1.0", "[0, 1)"),
+        ("learning_rate", "lr", "Did you mean 'learning_rate'?"),
+        ("epochs = 30", "n_epochs = 30", "Did you mean 'epochs'?"),
+        ("epochs = 30", "batchsize = 30", "Did you mean 'batch_size'?"),
+        ("units = 64", "neurons = 64", "Did you mean 'units'?"),
+        ('kind = "dense"\n', "", "layer 1, kind: found nothing, expected one of dense, "),
         ("epochs = 30", "epochs = 0", "epochs"),
         ("epochs = 30", 'dtype = "float16"', "float32"),
         ("epochs = 30", "validation_split = 1.0", "validation_split"),
@@ -218,6 +224,22 @@ def test_layers_must_be_layers() -> None:
             specify(2, layers, "squared_error")
     with pytest.raises(SymnetError, match=r"dense\(3, ...\).*'unit'.*Did you mean 'units'"):
         dense(3, unit=3)
+
+
+def test_layers_that_read_several_are_given_names_or_a_list_of_them() -> None:
+    for made in (add, multiply, concat):
+        assert made("a", "b") == made(inputs=["a", "b"]) == made(["a", "b"])
+        with pytest.raises(SymnetError, match="one of the two"):
+            made("a", inputs=["b"])
+    assert reshape(2, 3) == reshape((2, 3)) == reshape([2, 3]) == reshape(to=[2, 3])
+    assert reshape(6).to == (6,)
+    with pytest.raises(SymnetError, match="'to'"):
+        reshape()
+
+
+def test_a_network_without_layers_is_refused_in_words() -> None:
+    with pytest.raises(SymnetError, match="layers: found no layer, expected from 1 to 10000"):
+        specify(2, [], "squared_error")
 
 
 def test_a_spec_is_checked_without_loading_sympy() -> None:

@@ -266,6 +266,12 @@ def test_a_callback_that_returns_true_ends_the_training_after_its_epoch(model):
     assert history.stopped == "callback" and len(history) == 3 and model.progress.epoch == 3
 
 
+def test_a_single_function_may_stand_for_the_callbacks(model):
+    seen = []
+    model.fit(X, LABELS, epochs=2, callbacks=lambda epoch: seen.append(epoch.epoch))
+    assert seen == [0, 1]
+
+
 def test_a_callback_may_save_assign_and_predict_but_not_train(model, tmp_path):
     def callback(epoch):
         model.save(tmp_path / f"{epoch.epoch}")
@@ -453,6 +459,8 @@ BAD = [
     (lambda m: m.fit(X, LABELS, restore_best=True), "without validation data"),
     (lambda m: m.fit(X, LABELS, monitor="acuracy"), "Did you mean 'accuracy'"),
     (lambda m: m.fit(X, LABELS, callbacks=[3]), r"callbacks\[0\]: found 3"),
+    (lambda m: m.fit(X, LABELS, callbacks=3), "callbacks: found 3, expected a function of an Epoch, or a list"),
+    (lambda m: m.fit(X, LABELS, verbose="loud"), "verbose: found 'loud', expected 0 or 1"),
     (lambda m: m.prepare(X, LABELS).run(0), "steps: found 0"),
     (lambda m: m.prepare(X, LABELS).run(True), "steps: found True"),
     (lambda m: m.predict(X[:, :4]), r"\(n, 5\)"),
