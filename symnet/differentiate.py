@@ -252,7 +252,7 @@ def _adjoint(
     """C̄[gamma]: the seed itself where nothing else adds to it, else an access of the adjoint tensor."""
     tensor = equation.tensor
     subscripts = (*carried, *equation.lhs.subscripts)
-    if tensor in seeds and tensor not in read and tensor not in wrt:
+    if tensor not in read and tensor not in wrt:  # then it is seeded, or no path would go through it
         seed = seeds[tensor]
         return Access(seed, *subscripts) if isinstance(seed, Tensor) else sp.sympify(seed)
     return Access(adjoints[tensor], *subscripts)
