@@ -21,7 +21,6 @@ import numpy as np
 import sympy as sp
 
 import symnet as sn
-from compiler.program import Access, Program, Tensor
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(2, 2)), rng.normal(size=2)
@@ -33,22 +32,22 @@ net = sn.Network(
 )
 parameters = net.initial_parameters(seed=0)
 risk = (*net.forward, *net.risk())
-R = Tensor("R")
+R = sn.Tensor("R")
 weight = net.tensors["hidden.W"]
 values = {tensor.name: parameters[name] for name, tensor in net.tensors.items()}
 values |= {**net.hyper, "x": X, "y": Y[:, None]}
 
 
 def risk_at(w: np.ndarray) -> float:
-    return float(sn.evaluate(Program(risk, [R]), {**values, weight.name: w})["R"])
+    return float(sn.evaluate(sn.Program(risk, [R]), {**values, weight.name: w})["R"])
 
 
 # ------------------------------------------------------------------------------------------ symbolic
 def closed_form() -> sp.Expr:
     """R with every tensor replaced by what defines it: an expression in elements of x, y and the parameters."""
-    program, rows = Program(risk, [R]), {net.input.shape[0]: sp.Integer(len(X))}
+    program, rows = sn.Program(risk, [R]), {net.input.shape[0]: sp.Integer(len(X))}
 
-    def element(access: Access) -> sp.Expr:
+    def element(access: sn.Access) -> sp.Expr:
         if access.tensor not in program.definitions:
             return access
         total = sp.Integer(0)
@@ -57,15 +56,15 @@ def closed_form() -> sp.Expr:
             ranges = [range(int(i.high.xreplace(rows))) for i in equation.bound]
             for point in product(*ranges):
                 term = equation.rhs.xreplace({**at, **dict(zip(equation.bound, map(sp.Integer, point)))})
-                total += term.xreplace({a: element(a) for a in term.atoms(Access)})
+                total += term.xreplace({a: element(a) for a in term.atoms(sn.Access)})
         return total
 
-    return element(Access(R)).xreplace(rows)
+    return element(sn.Access(R)).xreplace(rows)
 
 
 def symbolic_gradient(digits: int) -> np.ndarray:
     numbers = {}
-    for access in expression.atoms(Access):
+    for access in expression.atoms(sn.Access):
         at = tuple(int(k) for k in access.subscripts)
         numbers[access] = sp.Float(float(np.asarray(values[access.tensor.name])[at]), digits)
     found = []
@@ -91,9 +90,9 @@ def error(gradient: np.ndarray) -> float:
 
 
 # ------------------------------------------------------------------------------------------ forward and reverse
-direction = Tensor("direction", weight.shape, "input")
+direction = sn.Tensor("direction", weight.shape, "input")
 tangent = sn.pushforward(risk, {weight: direction}, [R])
-forward_program = Program((*risk, *tangent.equations), [tangent.adjoints[R]])
+forward_program = sn.Program((*risk, *tangent.equations), [tangent.adjoints[R]])
 forward = np.zeros(parameters["hidden.W"].shape)
 for at in np.ndindex(forward.shape):  # a sweep for each element
     unit = np.zeros(forward.shape)
@@ -102,7 +101,7 @@ for at in np.ndindex(forward.shape):  # a sweep for each element
 
 adjoints = sn.pullback(risk, {R: 1}, [weight])
 adjoint = adjoints.adjoints[weight]
-reverse = sn.evaluate(Program((*risk, *adjoints.equations), [adjoint]), values)[adjoint.name]
+reverse = sn.evaluate(sn.Program((*risk, *adjoints.equations), [adjoint]), values)[adjoint.name]
 compiled = net.value_and_gradient(parameters, X, Y)[1]["hidden.W"]
 readable = net.gradient("hidden.W").evaluate(parameters, X, Y)
 

@@ -39,6 +39,7 @@ def _own_compiler() -> None:
 _own_compiler()
 
 # public name -> the module that defines it
+# what stands with a dot is of the package `compiler`: the language of the equations that users get to see
 _HOMES = {
     "SymnetError": "errors",
     "Network": "network",
@@ -63,6 +64,11 @@ _HOMES = {
     "evaluate": "reference",
     "central_difference": "numerical",
     "numerical_gradient": "numerical",
+    "Index": "compiler.program",
+    "Tensor": "compiler.program",
+    "Access": "compiler.program",
+    "Equation": "compiler.program",
+    "Program": "compiler.program",
 }
 __all__ = [
     "__version__",
@@ -89,9 +95,16 @@ __all__ = [
     "evaluate",
     "central_difference",
     "numerical_gradient",
+    "Index",
+    "Tensor",
+    "Access",
+    "Equation",
+    "Program",
 ]
 
 if TYPE_CHECKING:
+    from compiler.program import Access, Equation, Index, Program, Tensor
+
     from .constructors import (
         activation,
         add,
@@ -120,7 +133,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'symnet' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f".{home}", __name__), name)
+    value = getattr(import_module(home if "." in home else f".{home}", __name__), name)
     globals()[name] = value
     return value
 

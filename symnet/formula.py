@@ -28,7 +28,7 @@ from sympy.logic.boolalg import Boolean
 
 from compiler.functions import expm1, log1p, logistic, normal_cdf, softplus
 
-from .errors import Quoted, SymnetError, complaint, unknown
+from .errors import Quoted, SymnetError, complaint, show, unknown
 
 X = sp.Symbol("x", real=True)  # the argument of functions of one variable
 
@@ -123,6 +123,12 @@ CONSTANTS: Mapping[str, Expr] = MappingProxyType({"pi": sp.pi})
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Expr, Expr], Boolean]] = MappingProxyType(
     {ast.Lt: sp.Lt, ast.LtE: sp.Le, ast.Gt: sp.Gt, ast.GtE: sp.Ge, ast.Eq: sp.Eq, ast.NotEq: sp.Ne}
 )
+OPERATORS: Mapping[type[ast.operator], str] = MappingProxyType(
+    {
+        ast.BitXor: "^", ast.Mod: "%", ast.FloorDiv: "//", ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|",
+        ast.LShift: "<<", ast.RShift: ">>",
+    }
+)  # fmt: skip
 
 
 def number(value: float | int) -> Rational:
@@ -192,6 +198,20 @@ def statements(text: str, where: str, mode: str, length: int, terms: int) -> lis
     return found
 
 
+def spoken(node: ast.AST) -> Quoted:
+    """What stands there, as its writer would say it."""
+    match node:
+        case ast.Call():
+            kind = "the call"
+        case ast.Attribute():
+            kind = "the attribute"
+        case ast.Subscript():
+            kind = "subscripts in"
+        case _:
+            kind = "the text"
+    return Quoted(f"{kind} {show(ast.unparse(node))}")
+
+
 class Reader:
     """Walks the tree; its depth is limited, so plain recursion is safe."""
 
@@ -226,9 +246,9 @@ class Reader:
                     self.at(node), Quoted("a condition"), "a number", "Conditions stand in where(...) only."
                 )
             case _:
-                raise complaint(
-                    self.at(node), Quoted(type(node).__name__), "numbers, names, + - * / **, functions and where(...)"
-                )
+                advice = "Write where(condition, value, otherwise)." if isinstance(node, ast.IfExp) else ""
+                expected = "numbers, names, + - * / **, functions and where(...)"
+                raise complaint(self.at(node), spoken(node), expected, advice)
         return self.finite(node, result)
 
     def constant(self, node: ast.Constant) -> Expr:
@@ -252,7 +272,9 @@ class Reader:
                 return left / right
             case ast.Pow():
                 return self.power(node, left, right)
-        raise complaint(self.at(node), Quoted(f"the operator {type(operator).__name__}"), "one of + - * / **")
+        sign = OPERATORS.get(type(operator), "")
+        advice = "Powers are written x**2." if sign == "^" else ""
+        raise complaint(self.at(node), Quoted(f"the operator {sign}".rstrip()), "one of + - * / **", advice)
 
     def power(self, node: ast.expr, base: Expr, exponent: Expr) -> Expr:
         if exponent.is_number:
@@ -291,12 +313,12 @@ class Reader:
                 parts = []
                 for operator, u, v in zip(operators, terms, terms[1:], strict=False):
                     if type(operator) not in _COMPARISONS:
-                        raise complaint(self.at(node), Quoted(type(operator).__name__), "one of < <= > >= == !=")
+                        raise complaint(self.at(node), spoken(node), "one of < <= > >= == !=")
                     parts.append(_COMPARISONS[type(operator)](u, v))
                 return sp.And(*parts)
             case ast.BoolOp(op=operator, values=values):
                 return (sp.And if isinstance(operator, ast.And) else sp.Or)(*[self.condition(v) for v in values])
-        raise complaint(self.at(node), Quoted(type(node).__name__), "a comparison, or comparisons joined by and, or")
+        raise complaint(self.at(node), spoken(node), "a comparison, or comparisons joined by and, or")
 
     def finite(self, node: ast.expr, result: Expr) -> Expr:
         """Constants must be finite and real; they are checked as they arise, so none can grow beyond control."""

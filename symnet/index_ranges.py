@@ -17,7 +17,7 @@ from sympy import Expr, Integer
 from compiler.program import Index, Tensor, affine
 
 from .errors import Quoted, complaint, unknown
-from .formula import CONSTANTS, Reader
+from .formula import CONSTANTS, Reader, spoken
 
 REDUCTIONS = ("sum", "max", "logsumexp", "argmax")
 Entry = int | str  # an axis of a parameter: its extent, or the index that runs over it
@@ -39,13 +39,13 @@ def read_line(tree: ast.AST, where: str) -> Line:
         case ast.AugAssign(target=target, op=ast.Add(), value=value):
             adds = True
         case _:
-            raise complaint(where, Quoted(type(tree).__name__), "an equation, such as 'z[n,i] = x[n,i]**2'")
+            raise complaint(where, spoken(tree), "an equation, such as 'z[n,i] = x[n,i]**2'")
     match target:
         case ast.Name(id=name):
             return Line(name, (), value, adds, where)
         case ast.Subscript(value=ast.Name(id=name)):
             return Line(name, subscripts_of(target), value, adds, where)
-    raise complaint(where, Quoted(type(target).__name__), "a tensor with subscripts on the left, such as z[n,i]")
+    raise complaint(where, spoken(target), "a tensor with subscripts on the left, such as z[n,i]")
 
 
 def subscripts_of(node: ast.Subscript) -> tuple[ast.expr, ...]:

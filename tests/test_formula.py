@@ -217,3 +217,22 @@ def test_numbers_within_the_limits_are_welcome() -> None:
     assert read("(1 + x)**64").subs(X, 0) == 1
     assert read("2**64") == 2**64
     assert read("(" * 40 + "x" + ")" * 40) == X
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x^2", "found the operator ^, expected one of + - * / **. Powers are written x**2."),
+        ("x % 2", "found the operator %, expected one of"),
+        ("x.real", "found the attribute 'x.real'"),
+        ("exp(x, base=2)", "found the call 'exp(x, base=2)'"),
+        ("x[0]", "found subscripts in 'x[0]'"),
+        ("1 if x > 0 else 0", "Write where(condition, value, otherwise)."),
+        ("where(x in x, 1, 2)", "found the text 'x in x', expected one of < <="),
+        ("where(x, 1, 2)", "found the text 'x', expected a comparison"),
+    ],
+)
+def test_what_is_no_formula_is_named_as_its_writer_would(text: str, says: str) -> None:
+    with pytest.raises(SymnetError) as caught:
+        parse(text, {"x": sp.Symbol("x", real=True)})
+    assert says in str(caught.value)
