@@ -12,7 +12,6 @@ the edges, its vectors sit on corners; a tree reads as matrix products from the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sympy as sp
@@ -20,25 +19,25 @@ from sympy import Basic, Expr
 
 from compiler.program import Access, Equation, Index, Tensor, indices
 
+from .assemble import Term, hadamard, product, scaled
 from .scalar import NoMatrixForm, Scalars, weight
-from .typeset import ONE, ONES, TWO, Call, Element, Group, Hadamard, Node, Norm, Over, Power, Product, Sum, Transpose
+from .typeset import (
+    ONE,
+    TWO,
+    Call,
+    Element,
+    Group,
+    Hadamard,
+    Node,
+    Norm,
+    Over,
+    Power,
+    Product,
+    Transpose,
+)
 
 if TYPE_CHECKING:
     from .textbook import Book
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """sign * coefficient * body; None where there is nothing to write."""
-
-    sign: int
-    coefficient: Node | None
-    body: Node | None
-
-    @property
-    def node(self) -> Node:
-        front = [] if self.coefficient is None else [self.coefficient]
-        return product(front) if self.body is None else scaled(front, self.body)
 
 
 class Terms:
@@ -321,14 +320,21 @@ class Tree:
             match nodes:
                 case [Power(base, exponent)] if exponent == TWO:
                     return Norm(base)
+                case [Call("abs", (of,))]:
+                    return Norm(of, order=1)
                 case [one]:
                     return Call("sum", (one,))
-                case [one, *others]:
+            match hadamard(nodes):
+                case Hadamard((*others, last)) if len(others) > 1:  # the local derivatives and, at last, an adjoint
+                    return product([Transpose(last), hadamard(others)])
+                case Hadamard((one, *others)):
                     return product([Transpose(one), hadamard(others)])
         if len(corners) == 2 and not any(self.vectors.get(i) for i in corners):
             match self.matrix(*corners):
                 case Power(base, exponent) | Transpose(Power(base, exponent)) if exponent == TWO:
                     return Norm(base, matrix=True)
+                case Call("abs", (of,)) | Transpose(Call("abs", (of,))):
+                    return Norm(of, matrix=True, order=1)
                 case whole:
                     return Call("sum", (whole,))
         start = min((i for i in corners if len(self.neighbours[i]) == 1), key=lambda i: not self.vectors.get(i))
@@ -336,49 +342,6 @@ class Tree:
         left = hadamard([node for _, node in sorted(beside, key=lambda item: item[0])])
         (along,) = self.neighbours[start]
         return product([Transpose(left), self.matrix(start, along), self.vector(along, start)])
-
-
-# ---------------------------------------------------------------------------------------------- putting together
-def product(factors: Sequence[Node]) -> Node:
-    flat = [f for factor in factors for f in (factor.factors if isinstance(factor, Product) else (factor,))]
-    flat = [f for f in flat if f != ONE] or [ONE]
-    return flat[0] if len(flat) == 1 else Product(tuple(flat))
-
-
-def scaled(scalars: Sequence[Node], node: Node) -> Node:
-    """Scalars in front; of an elementwise product they go to its first factor."""
-    if isinstance(node, Hadamard):
-        return Hadamard((product([*scalars, node.factors[0]]), *node.factors[1:]))
-    return product([*scalars, node])
-
-
-def hadamard(factors: Sequence[Node]) -> Node:
-    flat = [f for factor in factors for f in (factor.factors if isinstance(factor, Hadamard) else (factor,))]
-    if not flat:
-        return ONES
-    return flat[0] if len(flat) == 1 else Hadamard(tuple(flat))
-
-
-def total(terms: Sequence[Term]) -> Node:
-    """The sum of the terms, positive ones first, a coefficient that all share in front."""
-    terms = [part for term in terms for part in _spliced(term)]
-    terms = sorted(terms, key=lambda term: term.sign < 0)
-    shared = terms[0].coefficient
-    if len(terms) > 1 and shared not in (None, ONE) and all(t.coefficient == shared and t.body for t in terms):
-        sign = terms[0].sign
-        inner = Sum(tuple((term.sign * sign, term.body) for term in terms if term.body is not None))
-        assert shared is not None
-        whole: Node = Product((shared, inner))
-        return Sum(((-1, whole),)) if sign < 0 else whole
-    written = tuple((t.sign, t.node) for t in terms)
-    return written[0][1] if len(written) == 1 and written[0][0] > 0 else Sum(written)
-
-
-def _spliced(term: Term) -> list[Term]:
-    """A sum that was put in the place of a name is part of this sum."""
-    if term.coefficient in (None, ONE) and isinstance(term.body, Sum):
-        return [Term(term.sign * sign, None, body) for sign, body in term.body.terms]
-    return [term]
 
 
 def leaves(expression: Expr) -> tuple[list[Access], list[Index]]:

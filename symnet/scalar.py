@@ -15,6 +15,7 @@ from sympy.core.relational import Relational
 from compiler.functions import FUNCTIONS, expm1, log1p, logistic
 from compiler.program import Access, Index, Tensor, indices
 
+from .pieces import Piece, intervals, named
 from .typeset import (
     ONE,
     Call,
@@ -107,7 +108,7 @@ class Scalars:
     def _number(self, number: Expr) -> Node:
         if number.is_negative:
             return Sum(((-1, self._number(-number)),))
-        if number.is_Rational and not number.is_Integer:
+        if number.is_Rational and not number.is_Integer and not is_long(number):
             return Fraction(Number(str(number.p)), Number(str(number.q)))
         return Number(str(number) if number.is_Integer else repr(float(number)))
 
@@ -132,7 +133,7 @@ class Scalars:
         sign, expression = (-1, -expression) if expression.as_coeff_Mul()[0].is_negative else (1, expression)
         above, below = [], []
         for factor in sp.Mul.make_args(expression):
-            if factor.is_Rational and not factor.is_Integer:
+            if factor.is_Rational and not factor.is_Integer and not is_long(factor):
                 above.append(sp.Integer(factor.p))
                 below.append(sp.Integer(factor.q))
             elif factor.is_Pow and factor.exp.as_coeff_Mul()[0].is_negative:
@@ -163,7 +164,7 @@ class Scalars:
         base, exponent = expression.base, expression.exp
         if exponent.as_coeff_Mul()[0].is_negative:
             return Fraction(ONE, self.node(1 / expression))
-        return Power(self.node(base), self.node(exponent))
+        return Power(self.node(base), self.node(exponent), len(self.context) == 2)
 
     def _function(self, expression: Expr) -> Node:
         if isinstance(expression, FUNCTIONS):
@@ -182,21 +183,38 @@ class Scalars:
         return Call(expression.func.__name__, tuple(self.node(a) for a in expression.args))
 
     def _pieces(self, expression: sp.Piecewise) -> Node:
-        """max, min, | |, or a sum of pieces, each with the bracket that says where it holds"""
+        """max, min, | |, sign, or a sum of pieces, each with the bracket that says where it holds"""
         pairs = [(pair.expr, pair.cond) for pair in expression.args]
         if len(pairs) == 2 and isinstance(pairs[0][1], Relational):
             found = self._extreme(pairs[0][0], pairs[0][1], pairs[1][0])
             if found is not None:
                 return found
+        brackets: list[tuple[Expr, Node]] = []
+        found_intervals = intervals(expression)
+        if found_intervals is not None:
+            quantity, pieces = found_intervals
+            known = named(quantity, pieces)
+            if known is not None:
+                factor, name, arguments = known
+                return self._times(factor, self._called(name, arguments))
+            where: dict[Expr, list[Node]] = {}
+            for piece in pieces:
+                where.setdefault(piece.value, []).append(self._between(quantity, piece))
+            brackets = [
+                (value, Iverson(parts[0] if len(parts) == 1 else Logic("or", tuple(parts))))
+                for value, parts in where.items()
+                if value != 0
+            ]
+        else:
+            excluded: list[Basic] = []
+            for value, holds in pairs:
+                condition = sp.And(*excluded, holds)
+                excluded.append(sp.Not(holds))
+                if value != 0 and condition is not sp.false:
+                    brackets.insert(0, (value, Iverson(self.condition(condition))))
         terms: list[tuple[int, Node]] = []
-        excluded: list[Basic] = []
-        for value, holds in pairs:
-            where = sp.And(*excluded, holds)
-            excluded.append(sp.Not(holds))
-            if value == 0 or where is sp.false:
-                continue
+        for value, bracket in brackets:
             sign, node = self.signed(value)
-            bracket = Iverson(self.condition(where))
             if node == ONE:
                 node = bracket
             elif self._is_vector(value):
@@ -204,10 +222,31 @@ class Scalars:
             else:
                 node = Product((*(node.factors if isinstance(node, Product) else (node,)), bracket))
             terms.append((sign, node))
-        terms.reverse()  # the last piece is the one that holds in general
+        terms.sort(key=lambda term: term[0] < 0)
         if not terms:
             return Number("0")
         return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Sum(tuple(terms))
+
+    def _times(self, factor: Expr, node: Node) -> Node:
+        if factor == 1:
+            return node
+        front = self.node(factor)
+        return Hadamard((node, front)) if self._is_vector(factor) else Product((front, node))
+
+    def _called(self, name: str, arguments: tuple[Expr, ...]) -> Node:
+        nodes = tuple(self.node(a) for a in arguments)
+        return Call("max", (nodes[0], Call("min", nodes[1:]))) if name == "clip" else Call(name, nodes)
+
+    def _between(self, quantity: Expr, piece: Piece) -> Node:
+        of = self.node(quantity)
+        if piece.low is None or piece.high is None:
+            end, closed = (piece.high, piece.with_high) if piece.low is None else (piece.low, piece.with_low)
+            sign = "<" if piece.low is None else ">"
+            return Relation(sign + "=" * closed, of, self._number(end)) if end is not None else Name("true")
+        if piece.is_point:
+            return Relation("=", of, self._number(piece.low))
+        low = Relation("<" + "=" * piece.with_low, self._number(piece.low), of)
+        return Relation("<" + "=" * piece.with_high, low, self._number(piece.high))
 
     def _extreme(self, one: Expr, where: Relational, other: Expr) -> Node | None:
         """`one` where it is at most (at least) `other`, else `other`"""
@@ -227,10 +266,17 @@ class Scalars:
         return Call("max" if larger else "min", tuple(self.node(a) for a in arguments))
 
 
+def is_long(number: Expr) -> bool:
+    """Is a decimal easier to read than the fraction?"""
+    return max(abs(number.p), number.q) > 999
+
+
 def weight(factor: Expr) -> int:
     """Within a product: indices, tensors, functions, then what needs brackets; 1 - σ(z) after σ(z)."""
     if isinstance(factor, (Index, Access)):
         return 0 if isinstance(factor, Access) else -1
+    if factor.is_Pow and isinstance(factor.base, Access):
+        return 0
     if isinstance(factor, logistic) and factor.args[0].could_extract_minus_sign():
         return 3
     return 1 if isinstance(factor, FUNCTIONS) else 2

@@ -18,7 +18,8 @@ from sympy import Basic, Expr
 from compiler.functions import FUNCTIONS
 from compiler.program import Access, Equation, Index, Program, Tensor, fresh_index, indices
 
-from .products import Term, Terms, product, total
+from .assemble import Term, product, total
+from .products import Terms
 from .scalar import NoMatrixForm, Scalars
 from .typeset import Element, Equal, Iverson, Name, Node, Over, Sum
 

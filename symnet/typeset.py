@@ -63,8 +63,11 @@ class Transpose:
 
 @dataclass(frozen=True, slots=True)
 class Power:
+    """elementwise: of each element of a matrix, which is not the power of the matrix"""
+
     base: Node
     exponent: Node
+    elementwise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +84,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Squared: the sum of the squares of all elements."""
+    """Squared: the sum of the squares of all elements; of order 1 the sum of their absolute values."""
 
     of: Node
     matrix: bool = False
+    order: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
+    """left sign right; a relation on the left makes a chain: 0 < z < 1"""
+
     sign: str
     left: Node
     right: Node
@@ -225,6 +231,8 @@ def _unicode(node: Node) -> tuple[str, int]:
             return " ⊙ ".join(_within(_unicode, f, PRODUCT) for f in factors), HADAMARD
         case Transpose(of):
             return f"{_within(_unicode, of, ATOM)}ᵀ", POWER
+        case Power(base, exponent, True):
+            return f"{_within(_unicode, base, ATOM)}^∘{_within(_unicode, exponent, ATOM)}", POWER
         case Power(base, Number(text)) if text.lstrip("-").isdigit():
             return f"{_within(_unicode, base, ATOM)}{text.translate(SUPERSCRIPT)}", POWER
         case Power(base, Fraction(Number("1"), Number("2"))):
@@ -238,6 +246,8 @@ def _unicode(node: Node) -> tuple[str, int]:
         case Call(function, arguments):
             written = FUNCTIONS.get(function, (function,))[0]
             return f"{written}({', '.join(_unicode(a)[0] for a in arguments)})", ATOM
+        case Norm(of, order=1):
+            return f"‖{_unicode(of)[0]}‖₁", ATOM
         case Norm(of):
             return f"‖{_unicode(of)[0]}‖²", POWER
         case Relation(sign, left, right):
@@ -286,6 +296,8 @@ def _latex(node: Node) -> tuple[str, int]:
             return r" \odot ".join(_within(_latex, f, PRODUCT) for f in factors), HADAMARD
         case Transpose(of):
             return rf"{_within(_latex, of, ATOM)}^{{\top}}", POWER
+        case Power(base, exponent, True):
+            return rf"{_within(_latex, base, ATOM)}^{{\circ {_within(_latex, exponent, ATOM)}}}", POWER
         case Power(base, Fraction(Number("1"), Number("2"))):
             return rf"\sqrt{{{_latex(base)[0]}}}", ATOM
         case Power(base, exponent):
@@ -297,6 +309,8 @@ def _latex(node: Node) -> tuple[str, int]:
         case Call(function, arguments):
             written = FUNCTIONS.get(function, ("", rf"\mathrm{{{function}}}"))[1]
             return rf"{written}\left({', '.join(_latex(a)[0] for a in arguments)}\right)", ATOM
+        case Norm(of, order=1):
+            return rf"\left\| {_latex(of)[0]} \right\|_1", ATOM
         case Norm(of, matrix):
             return rf"\left\| {_latex(of)[0]} \right\|{'_F' if matrix else ''}^2", POWER
         case Relation(sign, left, right):

@@ -151,7 +151,10 @@ DERIVATIVES = {
     "leaky_relu": "([z1 > 0] + (1/100) [z1 ≤ 0])",
     "prelu": "([z1 > 0] + [z1 ≤ 0] ⊙ γ1)",
     "elu": "([z1 > 0] + [z1 ≤ 0] ⊙ exp(z1))",
-    "hard_tanh": "[z1 > -1] ⊙ [z1 < 1]",
+    "hard_tanh": "[-1 < z1 < 1]",
+    "hard_logistic": "(1/4) [-2 < z1 < 2]",
+    "abs": "sign(z1)",
+    "selu": "(1.0507009873554805 [z1 > 0] + [z1 ≤ 0] ⊙ 1.7580993408473768 exp(z1))",
     "swish": "(z1 ⊙ σ(z1) ⊙ (1 - σ(z1)) + σ(z1))",
     "sine": "cos(z1)",
 }
@@ -171,6 +174,59 @@ def test_without_an_activation_the_delta_passes_through() -> None:
         "δ1 = W2ᵀ δ2",
         "∂R/∂b1 = (1/N) Σ δ1",
     ]
+
+
+def test_an_absolute_value_and_its_slope_are_written_as_such() -> None:
+    network = Network(4, [dense(3, activation="abs"), dense(2)], "absolute_error", l1=0.1)
+    lines = show(network).splitlines()
+    for line in (
+        "    a1 = |z1|",
+        "    ℓ = (1/2) ‖y - z2‖₁",
+        "    R = (1/N) Σ ℓ + λ1 (‖W1‖₁ + ‖W2‖₁)",
+        "    δ2 = (1/2) sign(z2 - y)",
+        "    δ1 = sign(z1) ⊙ W2ᵀ δ2",
+        "    dense1.W   ∂R/∂W1 = (1/N) Σ δ1 xᵀ + λ1 sign(W1)",
+    ):
+        assert line in lines
+    assert r"\mathrm{sign}\left(W^{(1)}\right)" in network.gradient("dense1.W").latex()
+    program = readable(network.gradient_program())
+    assert check_by_reading(program, random_inputs(network, 3, "values"), 3) == len(program.definitions)
+
+
+def test_a_function_of_three_pieces_is_written_with_disjoint_intervals() -> None:
+    network = Network(4, [dense(2)], "huber")
+    assert str(network.gradient("dense1.b")).splitlines()[0] == (
+        "δ1 = (1/2) ([-1 ≤ y - z1 ≤ 1] ⊙ (z1 - y) + [y - z1 < -1] - [y - z1 > 1])"
+    )
+    assert "    a1 = max(-1, min(1, z1))" in show(Network(4, [dense(2, activation="hard_tanh")], "huber")).splitlines()
+
+
+@pytest.mark.parametrize("target", ["labels", "distribution"])
+def test_what_cancels_is_not_written(target: str) -> None:
+    network = Network(4, [dense(3)], {"name": "softmax_cross_entropy", "label_smoothing": 0.1})
+    program = readable(network.gradient_program(target))
+    given = {**random_inputs(network, 3, target), "smoothing": np.array(0.1)}
+    assert check_by_reading(program, given, 3, 3) == len(program.definitions)
+    assert {
+        "labels": "δ1 = smoothing onehot(y) + softmax(z1) - (smoothing/3) 𝟏 - onehot(y)",
+        "distribution": "δ1 = (smoothing - 1) y + softmax(z1) - (smoothing/3) 𝟏",
+    }[target] in unicode_lines(program)
+
+
+def test_the_slope_of_a_learned_parameter_is_an_inner_product_with_the_adjoint() -> None:
+    swish = {"formula": "x*logistic(beta*x)", "parameters": {"beta": 1.0}}
+    network = Network(4, [dense(3, activation=swish), dense(2)], "squared_error")
+    assert str(network.gradient("dense1.beta")).splitlines() == [
+        "δ2 = z2 - y",
+        "∂R/∂β1 = (1/N) Σ (W2ᵀ δ2)ᵀ (z1² ⊙ σ(β1 z1) ⊙ (1 - σ(β1 z1)))",
+    ]
+    program = readable(network.gradient_program())
+    assert check_by_reading(program, random_inputs(network, 3, "values"), 3) == len(program.definitions)
+
+
+def test_the_square_of_each_element_is_not_written_as_the_power_of_a_matrix() -> None:
+    program = Program([Equation(Tensor("r", (3,))[i], (i, j), A[i, j] ** 2)], [Tensor("r", (3,))])
+    assert latex_lines(program) == [r"r = A^{\circ 2} \, \mathbf{1}"]
 
 
 # ---------------------------------------------------------------------------------------------- no name is left open
@@ -303,12 +359,16 @@ class Reader:
                 return of(base) ** of(exponent)
             case Fraction(above, below):
                 return of(above) / of(below)
+            case Norm(inner, order=1):
+                return np.sum(np.abs(of(inner)))
             case Norm(inner):
                 return np.sum(of(inner) ** 2)
             case Iverson(condition):
                 return of(condition).astype(float)
+            case Relation(sign, Relation(_, _, middle) as left, right):
+                return np.logical_and(of(left), of(Relation(sign, middle, right)))
             case Relation(sign, left, right):
-                compare = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal}
+                compare = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal, "=": np.equal}
                 return np.asarray(compare[sign](of(left), of(right)))
             case Logic(word, parts):
                 return reduce(np.logical_and if word == "and" else np.logical_or, map(of, parts))
@@ -458,6 +518,9 @@ PRODUCTS = {
     "A ⊙ exp(A)": (Equation(Tensor("r", (3, 4))[i, j], (i, j), A[i, j] * sp.exp(A[i, j]))),
     "(exp(A) ⊙ A)ᵀ": (Equation(Tensor("r", (4, 3))[j, i], (i, j), A[i, j] * sp.exp(A[i, j]))),
     "2 b": (Equation(Tensor("r", (3,))[i], (i, k), b[i])),
+    "A^∘2 𝟏": (Equation(Tensor("r", (3,))[i], (i, j), A[i, j] ** 2)),
+    "‖A‖₁": (Equation(Tensor("r")[()], (i, j), Piecewise((-A[i, j], A[i, j] < 0), (A[i, j], True)))),
+    "exp(x)ᵀ (c ⊙ x)": (Equation(Tensor("r", (N,))[n], (n, j), c[j] * x[n, j] * sp.exp(x[n, j]))),
     "max(x)": (Equation(Tensor("r", (N,))[n], (n, j), x[n, j], "max")),
 }  # fmt: skip
 
@@ -593,6 +656,12 @@ SCALARS = {
     "0.125 z": sp.Float(0.125) * z[n, i],
     "(3/4) z": sp.Rational(3, 4) * z[n, i],
     "z/N": z[n, i] / N,
+    "sign(z)": Piecewise((-1, z[n, i] < 0), (0, z[n, i] <= 0), (1, True)),
+    "[z > 0] ⊙ z²": Piecewise((0, z[n, i] < 0), (0, z[n, i] <= 0), (z[n, i] ** 2, True)),
+    "[0 < z ≤ 1] ⊙ z²": Piecewise((0, z[n, i] <= 0), (Piecewise((z[n, i] ** 2, z[n, i] <= 1), (0, True)), True)),
+    "[z = 0]": Piecewise((0, z[n, i] < 0), (1, z[n, i] <= 0), (0, True)),
+    "0.044715 z": sp.Rational(8943, 200000) * z[n, i],
+    "1.0507009873554805 z": sp.Rational(2101401974710961, 2000000000000000) * z[n, i],
     "[z > 1 or z < -1]": Piecewise((1, sp.Or(z[n, i] > 1, z[n, i] < -1)), (0, True)),
 }
 
