@@ -200,6 +200,8 @@ class Scalars:
             where: dict[Expr, list[Node]] = {}
             for piece in pieces:
                 where.setdefault(piece.value, []).append(self._between(quantity, piece))
+            if len(pieces) == 3 and pieces[1].low == pieces[1].high and pieces[0].value == pieces[2].value:
+                where[pieces[0].value] = [Relation("!=", self.node(quantity), self._number(pieces[1].low))]
             brackets = [
                 (value, Iverson(parts[0] if len(parts) == 1 else Logic("or", tuple(parts))))
                 for value, parts in where.items()

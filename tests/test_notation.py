@@ -368,7 +368,14 @@ class Reader:
             case Relation(sign, Relation(_, _, middle) as left, right):
                 return np.logical_and(of(left), of(Relation(sign, middle, right)))
             case Relation(sign, left, right):
-                compare = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal, "=": np.equal}
+                compare = {
+                    ">": np.greater,
+                    "<": np.less,
+                    ">=": np.greater_equal,
+                    "<=": np.less_equal,
+                    "=": np.equal,
+                    "!=": np.not_equal,
+                }
                 return np.asarray(compare[sign](of(left), of(right)))
             case Logic(word, parts):
                 return reduce(np.logical_and if word == "and" else np.logical_or, map(of, parts))
@@ -659,6 +666,7 @@ SCALARS = {
     "sign(z)": Piecewise((-1, z[n, i] < 0), (0, z[n, i] <= 0), (1, True)),
     "[z > 0] ⊙ z²": Piecewise((0, z[n, i] < 0), (0, z[n, i] <= 0), (z[n, i] ** 2, True)),
     "[0 < z ≤ 1] ⊙ z²": Piecewise((0, z[n, i] <= 0), (Piecewise((z[n, i] ** 2, z[n, i] <= 1), (0, True)), True)),
+    "[z ≠ 1] ⊙ z²": Piecewise((0, sp.Eq(z[n, i], 1)), (z[n, i] ** 2, True)),
     "[z = 0]": Piecewise((0, z[n, i] < 0), (1, z[n, i] <= 0), (0, True)),
     "0.044715 z": sp.Rational(8943, 200000) * z[n, i],
     "1.0507009873554805 z": sp.Rational(2101401974710961, 2000000000000000) * z[n, i],
