@@ -298,11 +298,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="only the first tests: what survives may be killed by others"
     )
+    parser.add_argument("--kinds", nargs="+", help='kinds of mistakes to draw from, such as "a sign" (default: all)')
     parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants to judge again")
     options = parser.parse_args(arguments)
 
     files = sorted({str(p.relative_to(ROOT)) for pattern in options.files for p in ROOT.glob(pattern)})
-    every = mutants(files)
+    every = [place for place in mutants(files) if not options.kinds or place.kind in options.kinds]
     if options.only:
         chosen = [m for place in every if place.number in options.only and (m := made(place)) is not None]
     else:
