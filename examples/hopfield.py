@@ -18,7 +18,7 @@ import numpy as np
 import sympy as sp
 
 import symnet as sn
-from compiler.program import Equation, Index, Program, Tensor
+from symnet import Equation, Index, Program, Tensor
 
 LETTERS = """
 ..#.. #...# #####

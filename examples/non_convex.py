@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 import symnet as sn
-from compiler.program import Index, Program, Tensor
+from symnet import Index, Program, Tensor
 
 rng = np.random.default_rng(0)
 X = rng.uniform(-2, 2, (40, 1))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 import symnet as sn
-from compiler.program import Program
+from symnet import Program
 
 DEPTH, WIDTH, SAMPLES = 20, 16, 32
 GAIN = {"logistic": 1.0, "tanh": 1.0, "relu": 2**0.5}

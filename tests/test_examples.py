@@ -41,3 +41,11 @@ def test_the_script_ends_in_an_assertion_that_holds(
     monkeypatch.setattr(sys, "argv", [str(script)])
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.count("\n") >= 3  # it says what it found
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
+def test_the_script_imports_only_symnet_of_the_project(script: Path) -> None:
+    nodes = list(ast.walk(ast.parse(script.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert "symnet" in names and not any(name.split(".")[0] == "compiler" for name in names)
