@@ -386,7 +386,7 @@ class Network:
     def value_and_gradient(
         self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64", sample_weight: Any = None
     ) -> tuple[float, dict[str, Array]]:
-        """(R, {name: dR/dW}) at these parameters on these samples, by the compiled forward and backward."""
+        """(R, {name: dR/dW}) on these samples, by the compiled forward and backward; NaN or inf where R is so."""
         from .training import value_and_gradient
 
         return value_and_gradient(self, parameters, X, y, dtype, sample_weight)
