@@ -13,6 +13,8 @@ import sympy as sp
 from sympy import Basic, Expr
 from sympy.core.relational import Relational
 
+from compiler.program import Access
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -29,28 +31,43 @@ class Piece:
         return self.low is not None and self.low == self.high
 
 
-def split(relation: Relational) -> tuple[Expr, Expr] | None:
-    """(quantity, number) that are compared"""
+def difference(relation: Relational) -> Expr:
+    """What the relation compares with a number: one side, or left - right with 0."""
     left, right = relation.args
-    if right.is_number and not left.is_number:
-        return left, right
-    return (right, left) if left.is_number and not right.is_number else None
+    if right.is_number:
+        return left
+    return right if left.is_number else left - right
+
+
+def told_of(relation: Relational, quantity: Expr) -> tuple[Expr, Expr | None, Expr | None] | None:
+    """(number, left, right), where a side that is None stands for the quantity"""
+    left, right = relation.args
+    if left == quantity and right.is_number:
+        return right, None, right
+    if right == quantity and left.is_number:
+        return left, left, None
+    if left - right == quantity:
+        return sp.Integer(0), None, sp.Integer(0)
+    return (sp.Integer(0), sp.Integer(0), None) if right - left == quantity else None
 
 
 def intervals(expression: sp.Piecewise) -> tuple[Expr, list[Piece]] | None:
     """(quantity, pieces), neighbours of one value in one piece; None if there is more than one quantity."""
-    atoms = [a for pair in expression.args for a in pair.cond.atoms(Relational)]
-    found = [split(atom) for atom in atoms]
-    if not found or any(pair is None or pair[0] != found[0][0] for pair in found):  # type: ignore[index]
+    atoms = [a for pair in expression.args for a in sp.preorder_traversal(pair.cond) if isinstance(a, Relational)]
+    if not atoms:
         return None
-    quantity: Expr = found[0][0]  # type: ignore[index]
+    quantity = difference(atoms[0])
+    if any(told_of(atom, quantity) is None for atom in atoms):
+        return None
     inside = {a for part in expression.atoms(sp.Piecewise) for pair in part.args for a in pair.cond.atoms(Relational)}
-    known = {atom: pair for atom in inside if (pair := split(atom)) is not None and pair[0] == quantity}
-    ends = sorted({number for _, number in known.values()})
+    known = {atom: found for atom in inside if (found := told_of(atom, quantity)) is not None}
+    ends = sorted({number for number, *_ in known.values()})
 
     def piece(at: Expr, low: Expr | None, high: Expr | None, closed: bool) -> Piece:
-        told = {atom: sp.true if atom.func(*(at if a == quantity else a for a in atom.args)) else sp.false
-                for atom in known}  # fmt: skip
+        told = {
+            atom: sp.true if atom.func(*(at if side is None else side for side in sides)) else sp.false
+            for atom, (_, *sides) in known.items()
+        }
         return Piece(decided(expression, lambda condition: condition.xreplace(told)), low, high, closed, closed)
 
     pieces = [piece(ends[0] - 1, None, ends[0], False)]
@@ -87,15 +104,23 @@ def _merged(quantity: Expr, pieces: list[Piece]) -> list[Piece]:
     for number, piece in enumerate(merged):
         if piece.is_point and piece.low is not None:  # the same as what its neighbour says there
             above, below = merged[number - 1], merged[number + 1]
-            at = {quantity: piece.low, -quantity: -piece.low}
-            if above.value.xreplace(at) == piece.value:
+            at = there(quantity, piece.low)
+            if above.value.xreplace(at) == piece.value.xreplace(at):
                 result[-1] = replace(result[-1], with_low=True)
                 continue
-            if below.value.xreplace(at) == piece.value:
+            if below.value.xreplace(at) == piece.value.xreplace(at):
                 merged[number + 1] = replace(below, with_high=True)
                 continue
         result.append(piece)
     return result
+
+
+def there(quantity: Expr, number: Expr) -> dict[Expr, Expr]:
+    """What to replace in an expression where the quantity is this number."""
+    for term in quantity.args if quantity.is_Add else ():
+        if isinstance(term, Access):
+            return {term: term - quantity + number}
+    return {quantity: number, -quantity: -number}
 
 
 def named(quantity: Expr, pieces: list[Piece]) -> tuple[Expr, str, tuple[Expr, ...]] | None:

@@ -102,6 +102,8 @@ class Scalars:
     def _access(self, access: Access) -> Node:
         if self.terms is not None:
             return self.terms.access(access, self.context)
+        if self.book.inlined(access.tensor) == ONE:
+            return ONE
         name = self.book.name(access.tensor)
         return Element(name, tuple(self.node(s) for s in access.subscripts)) if access.subscripts else name
 
@@ -240,14 +242,20 @@ class Scalars:
         return Call("max", (nodes[0], Call("min", nodes[1:]))) if name == "clip" else Call(name, nodes)
 
     def _between(self, quantity: Expr, piece: Piece) -> Node:
-        of = self.node(quantity)
+        def compared(sign: str, end: Expr) -> Node:
+            if end == 0 and quantity.is_Add and len(quantity.args) == 2:  # y > z, not y - z > 0
+                plus, minus = sorted(quantity.args, key=lambda term: bool(term.as_coeff_Mul()[0].is_negative))
+                if minus.as_coeff_Mul()[0].is_negative and not plus.as_coeff_Mul()[0].is_negative:
+                    return Relation(sign, self.node(plus), self.node(-minus))
+            return Relation(sign, self.node(quantity), self._number(end))
+
         if piece.low is None or piece.high is None:
             end, closed = (piece.high, piece.with_high) if piece.low is None else (piece.low, piece.with_low)
             sign = "<" if piece.low is None else ">"
-            return Relation(sign + "=" * closed, of, self._number(end)) if end is not None else Name("true")
+            return compared(sign + "=" * closed, end) if end is not None else Name("true")
         if piece.is_point:
-            return Relation("=", of, self._number(piece.low))
-        low = Relation("<" + "=" * piece.with_low, self._number(piece.low), of)
+            return compared("=", piece.low)
+        low = Relation("<" + "=" * piece.with_low, self._number(piece.low), self.node(quantity))
         return Relation("<" + "=" * piece.with_high, low, self._number(piece.high))
 
     def _extreme(self, one: Expr, where: Relational, other: Expr) -> Node | None:

@@ -229,6 +229,31 @@ def test_the_square_of_each_element_is_not_written_as_the_power_of_a_matrix() ->
     assert latex_lines(program) == [r"r = A^{\circ 2} \, \mathbf{1}"]
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "hinge"])
+@pytest.mark.parametrize("activation", ["relu", "abs", "hard_tanh", "hard_logistic", "selu", "softsign", "leaky_relu"])
+def test_pieces_are_right_at_the_points_where_they_meet(activation: str, loss: str) -> None:
+    network = Network(3, [dense(3, activation=activation)], loss, l1=0.1)
+    program = readable(network.gradient_program())
+    grid = np.arange(-7.0, 8.0).reshape(5, 3) / 2
+    given = {**random_inputs(network, 5, "values"), "W1": np.eye(3), "b1": np.zeros(3), "x": grid, "y": np.round(grid)}
+    assert check_by_reading(program, given, 5) == len(program.definitions)
+
+
+def test_a_comparison_of_two_tensors_is_written_as_it_was_meant() -> None:
+    left, right = y[n, i], z[n, i]
+    inner = Piecewise((right, left < right), (left / 2 + right / 2, left <= right), (left, True))
+    slope = Piecewise((0, left < right), (sp.Rational(1, 2), left <= right), (1, True))
+    assert unicode_lines(Program([Equation(a[n, i], (n, i), inner)], [a])) == ["a = max(y, z)"]
+    assert unicode_lines(Program([Equation(a[n, i], (n, i), slope)], [a])) == ["a = [y > z] + (1/2) [y = z]"]
+
+
+def test_an_adjoint_that_is_1_is_not_written_as_a_factor() -> None:
+    recurrence = equations("h[n,t] = tanh(w*h[n,t-1] + x[n,t])", parameters={"w": []})
+    lines = str(Network(5, [recurrence], "softmax_cross_entropy").gradient("equations1.w")).splitlines()
+    assert lines[1] == "lse = logsumexp(h1)"
+    assert lines[2].startswith("(∂ℓ/∂h1)[n,k] = exp(h1[n,k] - lse[n]) + ")
+
+
 # ---------------------------------------------------------------------------------------------- no name is left open
 GATED = equations(
     "z[n,i] = (sum(W[i,j]*x[n,j], j) + b[i]) * logistic(sum(V[i,j]*x[n,j], j) + c[i])",
@@ -358,7 +383,8 @@ class Reader:
             case Power(base, exponent):
                 return of(base) ** of(exponent)
             case Fraction(above, below):
-                return of(above) / of(below)
+                with np.errstate(divide="ignore", invalid="ignore"):  # beside a bracket that is 0
+                    return of(above) / of(below)
             case Norm(inner, order=1):
                 return np.sum(np.abs(of(inner)))
             case Norm(inner):
