@@ -1,0 +1,70 @@
+"""Random networks drawn from the tables (activations, losses, optimizers), judged by the 50-digit complex step.
+
+The gradient of R as it is derived, and as the generated loops compute it after all passes, along one random direction
+through all parameters; and one step of a random optimizer as the loops make it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compiler.calling import interpret
+from symnet import activations, losses, optimizers
+from symnet.constructors import dense
+from symnet.network import Network
+from symnet.reference import evaluate
+from symnet.reference_mp import complex_step, magnitudes
+
+from .test_combinations import learned, targets
+from .tolerance import is_smooth, judge
+
+NETWORKS = 24
+ROWS = 5  # as many as test_combinations draws targets for
+
+
+def drawn(seed: int) -> tuple[Network, str]:
+    """A network of one to three layers, and the name of an optimizer."""
+    rng = np.random.default_rng(seed)
+    loss = losses.ROWS[seed % len(losses.ROWS)].name
+    names = [row.name for row in activations.ROWS]
+    inner = [dense(int(rng.integers(1, 5)), learned(str(rng.choice(names)))) for _ in range(rng.integers(0, 3))]
+    last = dense(2, "logistic" if loss == "cross_entropy" else "identity")
+    network = Network(input=3, layers=[*inner, last], loss=loss, l2=float(rng.choice([0.0, 0.1])))
+    return network, str(rng.choice([row.name for row in optimizers.ROWS]))
+
+
+def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dict[str, Any]:
+    update = network.update(optimizer)
+    values: dict[str, Any] = {k.name: np.full([int(n) for n in k.shape], v) for k, v in update.states.items()}
+    for name, value in network.initial_parameters(int(rng.integers(100))).items():
+        values[network.tensors[name].name] = value + rng.normal(size=value.shape) / 8
+    hyper = {**network.hyper, **dict(update.hyper)}
+    return {**values, **hyper, "x": rng.normal(size=(ROWS, 3)), "y": targets(network, rng), "step": 2}
+
+
+@pytest.mark.parametrize("seed", range(NETWORKS))
+def test_gradients_and_steps_of_random_networks_are_right(seed: int) -> None:
+    network, optimizer = drawn(seed)
+    rng = np.random.default_rng((seed, 1))
+    gradient, step = network.gradient_program(), network.training_program(optimizer)
+    values = next(v for _ in range(50) if is_smooth(gradient, v := values_of(network, optimizer, rng), {"N": ROWS}))
+
+    by_name = {tensor.name: network.gradients().by_name[name].name for name, tensor in network.tensors.items()}
+    direction = {name: rng.uniform(-1, 1, np.shape(values[name])) for name in by_name}
+    risk = next(t for t in gradient.outputs if t.name == "R")
+    reference = complex_step(gradient, risk, values, direction, {"N": ROWS})
+    scales = magnitudes(gradient, values, {"N": ROWS})
+    scale = sum(np.sum(scales[g] * np.abs(direction[name])) for name, g in by_name.items())
+    for what, found in (
+        ("derived", evaluate(gradient, values, {"N": ROWS})),
+        ("as loops", interpret(gradient, values, {"N": ROWS}, plain=False)),
+    ):
+        along = sum(np.sum(found[g] * direction[name]) for name, g in by_name.items())
+        judge(f"{network!r}, {what}", along, reference, scale)
+
+    expected, made = evaluate(step, values, {"N": ROWS}), interpret(step, values, {"N": ROWS}, plain=False)
+    for old, new in step.updates:
+        np.testing.assert_allclose(made[old.name], expected[new.name], 1e-10, 1e-12, err_msg=f"{optimizer}: {old}")
