@@ -207,7 +207,7 @@ def _seed(adjoint: Tensor, tensor: Tensor, value: Seed, carry: tuple[Index, ...]
         own.append(fresh_index(Index(letter, extent), taken))
         taken.add(own[-1].name)
     everywhere = (*carry, *own)
-    rhs = Access(value, *everywhere) if isinstance(value, Tensor) else sp.sympify(value)
+    rhs = Access(value, *everywhere) if isinstance(value, Tensor) else sp.sympify(value, strict=True)
     return Equation(Access(adjoint, *everywhere), everywhere, rhs)
 
 
@@ -254,7 +254,7 @@ def _adjoint(
     subscripts = (*carried, *equation.lhs.subscripts)
     if tensor not in read and tensor not in wrt:  # then it is seeded, or no path would go through it
         seed = seeds[tensor]
-        return Access(seed, *subscripts) if isinstance(seed, Tensor) else sp.sympify(seed)
+        return Access(seed, *subscripts) if isinstance(seed, Tensor) else sp.sympify(seed, strict=True)
     return Access(adjoints[tensor], *subscripts)
 
 
