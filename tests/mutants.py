@@ -94,6 +94,7 @@ Change = tuple[str, ast.AST, Callable[[ast.AST], ast.AST | None]]
 
 def changes(tree: ast.AST) -> Iterator[Change]:
     """(kind, node, what to put in its place) for every mistake that can be made, in the order of the file."""
+    subscripts = {id(n) for s in ast.walk(tree) if isinstance(s, ast.Subscript) for n in ast.walk(s.slice)}
     for node in ast.walk(tree):
         match node:
             case ast.UnaryOp(op=ast.USub()):
@@ -121,7 +122,8 @@ def changes(tree: ast.AST) -> Iterator[Change]:
             case ast.Constant(value=bool()):
                 yield "a constant", node, lambda n: ast.Constant(not n.value)
             case ast.Constant(value=int()):
-                yield "an index", node, lambda n: ast.Constant(n.value + 1)
+                kind = "an index" if id(node) in subscripts else "a constant"
+                yield kind, node, lambda n: ast.Constant(n.value + 1)
             case ast.IfExp():
                 yield "swapped branches", node, lambda n: ast.IfExp(n.test, n.orelse, n.body)
             case ast.If():
