@@ -194,3 +194,7 @@ def test_passes_have_distinct_names_and_each_says_why() -> None:
     assert len(set(names)) == len(names) == len(set(functions))
     assert all(function.__name__ == name for name, function, _ in PASSES)
     assert all(len(reason) > 20 for _, _, reason in PASSES)
+
+
+def test_what_people_read_ends_before_values_are_shared() -> None:
+    assert [name for name, *_ in READABLE] == ["use_facts", "simplify_algebra", "stabilize"]
