@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sympy import Expr, Integer
 
-from .program import Access, Equation, Tensor, affine, outer_accesses
+from .program import Access, Equation, Tensor, affine, merge_duplicates, outer_accesses
 
 Range = tuple[Expr, Expr]
 Node = TypeVar("Node", bound=Hashable)
@@ -113,6 +113,17 @@ def strongly_connected(roots: Iterable[Node], edges: Mapping[Node, Sequence[Node
                         group.append(path.popitem()[0])
                     groups.append(group[::-1])
     return groups
+
+
+def in_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
+    """Every tensor's equations before its readers, as far as cycles allow: an adjoint's first slot before its loop."""
+    equations = merge_duplicates(equations)
+    written: dict[Tensor, list[Equation]] = {}
+    for equation in equations:
+        written.setdefault(equation.tensor, []).append(equation)
+    needs = {e: [q for t in dict.fromkeys(a.tensor for a in e.reads()) for q in written.get(t, ())] for e in equations}
+    place = {e: k for k, e in enumerate(equations)}
+    return tuple(e for c in components(equations, needs) for e in sorted(c, key=place.__getitem__))
 
 
 def is_cycle(component: Sequence[Equation], needs: Mapping[Equation, Sequence[Equation]]) -> bool:

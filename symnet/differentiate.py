@@ -24,7 +24,7 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 from sympy.logic.boolalg import Boolean
 
-from compiler.graph import components
+from compiler.graph import in_order
 from compiler.program import (
     Access,
     Equation,
@@ -32,7 +32,6 @@ from compiler.program import (
     Tensor,
     fresh_index,
     indices,
-    merge_duplicates,
     outer_accesses,
     position,
 )
@@ -97,7 +96,7 @@ def pullback(
     for tensor in wrt:
         if adjoints[tensor] not in defined:
             out.append(_seed(adjoints[tensor], tensor, Integer(0), tuple(carry)))
-    return Derivation(_in_order(out), adjoints)
+    return Derivation(in_order(out), adjoints)
 
 
 def pushforward(
@@ -132,7 +131,7 @@ def pushforward(
     for tensor in of:
         if tangents[tensor] not in defined:
             out.append(_seed(tangents[tensor], tensor, Integer(0), tuple(carry)))
-    return Derivation(_in_order(out), tangents)
+    return Derivation(in_order(out), tangents)
 
 
 def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
@@ -209,17 +208,6 @@ def _seed(adjoint: Tensor, tensor: Tensor, value: Seed, carry: tuple[Index, ...]
     everywhere = (*carry, *own)
     rhs = Access(value, *everywhere) if isinstance(value, Tensor) else sp.sympify(value, strict=True)
     return Equation(Access(adjoint, *everywhere), everywhere, rhs)
-
-
-def _in_order(equations: Sequence[Equation]) -> tuple[Equation, ...]:
-    """Every tensor's equations before its readers, as far as cycles allow: an adjoint's first slot before its loop."""
-    equations = merge_duplicates(equations)
-    written: dict[Tensor, list[Equation]] = {}
-    for equation in equations:
-        written.setdefault(equation.tensor, []).append(equation)
-    needs = {e: [q for t in dict.fromkeys(a.tensor for a in e.reads()) for q in written.get(t, ())] for e in equations}
-    place = {e: k for k, e in enumerate(equations)}
-    return tuple(e for c in components(equations, needs) for e in sorted(c, key=place.__getitem__))
 
 
 def _reached(equations: Sequence[Equation], derivatives: set[Tensor]) -> list[Equation]:

@@ -33,7 +33,7 @@ import sympy as sp
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from compiler.graph import components
+from compiler.graph import in_order
 from compiler.program import (
     Access,
     Equation,
@@ -43,7 +43,6 @@ from compiler.program import (
     Tensor,
     affine,
     indices,
-    merge_duplicates,
     size,
 )
 from compiler.verify import verify
@@ -125,7 +124,7 @@ def read(
     lonely = {line.name: sum(other.name == line.name for other in parsed) == 1 for line in parsed}
     for line in parsed:
         out += LineReader(line, tensors, ranges, parts, where).equations(lonely[line.name])
-    equations = _in_order(out)
+    equations = in_order(out)
     for equation in equations:
         points = math.prod(int(i.extent) for i in equation.domain if i.extent.is_Integer)
         if points > WORK:
@@ -320,14 +319,3 @@ def _terms(node: ast.expr, sign: int = 1) -> Iterator[tuple[int, ast.expr]]:
             yield from _terms(operand, -sign)
         case _:
             yield sign, node
-
-
-def _in_order(equations: Sequence[Equation]) -> tuple[Equation, ...]:
-    """Each tensor's equations before its readers, as far as recurrences allow."""
-    equations = merge_duplicates(equations)
-    written: dict[Tensor, list[Equation]] = {}
-    for equation in equations:
-        written.setdefault(equation.tensor, []).append(equation)
-    needs = {e: [q for t in dict.fromkeys(a.tensor for a in e.reads()) for q in written.get(t, ())] for e in equations}
-    place = {e: k for k, e in enumerate(equations)}
-    return tuple(e for c in components(list(needs), needs) for e in sorted(c, key=place.__getitem__))
