@@ -159,7 +159,8 @@ def _progress(epoch: Epoch, epochs: int) -> None:
         text += f"  validation loss {_number(epoch.validation_loss)}"
     if epoch.accuracy is not None:
         text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
-    print(text, flush=True)
+    # one write: Ctrl-C between a line and its end would glue the next message to it
+    print(text + "\n", end="", flush=True)
 
 
 def _number(loss: float) -> str:
