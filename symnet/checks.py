@@ -1,7 +1,7 @@
 """Checks of single values of a spec, and of tables of them.
 
 In: what a user wrote, and where.  Out: the value, hashable, or a SymnetError.  A table of a spec is a dataclass whose
-fields are the keys, each with the function that checks it and, where the key may be left out, a default.  kinds.py and
+fields are the keys, each with the function that checks it and, where the key may be left out, a default.  kinds and
 spec.py are made of these.
 """
 

@@ -1,4 +1,4 @@
-"""Layers in Python: the functions that users call, one for each kind of kinds.py.
+"""Layers in Python: the functions that users call, one for each kind of kinds.
 
 In: plain values.  Out: the dataclass of the kind, every value checked.  What they take is what a `[[layer]]` may say.
 """

@@ -24,7 +24,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -86,8 +86,14 @@ def read(
     sizes: Mapping[str, int],
     named: Callable[[str], str],
     where: str,
+    functions: Mapping[str, Callable[[Expr], Expr]] = MappingProxyType({}),
+    coupled: bool = False,
 ) -> Reading:
-    """known: tensors that may be read, the first axis that of the samples; named: a tensor's name in the equations."""
+    """known: tensors that may be read, the first axis that of the samples; named: a tensor's name in the equations.
+
+    functions: more of one argument that the lines may call.  coupled: the lines may reduce over the samples, and read
+    their number, N.
+    """
     trees = statements("\n".join(lines), where, "exec", LENGTH, TERMS)
     if not trees:
         raise complaint(where, Quoted("no equation"), "at least one, such as 'z[n,i] = sum(W[i,j]*x[n,j], j)'")
@@ -121,9 +127,10 @@ def read(
         tensors[name] = Tensor(named(name), ranges.shape(name), "value", "integer" if name in whole else "real")
     out: list[Equation] = []
     parts = _Parts(named, {t.name for t in tensors.values()})
+    called = {**named_functions(), **functions}
     lonely = {line.name: sum(other.name == line.name for other in parsed) == 1 for line in parsed}
     for line in parsed:
-        out += LineReader(line, tensors, ranges, parts, where).equations(lonely[line.name])
+        out += LineReader(line, tensors, ranges, parts, where, called, coupled).equations(lonely[line.name])
     equations = in_order(out)
     for equation in equations:
         points = math.prod(int(i.extent) for i in equation.domain if i.extent.is_Integer)
@@ -153,18 +160,25 @@ def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: in
         known.setdefault("x", below[0])
     parameters = {name: declared.shape for name, declared in layer.learned.entries}
 
-    def named(name: str) -> str:
-        layers = owner if name in parameters else number
-        if not layers:
-            return name
-        return f"{name}{layers}" if len(name) == 1 else f"{name}_{layers}"
-
+    named = numbered(parameters, number, owner)
     reading = read(layer.equations, known, parameters, layer.sizes.mapping, named, where)
     read_tensors = {a.tensor for e in reading.equations for a in e.reads()}
     for name, tensor in zip(names, below, strict=True):
         if tensor not in read_tensors:
             raise complaint(f"{layer.where}, inputs", name, "an input that the equations read")
     return reading
+
+
+def numbered(parameters: Collection[str], number: int, owner: int) -> Callable[[str], str]:
+    """The names of a layer's tensors: W -> W1, beta -> beta_1; with the number 0 as they are."""
+
+    def named(name: str) -> str:
+        layers = owner if name in parameters else number
+        if not layers:
+            return name
+        return f"{name}{layers}" if len(name) == 1 else f"{name}_{layers}"
+
+    return named
 
 
 def output(reading: Reading, name: str, where: str) -> Tensor:
@@ -194,8 +208,18 @@ class _Parts:
 class LineReader(Reader):
     """One line.  Reductions inside of an expression become tensors of their own, whose equations come first."""
 
-    def __init__(self, line: Line, tensors: Mapping[str, Tensor], ranges: Ranges, parts: _Parts, where: str) -> None:
-        super().__init__(line.where, {}, named_functions())
+    def __init__(
+        self,
+        line: Line,
+        tensors: Mapping[str, Tensor],
+        ranges: Ranges,
+        parts: _Parts,
+        where: str,
+        functions: Mapping[str, Callable[[Expr], Expr]],
+        coupled: bool,
+    ) -> None:
+        super().__init__(line.where, {"N": SAMPLES} if coupled else {}, functions)
+        self.coupled = coupled
         self.line, self.tensors, self.ranges, self.parts = line, tensors, ranges, parts
         self.number = ranges.lines.index(line)
         self.scope: Scope = {}
@@ -243,7 +267,7 @@ class LineReader(Reader):
         }  # fmt: skip
         bound = tuple(self.index(name) for name in names)
         for index in bound:
-            if not index.extent.is_Integer:
+            if not index.extent.is_Integer and not self.coupled:
                 found = Quoted(f"a reduction over {index.name}, the samples")
                 raise complaint(self.at(node), found, "an index within one sample", "Samples are independent.")
         self.allowed = {**outer, **{i.name: i for i in bound}}

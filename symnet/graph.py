@@ -1,7 +1,7 @@
 """Who reads whom: layers and inputs by name -> an order, and the shape of everything.
 
 In: the inputs and the layers of a spec.  Out: a Graph, or a SymnetError for a name that nobody has, a cycle, a layer
-that nobody reads, or shapes that do not fit.  Stands between kinds.py and spec.py; a layer that does not say what it
+that nobody reads, or shapes that do not fit.  Stands between kinds and spec.py; a layer that does not say what it
 reads reads the one before it.
 """
 

@@ -11,6 +11,7 @@ output and its parameters.  A layer has no derivative and no kernel of its own; 
     concat       a[n,i] = x[n,i];   a[n,i+4] = y[n,i]
     dropout      a[n,i] = (0 if uniform(seed, layer, step, n, i) < rate else x[n,i]/(1 - rate))
     equations    as the user wrote them (equation_text.py)
+    others       as the lines of their kinds say (kinds.Written)
     reshape      a[n,4*i+j] = x[n,i,j], and the like: both sides in row-major order
 
 Tensors carry the layer's number (W1, b1, z1, a1; learned parameters of its activation beta_1, gamma_1); where the
@@ -22,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -32,9 +34,9 @@ from compiler.functions import uniform
 from compiler.program import Access, Equation, Index, Tensor, position
 
 from . import kinds
-from .activations import Activation, Settings, resolve
+from .activations import Activation, Settings, resolve, settings
 from .checks import Choice
-from .formula import X
+from .formula import X, at
 from .formula import number as exact
 
 INDICES = "ijklmpqr"
@@ -265,6 +267,32 @@ def equations(layer: kinds.Equations, place: Place) -> Built:
     return Built(reading.equations, made, MappingProxyType(parameters))
 
 
+def written(layer: kinds.WrittenLayer, place: Place) -> Built:
+    from .equation_text import numbered, read
+
+    plan = layer.written(tuple(tuple(int(n) for n in x.shape[1:]) for x in place.below))
+    known = dict(zip(plan.inputs, place.below, strict=True))
+    shapes = {name: learned.shape for name, learned in plan.parameters.items()}
+    functions = {
+        name: partial(at, resolve(settings(choice.name, choice.mapping, layer.where), layer.where).expression)
+        for name, choice in plan.functions.items()
+    }
+    named = numbered(shapes, place.number, place.owner)
+    readings = [
+        read(lines, known, shapes, plan.sizes, named, f"{layer.where}, equations", functions, plan.coupled)
+        for lines in (plan.lines, plan.inference)
+        if lines
+    ]
+    tensors = readings[0].tensors
+    given = layer.given
+    parameters = {
+        name: Parameter(tensors[name], given.get(name) or learned.initializer, learned.fans, learned.is_weight)
+        for name, learned in plan.parameters.items()
+    }
+    inference = readings[1].equations if plan.inference else None
+    return Built(readings[0].equations, tensors[plan.output], MappingProxyType(parameters), inference)
+
+
 BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(
     {
         kinds.Dense: dense,
@@ -285,4 +313,6 @@ BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(
 
 def build(layer: kinds.Layer, place: Place) -> Built:
     """The equations of a layer of any kind."""
+    if isinstance(layer, kinds.WrittenLayer):
+        return written(layer, place)
     return BUILDERS[type(layer)](layer, place)

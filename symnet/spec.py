@@ -2,7 +2,7 @@
 
 Stands first in the pipeline (toml_text.py reads TOML for it); network.py turns a Spec into equations.  Nothing here
 evaluates text or loads SymPy, and nothing is allocated: sizes are bounded before anybody computes with them.  A wrong
-key, type, name or size raises a SymnetError that says where, what was found and what was expected.  kinds.py has the
+key, type, name or size raises a SymnetError that says where, what was found and what was expected.  kinds has the
 layers, graph.py says who reads whom.
 """
 

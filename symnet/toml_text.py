@@ -15,7 +15,7 @@ from typing import Any
 
 from .checks import Choice, Pairs
 from .errors import Quoted, SymnetError, complaint, unknown
-from .kinds import KINDS, Declared
+from .kinds import Declared
 from .spec import INPUT, LIMIT, EarlyStopping, Spec, specify
 
 TEXT = 2**22  # characters of a spec
@@ -86,8 +86,7 @@ def to_toml(spec: Spec) -> str:
         ]
     ]
     for layer in spec.layers:
-        kind = next(name for name, table in KINDS.items() if type(layer) is table)
-        blocks.append(["[[layer]]", f'kind = "{kind}"', *_pairs(*_given(layer))])
+        blocks.append(["[[layer]]", f'kind = "{layer.kind}"', *_pairs(*_given(layer))])
     if spec.train is not None:
         blocks.append(["[train]", *_pairs(*_given(spec.train))])
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"

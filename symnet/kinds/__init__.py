@@ -1,0 +1,66 @@
+"""The kinds of layers: a table of what a `[[layer]]` may say.
+
+In: checked values (checks.py).  Out: frozen dataclasses that know the shape of their output and of their parameters,
+for one sample, without the axis of the samples.  layers.py writes their equations, or they carry them as text
+(base.Written).  Nothing here loads SymPy, but for layers whose equations or formulas a user wrote: these are read at
+the door.
+
+Every layer may say which layers it reads (`inputs`; else it reads the one before), and layers with parameters may use
+those of another layer of their kind (`share`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from .. import initializers
+from ..checks import Pairs
+from ..errors import complaint
+from .affine import Dense, Maxout
+from .base import AXES, Layer, Learned, Shape, Written, WrittenLayer, learned_shapes, sample_shape
+from .elementwise import Activation, Dropout, LogSoftmax, Softmax
+from .equations import Declared, Equations
+from .shapes import Add, Concat, Flatten, Multiply, Reshape
+
+TABLE: tuple[type[Layer], ...] = (
+    Dense, Maxout,
+    Activation, Softmax, LogSoftmax, Dropout,
+    Add, Multiply, Concat, Reshape, Flatten,
+    Equations,
+)  # fmt: skip
+KINDS: Mapping[str, type[Layer]] = {kind.kind: kind for kind in TABLE}
+
+
+def check_initializers(layer: Layer, shapes: Mapping[str, Shape]) -> None:
+    """The initializers that a layer gives fit its parameters; a layer that shares parameters gives none."""
+    for name, choice in layer.given.items():
+        if choice is None:
+            continue
+        where = f"{layer.where}, initializer of {name}"
+        if name not in shapes:
+            raise complaint(where, choice.name, "none", f"This layer has no {name}.")
+        if layer.share:
+            raise complaint(where, choice.name, "none", f"Its parameters are those of {layer.share!r}.")
+        initializers.check(choice.name, choice.mapping, shapes[name], where)
+
+
+def without_initializers(layer: Layer) -> Layer:
+    """The layer as far as its equations go."""
+    none: dict[str, Any] = dict.fromkeys(f.name for f in fields(layer) if f.name.endswith("initializer"))
+    if isinstance(layer, Equations):
+        none["learned"] = Pairs(tuple((name, Declared(d.shape)) for name, d in layer.learned.entries))
+    return replace(layer, **none)
+
+
+def named(layer: Layer, number: int) -> Layer:
+    """The layer with a name: its own, or its kind and its number."""
+    return layer if layer.name else replace(layer, name=f"{layer.kind}{number}")
+
+
+__all__ = [
+    "AXES", "KINDS", "Activation", "Add", "Concat", "Declared", "Dense", "Dropout", "Equations", "Flatten", "Layer",
+    "Learned", "LogSoftmax", "Maxout", "Multiply", "Reshape", "Shape", "Softmax", "Written", "WrittenLayer",
+    "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
+]  # fmt: skip

@@ -1,0 +1,133 @@
+"""The base of all kinds of layers, and the checks that they share.
+
+In: checked values (checks.py).  Out: Layer, which says what kinds have in common, and Written, a layer as lines of
+equations in text.  Nothing here loads SymPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from .. import activations, checks
+from ..checks import Choice
+from ..errors import complaint
+
+Shape = tuple[int, ...]
+AXES = 6  # of one sample
+IDENTITY = Choice("identity")
+ZEROS = Choice("zeros")
+
+
+def names(value: Any, where: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not value:
+        raise complaint(where, value, "the name of a layer, or a list of names")
+    return tuple(checks.layer_name(name, where) for name in value)
+
+
+def strength(value: Any, where: str) -> float | None:
+    return None if value is None else checks.number(0)(value, where)
+
+
+def sample_shape(value: Any, where: str) -> Shape:
+    """The shape of one sample: an integer, or a list of them."""
+    if not isinstance(value, list | tuple):
+        value = [value]
+    if not 1 <= len(value) <= AXES:
+        raise complaint(where, value, f"from 1 to {AXES} sizes")
+    return tuple(checks.integer(1)(n, where) for n in value)
+
+
+class Layer:
+    """What kinds have in common, unless they say otherwise: one input, its shape, no parameters."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every kind is a dataclass
+    kind: ClassVar[str]  # its name in a spec
+    several: ClassVar[bool] = False  # reads more than one layer
+    share: str = ""
+    name: str
+    inputs: tuple[str, ...]
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        """The shape of the output; SymnetError if the inputs do not fit."""
+        return inputs[0]
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        """Name within the layer -> shape."""
+        return {}
+
+    @property
+    def given(self) -> dict[str, Choice | None]:
+        """The initializers that the spec gives, by parameter."""
+        return {}
+
+    @property
+    def words(self) -> str:
+        return ""
+
+    @property
+    def where(self) -> str:
+        return f"layer {self.name!r}"
+
+    def __str__(self) -> str:
+        text = f"{self.kind} {self.words}".rstrip()
+        read = f" of {', '.join(self.inputs)}" if self.inputs else ""
+        return f"{self.name}: {text}{read}{f' with the parameters of {self.share}' if self.share else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A parameter of a layer: how it is first filled, (fan_in, fan_out), and whether penalties apply to it."""
+
+    shape: Shape
+    initializer: Choice = ZEROS
+    fans: tuple[int, int] = (1, 1)
+    is_weight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A layer as lines of equations in text (equation_text.py), for given shapes of its inputs.
+
+    The lines call what the layer reads by the names `inputs`; the first axis of these, n, is the samples.  output: the
+    tensor of the lines that is the output, and `shape` that of one sample of it.  sizes: of indices that the lines do
+    not give otherwise.  functions: names that the lines call -> activations.  inference: the lines where nothing is
+    trained, if they are others.  coupled: the lines may reduce over the samples and read their number, N.
+    """
+
+    lines: tuple[str, ...]
+    output: str
+    shape: Shape
+    parameters: Mapping[str, Learned] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    functions: Mapping[str, Choice] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("x",)
+    inference: tuple[str, ...] = ()
+    coupled: bool = False
+
+
+class WrittenLayer(Layer):
+    """A kind whose equations stand in its own module, as text."""
+
+    __slots__ = ()
+
+    def written(self, inputs: tuple[Shape, ...]) -> Written:
+        """The equations; SymnetError if the inputs do not fit."""
+        raise NotImplementedError
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return self.written(inputs).shape
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {name: learned.shape for name, learned in self.written(inputs).parameters.items()}
+
+
+def learned_shapes(chosen: activations.Settings, units: int, where: str) -> dict[str, Shape]:
+    """The learned parameters of an activation: one value, one for each unit, or one for each group of units."""
+    if chosen.per == "group" and units % chosen.groups:
+        raise complaint(f"{where}, groups", chosen.groups, f"a number that divides the {units} units")
+    return dict.fromkeys(chosen.learned, {"unit": (units,), "group": (chosen.groups,), "layer": ()}[chosen.per])
