@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print a network's equations and gradients")
     show.add_argument("spec", help="a TOML file")
     show.set_defaults(run=_show)
+    explain = commands.add_parser("explain", help="print how a gradient is derived, step by step")
+    explain.add_argument("spec", help="a TOML file")
+    explain.add_argument("parameter", nargs="?", help="such as hidden1.W; else the first of the network")
+    explain.set_defaults(run=_explain)
     predict = commands.add_parser("predict", help="predict with a trained model")
     predict.add_argument("model", help="a file that `symnet train` wrote")
     predict.add_argument("data", help="a .csv, .csv.gz or .npy file: the inputs, with or without targets after them")
@@ -174,6 +178,13 @@ def _show(options: argparse.Namespace) -> None:
     from .notation import show
 
     print(show(Network.from_toml(Path(options.spec))))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from .network import Network
+
+    network = Network.from_toml(Path(options.spec))
+    print(network.explain(options.parameter or next(iter(network.parameters))))
 
 
 def _predict(options: argparse.Namespace) -> None:

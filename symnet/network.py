@@ -26,6 +26,7 @@ from .toml_text import from_toml, to_toml
 if TYPE_CHECKING:
     from compiler.program import Equation, Program, Tensor
 
+    from .explain import Explanation
     from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter
@@ -368,6 +369,12 @@ class Network:
         from .gradient import gradient
 
         return gradient(self, name, target)
+
+    def explain(self, name: str, target: str | None = None) -> Explanation:
+        """How dR/dW of the parameter `name` is derived, step by step (explain.py)."""
+        from .explain import explain
+
+        return explain(self, name, target)
 
     def compile(
         self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0, memory_limit: float | None = None
