@@ -18,10 +18,12 @@ from .kinds import (
     Dropout,
     Equations,
     Flatten,
+    LayerNorm,
     LogSoftmax,
     Maxout,
     Multiply,
     Reshape,
+    RMSNorm,
     Softmax,
 )
 
@@ -115,6 +117,31 @@ def dropout(rate: float = 0.5, name: str | None = None, **options: Any) -> Dropo
     number of the step and the element, so that training can be repeated and resumed.  Source: Srivastava et al. 2014.
     """
     made: Dropout = _made(Dropout, "", {"rate": rate}, name, options)
+    return made
+
+
+def layer_norm(name: str | None = None, **options: Any) -> LayerNorm:
+    """Each sample, over its last axis, with mean 0 and variance 1, then times gamma plus beta.
+
+    options: axes (1): over how many of the last axes; epsilon (1e-5); scale, shift (True): whether there is a gamma, a
+    beta; inputs; share.  Source: Ba, Kiros and Hinton 2016.
+
+    >>> layer_norm(axes=2).parameters(((5, 4, 3),))
+    {'gamma': (4, 3), 'beta': (4, 3)}
+    """
+    made: LayerNorm = _made(LayerNorm, "", {}, name, options)
+    return made
+
+
+def rms_norm(name: str | None = None, **options: Any) -> RMSNorm:
+    """Each sample divided by the root mean square of its last axis, then times gamma.
+
+    options: axes (1), epsilon (1e-5), scale (True), shift (False), inputs, share.  Source: Zhang and Sennrich 2019.
+
+    >>> rms_norm().parameters(((5, 4),))
+    {'gamma': (4,)}
+    """
+    made: RMSNorm = _made(RMSNorm, "", {}, name, options)
     return made
 
 

@@ -23,6 +23,7 @@ from .products import Terms
 from .scalar import NoMatrixForm, Scalars
 from .typeset import Element, Equal, Iverson, Name, Node, Over, Sum
 
+PLAIN = re.compile(r"([azfs]|lse|part\d+_)\d*")  # a layer's values, whose adjoints need no name beside the deltas
 PART = re.compile(r"part\d+_\d+")  # a reduction inside of an expression that the user wrote
 
 
@@ -138,7 +139,7 @@ class Book:
         if not (
             first.op == "logsumexp"
             or (tensor.rank == 0 and self.readers.get(tensor) == 1)
-            or (tensor.name.startswith("d_") and (not more or self.readers.get(tensor) == 1))
+            or (tensor.name.startswith("d_") and (self.readers.get(tensor) == 1 or not (more or self._named(tensor))))
             or (PART.fullmatch(tensor.name))
         ):
             return None
@@ -146,6 +147,13 @@ class Book:
             return self.body(tensor)
         except NoMatrixForm:
             return None
+
+    def _named(self, adjoint: Tensor) -> bool:
+        """Is it the adjoint of a tensor that has a name of its own, other than a layer's z and a?"""
+        base = self.by_name.get(adjoint.name[2:])
+        return (
+            base is not None and base.role == "value" and re.fullmatch(r"([az]|f|s|lse|part\d+_)\d*", base.name) is None
+        )
 
     # ------------------------------------------------------------------------------------------ with indices
     def _with_indices(self, tensor: Tensor) -> Equal:

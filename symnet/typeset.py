@@ -153,6 +153,7 @@ GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "theta": "θ", "lambda": "λ",
     "mu": "μ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω",
 }  # fmt: skip
+HATS = {"xhat": ("x̂", r"\hat{x}")}  # Unicode and LaTeX
 SIGNS = {
     "<": ("<", "<"), ">": (">", ">"), "<=": ("≤", r"\leq"), ">=": ("≥", r"\geq"), "=": ("=", "="), "!=": ("≠", r"\neq"),
 }  # fmt: skip
@@ -197,7 +198,7 @@ def _unicode_name(text: str) -> str:
     if text in ("ell", "ones"):
         return {"ell": "ℓ", "ones": "𝟏"}[text]
     letters, number, rest = _stem(text)
-    return GREEK.get(letters, letters) + number + (f"_{rest}" if rest else "")
+    return HATS.get(letters, (GREEK.get(letters, letters), ""))[0] + number + (f"_{rest}" if rest else "")
 
 
 def _latex_name(text: str) -> str:
@@ -205,7 +206,8 @@ def _latex_name(text: str) -> str:
         return {"ell": r"\ell", "ones": r"\mathbf{1}"}[text]
     letters, number, rest = _stem(text)
     escaped = letters.replace("_", r"\_")
-    stem = f"\\{letters}" if letters in GREEK else letters if len(letters) == 1 else rf"\mathrm{{{escaped}}}"
+    plain = letters if len(letters) == 1 else rf"\mathrm{{{escaped}}}"
+    stem = f"\\{letters}" if letters in GREEK else HATS.get(letters, ("", plain))[1]
     if rest:
         escaped = rest.replace("_", r"\_")
         stem = rf"{stem}_{{\mathrm{{{escaped}}}}}"

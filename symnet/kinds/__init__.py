@@ -22,12 +22,14 @@ from .affine import Dense, Maxout
 from .base import AXES, Layer, Learned, Shape, Written, WrittenLayer, learned_shapes, sample_shape
 from .elementwise import Activation, Dropout, LogSoftmax, Softmax
 from .equations import Declared, Equations
+from .normalization import LayerNorm, RMSNorm
 from .shapes import Add, Concat, Flatten, Multiply, Reshape
 
 TABLE: tuple[type[Layer], ...] = (
     Dense, Maxout,
     Activation, Softmax, LogSoftmax, Dropout,
     Add, Multiply, Concat, Reshape, Flatten,
+    LayerNorm, RMSNorm,
     Equations,
 )  # fmt: skip
 KINDS: Mapping[str, type[Layer]] = {kind.kind: kind for kind in TABLE}
@@ -61,6 +63,6 @@ def named(layer: Layer, number: int) -> Layer:
 
 __all__ = [
     "AXES", "KINDS", "Activation", "Add", "Concat", "Declared", "Dense", "Dropout", "Equations", "Flatten", "Layer",
-    "Learned", "LogSoftmax", "Maxout", "Multiply", "Reshape", "Shape", "Softmax", "Written", "WrittenLayer",
-    "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
+    "LayerNorm", "Learned", "LogSoftmax", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax",
+    "Written", "WrittenLayer", "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
 ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""Layers that normalize: layer_norm, rms_norm.
+
+In: checked values.  Out: for given shapes, lines of equations in text (base.Written).  Means are taken first and
+subtracted before squares are taken, so that a large mean costs no digits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .. import checks
+from ..checks import Choice, by
+from ..errors import complaint
+from .base import AXES, Learned, Shape, Written, WrittenLayer, names
+
+ONES = Choice("constant", (("value", 1.0),))
+LETTERS = "ijklmp"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm(WrittenLayer):
+    """Each sample (and each position in it) with mean 0 and variance 1 over its last axes, then times gamma plus beta.
+
+        mu[n] = (1/D) sum_j x[n,j],   c[n,i] = x[n,i] - mu[n],   v[n] = (1/D) sum_j c[n,j]**2
+        xhat[n,i] = c[n,i]/sqrt(v[n] + epsilon),   y[n,i] = gamma[i]*xhat[n,i] + beta[i]
+
+    axes: over how many of the last axes of a sample; gamma and beta have their shape.  scale, shift: whether there is a
+    gamma (first 1), a beta (first 0).  Source: Ba, Kiros and Hinton 2016.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+    epsilon: float = field(default=1e-5, metadata=by(checks.number(0)))
+    axes: int = field(default=1, metadata=by(checks.integer(1)))
+    scale: bool = field(default=True, metadata=by(checks.boolean))
+    shift: bool = field(default=True, metadata=by(checks.boolean))
+    name: str = field(default="", metadata=by(checks.layer_name))
+    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
+    share: str = field(default="", metadata=by(checks.layer_name))
+
+    def written(self, inputs: tuple[Shape, ...]) -> Written:
+        (shape,) = inputs
+        lead, own = _split(self.where, shape, self.axes)
+        count, rest, bound = math.prod(shape[-self.axes :]), "".join(f",{i}" for i in lead), ",".join(own)
+        lines = (
+            f"mu[n{rest}] = sum(x[n{rest},{bound}]/{count}, {bound})",
+            f"c[n{rest},{bound}] = x[n{rest},{bound}] - mu[n{rest}]",
+            f"v[n{rest}] = sum(c[n{rest},{bound}]**2/{count}, {bound})",
+            f"xhat[n{rest},{bound}] = c[n{rest},{bound}]/sqrt(v[n{rest}] + {self.epsilon!r})",
+        )
+        return _affine(lines, shape, self.axes, self.scale, self.shift)
+
+    @property
+    def words(self) -> str:
+        return "" if self.axes == 1 else f"over {self.axes} axes"
+
+
+@dataclass(frozen=True, slots=True)
+class RMSNorm(WrittenLayer):
+    """Each sample divided by the root of the mean of its squares over its last axes, then times gamma.
+
+        v[n] = (1/D) sum_j x[n,j]**2,   xhat[n,i] = x[n,i]/sqrt(v[n] + epsilon),   y[n,i] = gamma[i]*xhat[n,i]
+
+    Options as of layer_norm; there is no beta unless shift = true.  Source: Zhang and Sennrich 2019.
+    """
+
+    kind: ClassVar[str] = "rms_norm"
+    epsilon: float = field(default=1e-5, metadata=by(checks.number(0)))
+    axes: int = field(default=1, metadata=by(checks.integer(1)))
+    scale: bool = field(default=True, metadata=by(checks.boolean))
+    shift: bool = field(default=False, metadata=by(checks.boolean))
+    name: str = field(default="", metadata=by(checks.layer_name))
+    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
+    share: str = field(default="", metadata=by(checks.layer_name))
+
+    def written(self, inputs: tuple[Shape, ...]) -> Written:
+        (shape,) = inputs
+        lead, own = _split(self.where, shape, self.axes)
+        count, rest, bound = math.prod(shape[-self.axes :]), "".join(f",{i}" for i in lead), ",".join(own)
+        lines = (
+            f"v[n{rest}] = sum(x[n{rest},{bound}]**2/{count}, {bound})",
+            f"xhat[n{rest},{bound}] = x[n{rest},{bound}]/sqrt(v[n{rest}] + {self.epsilon!r})",
+        )
+        return _affine(lines, shape, self.axes, self.scale, self.shift)
+
+    @property
+    def words(self) -> str:
+        return "" if self.axes == 1 else f"over {self.axes} axes"
+
+
+def _split(where: str, shape: Shape, axes: int) -> tuple[str, str]:
+    """(indices of the positions, indices of the `axes` last axes)"""
+    if axes > len(shape):
+        raise complaint(f"{where}, axes", axes, f"at most {len(shape)}, the axes of its input of shape {shape}")
+    assert len(shape) <= AXES <= len(LETTERS)
+    letters = LETTERS[: len(shape)]
+    return letters[:-axes], letters[-axes:]
+
+
+def _affine(lines: tuple[str, ...], shape: Shape, axes: int, scale: bool, shift: bool) -> Written:
+    """`lines`, then y = gamma*xhat + beta along the last axes, as far as it is wanted."""
+    if not scale and not shift:
+        return Written(lines, "xhat", shape)
+    letters = LETTERS[: len(shape)]
+    everywhere, own = ",".join(letters), ",".join(letters[-axes:])
+    value = f"gamma[{own}]*xhat[n,{everywhere}]" if scale else f"xhat[n,{everywhere}]"
+    value += f" + beta[{own}]" if shift else ""
+    parameters = {"gamma": Learned(shape[-axes:], ONES)} if scale else {}
+    parameters |= {"beta": Learned(shape[-axes:])} if shift else {}
+    return Written((*lines, f"y[n,{everywhere}] = {value}"), "y", shape, parameters)
