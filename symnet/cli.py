@@ -2,6 +2,9 @@
 
     symnet train spec.toml              train on the data that the spec names, write the model, test it
     symnet show spec.toml               print the equations and the gradients
+    symnet explain spec.toml hidden1.W  print how a gradient is derived, step by step
+    symnet check spec.toml              compare the compiled gradient with three independent ways to get it
+    symnet source spec.toml             print the generated source of a training step
     symnet predict model data.csv       print a prediction a line
     symnet --version
 
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        code = options.run(options)
         sys.stdout.flush()
     except SymnetError as error:
         print(f"symnet: {error}", file=sys.stderr)
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("symnet: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return int(code or 0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("spec", help="a TOML file")
     explain.add_argument("parameter", nargs="?", help="such as hidden1.W; else the first of the network")
     explain.set_defaults(run=_explain)
+    check = commands.add_parser("check", help="compare the compiled gradient with three independent ways to get it")
+    check.add_argument("spec", help="a TOML file")
+    check.set_defaults(run=_check)
+    source = commands.add_parser("source", help="print the generated source of a training step")
+    source.add_argument("spec", help="a TOML file")
+    source.set_defaults(run=_source)
     predict = commands.add_parser("predict", help="predict with a trained model")
     predict.add_argument("model", help="a file that `symnet train` wrote")
     predict.add_argument("data", help="a .csv, .csv.gz or .npy file: the inputs, with or without targets after them")
@@ -185,6 +194,25 @@ def _explain(options: argparse.Namespace) -> None:
 
     network = Network.from_toml(Path(options.spec))
     print(network.explain(options.parameter or next(iter(network.parameters))))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .gradient_check import check, table
+    from .network import Network
+
+    rows = check(Network.from_toml(Path(options.spec)))
+    print(f"Relative error of the compiled gradient (float64), judged by\n{table(rows)}")
+    wrong = [row.name for row in rows if not row.is_right]
+    print(f"wrong: {', '.join(wrong)}" if wrong else "all right")
+    return 1 if wrong else 0
+
+
+def _source(options: argparse.Namespace) -> None:
+    from .network import Network
+
+    network = Network.from_toml(Path(options.spec))
+    train = network.spec.train
+    print(network.compile(train.optimizer, train.dtype).source if train else network.compile().source)
 
 
 def _predict(options: argparse.Namespace) -> None:

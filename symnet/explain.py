@@ -25,6 +25,7 @@ from compiler.program import Equation, Program, Tensor, outer_accesses
 from . import typeset
 from .differentiate import partial_derivatives
 from .gradient import Gradient
+from .sampling import sample
 from .textbook import Book
 
 if TYPE_CHECKING:
@@ -102,25 +103,6 @@ def explain(network: Network, name: str, target: str | None = None) -> Explanati
     """The derivation of dR/dW for the parameter `name`."""
     gradient = network.gradient(name, target)
     return _Derivation(network, gradient).explanation()
-
-
-def sample(network: Network, target: str, rows: int, seed: int = 0) -> dict[str, Any]:
-    """Random values for everything that a network's programs read, for targets given as `target`."""
-    rng = np.random.default_rng(seed)
-    values: dict[str, Any] = {**network.constants, **network.hyper}
-    for tensor in network.gradient_program(target).tensors:
-        shape = tuple(rows if not n.is_Integer else int(n) for n in tensor.shape)
-        match tensor.role:
-            case "parameter":
-                values[tensor.name] = rng.normal(size=shape)
-            case "input":
-                values[tensor.name] = rng.normal(size=shape)
-            case "target" if tensor.kind == "integer":
-                values[tensor.name] = rng.integers(0, network.classes, shape)
-            case "target":
-                drawn = rng.uniform(0.1, 0.9, shape)
-                values[tensor.name] = drawn / drawn.sum(-1, keepdims=True) if target == "distribution" else drawn
-    return values
 
 
 # ---------------------------------------------------------------------------------------------- the steps

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from .report import describe
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
 from .spec import Choice, checked_optimizer
+
+if TYPE_CHECKING:
+    from .tracing import Where
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Callback = Callable[[Epoch], Any]
@@ -236,6 +239,21 @@ class Model:
     def source(self) -> str:
         """The generated source of the training step, for the batch size used last (32 before the first training)."""
         return self._step().source
+
+    def trace(self, X: Any, y: Any) -> dict[str, Array]:
+        """Every named quantity of these samples: z, a, delta, ... by the names in the formulas, gradients by parameter.
+
+        In float64, by the slow evaluator, from the parameters as they are (tracing.py).
+        """
+        from .tracing import trace
+
+        return trace(self, self._checked(X, y))
+
+    def where(self, name: str) -> Where:
+        """The formula of a quantity such as "delta1", its shape, and the lines of `source` that compute it."""
+        from .tracing import where
+
+        return where(self, name)
 
     def report(self) -> str:
         """What each pass of the compiler did to the training step, and what the kernel is made of."""

@@ -1,9 +1,12 @@
 """net.explain: the chain of reasoning from the loss to a gradient, each step of it evaluated on both sides."""
 
+from dataclasses import replace
+
 import pytest
 
 import symnet as sn
 from symnet.cli import main
+from symnet.sampling import sample
 
 NETWORKS = {
     "softmax": ({"input": 4, "layers": [sn.dense(5, "tanh"), sn.dense(3)], "loss": "softmax_cross_entropy"}, 1e-3),
@@ -44,10 +47,6 @@ def test_a_wrong_step_would_be_found() -> None:
     declared, _ = NETWORKS["softmax"]
     network = sn.Network(**declared)
     steps = network.explain("dense1.W").steps
-    from dataclasses import replace
-
-    from symnet.explain import sample
-
     (step,) = [s for s in steps if s.tensor.name == "delta1" and s.before is s.after]
     program = step.after
     wrong = program.with_equations(

@@ -1,0 +1,84 @@
+"""From formula to code to value: what `model.trace(X, y)` and `model.where("delta1")` give.
+
+In: a Model and a batch, or the name of a tensor as formulas have it.  Out: the value of every named quantity of the
+batch; or the formula of one, its shape, and the lines of the generated source that compute it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import typeset
+from .errors import unknown
+from .execution import WITHOUT_FACTS, variant
+from .textbook import Book
+
+if TYPE_CHECKING:
+    from .data import Data
+    from .training import Model
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a quantity is computed: its formula, its shape, and (number, text) of the lines of `model.source`.
+
+    Without lines, the compiler put it in the place of its readers.
+    """
+
+    name: str
+    formula: str
+    shape: tuple[str, ...]
+    lines: tuple[tuple[int, str], ...]
+
+    def __str__(self) -> str:
+        head = f"{self.formula}\n{self.name} has the shape ({', '.join(self.shape)})"
+        if not self.lines:
+            return f"{head}; no line of the source computes it by itself"
+        return "\n".join((head, *(f"{number:5}  {text}" for number, text in self.lines)))
+
+
+def trace(model: Model, data: Data) -> dict[str, Array]:
+    """Every named quantity of these samples, by name: inputs, z, a, the loss of each sample, delta, and R.
+
+    Gradients stand under the names of their parameters: "hidden1.W" is dR/dW.  Evaluated by the oracle in float64, from
+    the model's parameters as they are; samples are taken as in prediction, without dropout.
+    """
+    from .reference import evaluate
+
+    network, target = model.network, variant(data).removesuffix(WITHOUT_FACTS)
+    program = network.gradient_program(target)
+    values: dict[str, Any] = {**network.constants, **model.hyper, "step": 0, "seed": model.seed, **data.arrays}
+    values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
+    values = {name: _exact(value) for name, value in values.items()}
+    defined = list(program.definitions)
+    found = evaluate(program, values, {"N": data.rows}, defined)
+    gradients = {t.name: name for name, t in network.gradients(target).by_name.items()}
+    inputs = {t.name: values[t.name] for t in network.inputs.values()}
+    return {**inputs, **{gradients.get(t.name, t.name): np.asarray(found[t.name]) for t in defined}}
+
+
+def _exact(value: Any) -> Any:
+    return np.asarray(value, np.float64) if getattr(value, "dtype", None) == np.float32 else value
+
+
+def where(model: Model, name: str) -> Where:
+    """Formula, shape and source lines of the tensor `name`, in the training step that was compiled last."""
+    network = model.network
+    program = network.training_program(model.optimizer)
+    tensors = {t.name: t for t in program.definitions}
+    users = {user: tensor.name for user, tensor in network.gradients(training=True).by_name.items()}
+    tensor = tensors.get(users.get(name, name))
+    if tensor is None:
+        raise unknown("where", "quantity", name, [*tensors, *users])
+    element = rf"{re.escape(tensor.name)}(_product)?\[[^]]*\]"
+    computes = re.compile(rf"# {element} = |^\w+\[.* = .*# {element}$")
+    lines = [(k, line.strip()) for k, line in enumerate(model.source.splitlines(), 1) if not line.startswith("#")]
+    chosen = tuple((k, line) for k, line in lines if computes.search(line))
+    shape = tuple(str(n) for n in tensor.shape)
+    return Where(tensor.name, typeset.unicode(Book(program).formula(tensor)), shape, chosen)
