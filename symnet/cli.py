@@ -15,6 +15,7 @@ got wrong is one message on stderr and exit code 2.  Ctrl-C while training write
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -220,7 +221,12 @@ def _predict(options: argparse.Namespace) -> None:
 
     model = load(options.model)
     for row in model.predict(_inputs(model.network, Path(options.data))).tolist():
-        print(",".join(map(repr, row)) if isinstance(row, list) else row)
+        print(",".join(map(repr, _flat(row))) if isinstance(row, list) else row)
+
+
+def _flat(row: Any) -> list[Any]:
+    """The numbers of a prediction, those of the first position first."""
+    return [number for part in row for number in _flat(part)] if isinstance(row, list) else [row]
 
 
 def _inputs(network: Network, path: Path) -> Any:
@@ -228,8 +234,9 @@ def _inputs(network: Network, path: Path) -> Any:
     from .tables import by_name, read_table
 
     table = read_table(path)
-    inputs, outputs = network.spec.input, network.target_width
-    widths = sorted({inputs, inputs + outputs} | ({inputs + 1} if "labels" in network.targets else set()))
+    inputs, each = network.spec.input, math.prod(network.positions)
+    labels = {inputs + each} if "labels" in network.targets else set()
+    widths = sorted({inputs, inputs + each * network.target_width} | labels)
     if table.shape[1] not in widths:
         expected = f"{' or '.join(map(str, widths))}: {inputs} inputs, with or without the target"
         raise complaint(str(path), Quoted(f"{table.shape[1]} columns"), expected)

@@ -9,6 +9,7 @@ Nothing of the model is touched before these checks are through.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class Data:
     """Checked samples: arrays by the names of their tensors, one row a sample.
 
     target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1; weights: one for each
-    sample, or None.
+    sample, or for each of its positions, or None.
     """
 
     inputs: Mapping[str, Array]
@@ -50,6 +51,11 @@ class Data:
     def rows(self) -> int:
         return int(self.y.shape[0])
 
+    @property
+    def counted(self) -> float:
+        """How many samples an accuracy is of: those with a weight above 0, or the share of their positions."""
+        return self.rows if self.weights is None else np.count_nonzero(self.weights) * self.rows / self.weights.size
+
     def part(self, rows: Any) -> Data:
         """Some of the samples."""
         inputs = {name: x[rows] for name, x in self.inputs.items()}
@@ -64,8 +70,9 @@ def check_data(
 
     A classifier takes labels (integers 0..K-1, shape (n,)) or distributions (shape (n, K)); one whose outputs decide
     each by itself takes numbers from 0 to 1, and labels 0 and 1 if it has one output; other networks take values of
-    shape (n, K), or (n,) if K is 1.  `names` is what the arrays are called in errors.  weights: one for each sample,
-    shape (n,), not negative.
+    shape (n, K), or (n,) if K is 1.  Where the output has positions, say T time steps, labels have the shape (n, T),
+    the others (n, T, K).  `names` is what the arrays are called in errors.  weights: one for each sample, shape (n,),
+    or for each position, shape (n, T); not negative.
     """
     x = check_inputs(network, X, dtype, names[0])
     rows = len(next(iter(x.values())))
@@ -74,29 +81,29 @@ def check_data(
         found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
         raise complaint(names[1], found, f"{rows} rows, as {names[0]} has")
     data = _targets(network, x, target, dtype, names[1])
-    return data if weights is None else replace(data, weights=_weights(weights, rows, dtype))
+    return data if weights is None else replace(data, weights=_weights(weights, rows, network.positions, dtype))
 
 
 def _targets(network: Network, x: dict[str, Array], target: Array, dtype: Any, name: str) -> Data:
-    width, kinds = network.target_width, network.targets
+    width, kinds, at = network.target_width, network.targets, network.positions
+    in_column = target.ndim == len(at) + 1 or target.shape[len(at) + 1 :] == (1,)
     if not network.is_classifier:
-        checked = _real(_matrix(target, width, name, "values"), dtype, name)
+        checked = _real(_matrix(target, at, width, name, "values"), dtype, name)
         _in_domain(checked, network.spec.loss.name, name)
         return Data(x, checked, VALUES)
     if VALUES in kinds:
-        in_column = target.ndim == 1 or target.shape[1:] == (1,)
         if LABELS in kinds and in_column and target.dtype.kind != "f":
-            return Data(x, _labels(target, network.classes, name), LABELS)
-        checked = _real(_matrix(target, width, name, "numbers from 0 to 1"), dtype, name)
+            return Data(x, _labels(target, at, network.classes, name), LABELS)
+        checked = _real(_matrix(target, at, width, name, "numbers from 0 to 1"), dtype, name)
         _refuse(checked, name, lambda block: (block < 0) | (block > 1), "numbers from 0 to 1")
         return Data(x, checked, VALUES)
-    if target.ndim == 1 or target.shape[1:] == (1,) != (width,):
-        return Data(x, _labels(target, network.classes, name), LABELS)
-    checked = _real(_matrix(target, width, name, "class probabilities"), dtype, name)
+    if target.ndim == len(at) + 1 or (in_column and width != 1):
+        return Data(x, _labels(target, at, network.classes, name), LABELS)
+    checked = _real(_matrix(target, at, width, name, "class probabilities"), dtype, name)
     _refuse(checked, name, lambda block: block < 0, "class probabilities, which are not negative")
     slack = 4 * width * float(np.finfo(dtype).eps)
     facts_hold = all(
-        bool((np.abs(part.sum(axis=1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked)
+        bool((np.abs(part.sum(axis=-1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked)
     )
     return Data(x, checked, DISTRIBUTION, facts_hold)
 
@@ -112,11 +119,14 @@ def _in_domain(checked: Array, loss: str, name: str) -> None:
             _refuse(checked, name, lambda block: block < 0, f"counts, 0 or above, as {loss} takes", advice=advice)
 
 
-def _weights(value: Any, rows: int, dtype: Any) -> Array:
+def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any) -> Array:
     name = "sample_weight"
     array = _array(value, name)
-    if array.shape != (rows,):
-        raise complaint(name, Quoted(f"an array of shape {array.shape}"), f"shape ({rows},): one for each sample")
+    if array.shape not in ((rows,), (rows, *at)):
+        expected = f"shape ({rows},): one for each sample" + (
+            f", or {(rows, *at)}: one for each position" if at else ""
+        )
+        raise complaint(name, Quoted(f"an array of shape {array.shape}"), expected)
     checked = _real(array, dtype, name)
     _refuse(checked, name, lambda block: block < 0, "weights, which are not negative")
     return checked
@@ -151,7 +161,7 @@ def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
     if x.ndim == 0 or x.shape[0] == 0:
         raise complaint(name, Quoted(f"an array of shape {x.shape}, without samples"), "at least one row")
     if len(shape) == 1:
-        return _real(_matrix(x, shape[0], name, "inputs"), dtype, name)
+        return _real(_matrix(x, (), shape[0], name, "inputs"), dtype, name)
     if x.shape[1:] != shape:
         expected = f"(n, {', '.join(map(str, shape))}) for n samples"
         raise complaint(name, Quoted(f"shape {x.shape}"), expected)
@@ -174,18 +184,26 @@ def _array(value: Any, name: str) -> Array:
     return array
 
 
-def _matrix(array: Array, columns: int, name: str, what: str) -> Array:
-    if array.ndim == 1 and columns == 1:
-        array = array.reshape(-1, 1)
-    if array.ndim != 2 or array.shape[1] != columns:
-        raise complaint(name, Quoted(f"shape {array.shape}"), f"(n, {columns}): {columns} {what} for each of n samples")
+def _matrix(array: Array, at: tuple[int, ...], columns: int, name: str, what: str) -> Array:
+    """The array with an axis for the samples, axes for positions, and one for the columns."""
+    if columns == 1 and array.shape[1:] == at:
+        array = array.reshape(*array.shape, 1)
+    if array.ndim != len(at) + 2 or array.shape[1:] != (*at, columns):
+        shape = ", ".join(map(str, ("n", *at, columns)))
+        each = f"each of {math.prod(at)} positions in each of n samples" if at else "each of n samples"
+        raise complaint(name, Quoted(f"shape {array.shape}"), f"({shape}): {columns} {what} for {each}")
     return array
 
 
-def _labels(array: Array, classes: int, name: str) -> Array:
-    shape, array = array.shape, array.reshape(-1)
+def _labels(array: Array, at: tuple[int, ...], classes: int, name: str) -> Array:
+    shape = array.shape
+    if shape[1 : len(at) + 1] != at:
+        expected = f"(n, {', '.join(map(str, at))}): a label for each position in each of n samples"
+        raise complaint(name, Quoted(f"shape {shape}"), expected)
+    array = array.reshape(-1, *at)
     if array.dtype.kind == "f":
-        advice = f"If these are labels, pass {name}.astype(int); distributions have shape (n, {classes})."
+        full = ", ".join(map(str, ("n", *at, classes)))
+        advice = f"If these are labels, pass {name}.astype(int); distributions have shape ({full})."
         raise complaint(name, Quoted(f"{array.dtype} in shape {shape}"), "integer labels", advice)
     if array.dtype.kind != "b":
         _refuse(array, name, lambda block: (block < 0) | (block >= classes), f"labels from 0 to {classes - 1}")

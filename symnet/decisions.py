@@ -1,6 +1,8 @@
 """Decisions: what a classifier predicts, as equations: probabilities, labels, and how many of them are right.
 
 In: a row of losses.py and the prediction tensor of shape (N, K).  Out: tensors with the equations that define them.
+Where the prediction has positions (axes between the samples and the last), so have probabilities and labels, and a
+sample counts the mean of its positions.  Where there are weights, only what has a weight above 0 counts.
 
     softmax, K outputs        p[n,k], label[n] = argmax_k z[n,k]
     binary, one output        p[n,0], p[n,1], label[n] 0 or 1
@@ -12,8 +14,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from . import losses
-from .losses import Loss, Row
+from . import loss_equations, losses
+from .loss_equations import Loss
+from .losses import Row
 
 if TYPE_CHECKING:
     from sympy import Expr
@@ -28,61 +31,65 @@ def probabilities(chosen: Row, prediction: Tensor) -> Defined | None:
     import sympy as sp
 
     from compiler.functions import logistic
-    from compiler.program import Equation, Index, Tensor
+    from compiler.program import Equation, Tensor
 
     if not chosen.is_classifier:
         return None
-    rows, outputs = prediction.shape
-    n, k = Index("n", rows), Index("k", outputs)
+    *at, outputs = prediction.shape
+    lead, k = loss_equations.places(prediction)
     binary = losses.is_binary(chosen, int(outputs))
     if not chosen.net and not (binary and outputs == 1):
         return prediction, ()
     if not binary:
         p = Tensor("p", prediction.shape)
-        rhs = sp.exp(prediction[n, k] - losses.normalizer(prediction)[n])
-        return p, (*losses.softmax(prediction), Equation(p[n, k], (n, k), rhs))
+        rhs = sp.exp(prediction[*lead, k] - loss_equations.normalizer(prediction)[lead])
+        return p, (*loss_equations.softmax(prediction), Equation(p[*lead, k], (*lead, k), rhs))
     if outputs != 1:
         p = Tensor("p", prediction.shape)
-        return p, (Equation(p[n, k], (n, k), logistic(prediction[n, k])),)
-    p = Tensor("p", (rows, 2))
-    z = prediction[n, 0]
+        return p, (Equation(p[*lead, k], (*lead, k), logistic(prediction[*lead, k])),)
+    p = Tensor("p", (*at, 2))
+    z = prediction[*lead, 0]
     pair = (logistic(-z), logistic(z)) if chosen.net else (1 - z, z)
-    return p, tuple(Equation(p[n, c], (n,), rhs) for c, rhs in enumerate(pair))
+    return p, tuple(Equation(p[*lead, c], lead, rhs) for c, rhs in enumerate(pair))
 
 
 def labels(chosen: Row, prediction: Tensor) -> Defined:
     """label: the most probable class, the first of equals."""
-    if losses.is_binary(chosen, int(prediction.shape[1])):
+    if losses.is_binary(chosen, int(prediction.shape[-1])):
         return _above("label", prediction, Fraction(0) if chosen.net else Fraction(1, 2))
     return _largest("label", prediction)
 
 
 def hits(chosen: Row, prediction: Tensor, loss: Loss) -> Defined:
-    """correct: the number of samples whose label is that of the target."""
+    """correct: the number of samples whose label is that of the target; of several labels, each is worth its share."""
     import sympy as sp
 
-    from compiler.program import Access, Equation, Index, Tensor
+    from compiler.program import Access, Equation, Tensor
+
+    lead, k = loss_equations.places(prediction)
 
     label, equations = labels(chosen, prediction)
     truth = loss.target
     if truth.kind != "integer":
-        binary = losses.is_binary(chosen, int(prediction.shape[1]))
+        binary = losses.is_binary(chosen, int(prediction.shape[-1]))
         truth, more = _above("y_label", truth, Fraction(1, 2)) if binary else _largest("y_label", truth)
         equations += more
-    own = tuple(Index(letter, extent) for letter, extent in zip("nk", label.shape, strict=False))
-    hit = sp.Piecewise((1, sp.Eq(label[own], truth[own])), (0, True))
-    each = label.shape[1] if label.rank == 2 else 1
+    own = (*lead, k)[: label.rank]
+    right = sp.Eq(label[own], truth[own])
+    if loss.weight is not None:
+        right = sp.And(right, sp.Gt(loss.weight[own[: loss.weight.rank]], 0))
+    hit = sp.Piecewise((1, right), (0, True))
     correct = Tensor("correct")
-    return correct, (*equations, Equation(Access(correct), own, hit / each))
+    return correct, (*equations, Equation(Access(correct), own, hit / sp.Mul(*label.shape[1:])))
 
 
 def _largest(name: str, scores: Tensor) -> Defined:
     """name[n] = argmax_k scores[n,k]"""
-    from compiler.program import Equation, Index, Tensor
+    from compiler.program import Equation, Tensor
 
-    n, k = Index("n", scores.shape[0]), Index("k", scores.shape[1])
-    label = Tensor(name, (scores.shape[0],), "value", "integer")
-    return label, (Equation(label[n], (n, k), scores[n, k], "argmax"),)
+    lead, k = loss_equations.places(scores)
+    label = Tensor(name, scores.shape[:-1], "value", "integer")
+    return label, (Equation(label[lead], (*lead, k), scores[*lead, k], "argmax"),)
 
 
 def _above(name: str, scores: Tensor, threshold: Fraction) -> Defined:
@@ -91,15 +98,14 @@ def _above(name: str, scores: Tensor, threshold: Fraction) -> Defined:
 
     from compiler.program import Equation, Index, Tensor
 
-    rows, outputs = scores.shape
-    n, k, c = Index("n", rows), Index("k", outputs), Index("c", 2)
+    (lead, k), c = loss_equations.places(scores), Index("c", 2)
     bound = sp.Rational(threshold.numerator, threshold.denominator)
 
     def pair(score: Expr) -> Expr:
         return sp.Piecewise((0, sp.Eq(c, 0)), (score - bound, True))
 
-    if outputs == 1:
-        label = Tensor(name, (rows,), "value", "integer")
-        return label, (Equation(label[n], (n, c), pair(scores[n, 0]), "argmax"),)
-    label = Tensor(name, (rows, outputs), "value", "integer")
-    return label, (Equation(label[n, k], (n, k, c), pair(scores[n, k]), "argmax"),)
+    if k.extent == 1:
+        label = Tensor(name, scores.shape[:-1], "value", "integer")
+        return label, (Equation(label[lead], (*lead, c), pair(scores[*lead, 0]), "argmax"),)
+    label = Tensor(name, scores.shape, "value", "integer")
+    return label, (Equation(label[*lead, k], (*lead, k, c), pair(scores[*lead, k]), "argmax"),)

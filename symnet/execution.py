@@ -26,7 +26,7 @@ from compiler.storage import Storage
 
 from .data import Data
 from .errors import SymnetError
-from .losses import WEIGHTED
+from .losses import BY_POSITION, WEIGHTED
 from .network import Network
 from .plan import make_plan, structure
 from .spec import Choice
@@ -225,5 +225,7 @@ def assert_intact(memory: Memory) -> None:
 
 def variant(data: Data) -> str:
     """Which kernel fits these targets and weights."""
-    given = data.target if data.weights is None else data.target + WEIGHTED
+    given = data.target
+    if data.weights is not None:
+        given += WEIGHTED if data.weights.ndim == 1 else BY_POSITION
     return given if data.facts_hold else given + WITHOUT_FACTS

@@ -162,7 +162,8 @@ class Gradient:
 
 def _target_of(network: Network, y: Array) -> str:
     """Integers, one for each sample, are labels; rows of floats are distributions."""
-    in_column = y.ndim == 1 or y.shape[1:] == (1,)
+    axes = 1 + len(network.positions)
+    in_column = y.ndim == axes or y.shape[axes:] == (1,)
     if network.targets == ("labels", "values"):
         return "labels" if in_column and y.dtype.kind != "f" else "values"
     return network.targets[0] if in_column or len(network.targets) == 1 else network.targets[1]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
+
+
+def share(part: float, whole: float) -> float:
+    """part/whole, NaN of nothing."""
+    return float(part / whole) if whole else math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from .data import Data
 from .diagnosis import WORK, first_non_finite
 from .errors import SymnetError, complaint
 from .execution import ROWS, WITHOUT_FACTS, Call, assert_intact, variant
-from .history import Epoch, Epochs, History
+from .history import Epoch, Epochs, History, share
 
 if TYPE_CHECKING:
     from .training import Model
@@ -165,6 +165,9 @@ class Loop:
 
     def _epochs(self, rows: Array) -> Epochs:
         validated = self._check is not None
+        if validated:  # the native loop divides by all rows
+            rows = rows.copy()
+            rows[:, 2] *= share(self._validation.rows, self._validation.counted)
         return Epochs(rows, self.control["HISTORY_START"], validated, validated and self.control["CHECK_CORRECT"] != 0)
 
     def _enter_until(self, *reasons: str) -> str:

@@ -1,10 +1,15 @@
 """Losses: a table.  Each says, as equations, what `ell[n]` is, the loss of sample n.
 
-In: a checked choice, the prediction tensor z of shape (N, K) and how targets are given.  Out: a Loss: equations that
-end in ell, the target tensor y, and what the data promise of it.  The mean over samples is taken by network.py.
+In: a choice of a spec.  Out: its row, checked; how targets may be given to it; its run-time arguments.  The equations
+of a loss for a prediction tensor z of shape (N, K) are written by loss_equations.py, the mean over samples is taken by
+network.py.
+
+A prediction of shape (N, T, K), or with more axes between the samples and the last, has a loss at each position (a time
+step, a node, a pixel); ell[n] = (1/T) sum_t (the loss of z[n,t,:]), the mean over the positions, so below n stands for
+n and the positions together.  Labels are then of shape (N, T), values and distributions of shape (N, T, K).
 
 equations  lines of text (equation_text.py) that define ell[n] from prediction[n,k] and target[n,k]; with
-           targets = "labels" from target[n], the label
+           targets = "labels" from target[n], the label; with positions ell[n], or ell[n,t] whose mean is taken
 values     a formula in `prediction` and `target`, whose mean over the outputs is ell:  ell[n] = (1/K) sum_k f(z, y)
 classes    ell[n] = -sum_k y[n,k] log p[n,k]: targets are labels (integers, y of shape (N,)) or distributions (y of
            shape (N, K), rows that sum to 1)
@@ -15,8 +20,9 @@ and where it is an exponential or a logistic function its logarithm is written w
 a softmax is the very same equation as softmax_cross_entropy.  cross_entropy of one output is that of two classes.
 
 Options of a classifier: `label_smoothing` s makes y (1-s) y + s/(number of classes); `class_weights` c multiply the
-terms of the sum by c[k].  Weights of samples multiply ell.  The loss is the mean over samples whatever the weights are.
-The table loads no SymPy.
+terms of the sum by c[k].  Weights of samples multiply ell; where each position has a weight of its own (the mask of
+padded time steps, or of a graph's nodes), it multiplies the loss at that position.  The loss is the mean over all
+samples and positions whatever the weights are.  The table loads no SymPy.
 
 Kinks: absolute_error has slope 0 at 0, hinge at its corner.  Sources: Qiu, Neural Networks and Deep Learning, ch. 2
 and 4.3.3; huber: Huber 1964; gaussian_nll: Nix and Weigend 1994; label smoothing: Szegedy et al. 2016.
@@ -24,21 +30,20 @@ and 4.3.3; huber: Huber 1964; gaussian_nll: Nix and Weigend 1994; label smoothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .checks import integer, lines
+from .checks import lines
 from .errors import Quoted, complaint, unknown
 
 if TYPE_CHECKING:
-    from sympy import Expr
-
-    from compiler.program import Equation, Tensor
+    pass
 
 LABELS, DISTRIBUTION, VALUES = "labels", "distribution", "values"
 WEIGHTED = ", weighted"  # ends the kind of target where every sample has a weight
+BY_POSITION = ", weighted by position"  # and where every position of every sample has one
 CLASSES, BINARY = "classes", "binary"
 SIGNS, COUNTS = "signs", "counts"  # targets -1 and 1; targets that are not negative
 CLASSIFIER_OPTIONS = ("label_smoothing", "class_weights")
@@ -89,23 +94,11 @@ ROWS: tuple[Row, ...] = (
 TABLE: Mapping[str, Row] = MappingProxyType({name: row for row in ROWS for name in (row.name, *row.aliases)})
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Equations that define `ell`, reading the prediction and `target`; `facts` are what the data promise of target.
-
-    weight: the weights of the samples, if they have any.
-    """
-
-    equations: tuple[Equation, ...]
-    ell: Tensor
-    target: Tensor
-    facts: tuple[Equation, ...] = ()
-    weight: Tensor | None = None
-
-
 # ---------------------------------------------------------------------------------------------- checks
 def row(name: str, options: Mapping[str, Any], where: str) -> Row:
     """The row of a choice, its options checked; a formula of the user's own makes a row of its own."""
+    from .loss_equations import read_formula
+
     if not name and "equations" in options:
         return _own(options, where)
     if not name:
@@ -114,7 +107,7 @@ def row(name: str, options: Mapping[str, Any], where: str) -> Row:
                 raise unknown(where, "option of a formula", key, ("formula", "parameters"))
         own = Row("", options["formula"], dict(options.get("parameters", ())))
         _numbers(own.parameters, where)
-        _scalar(own, own.parameters)
+        read_formula(own, own.parameters)
         return own
     if name not in TABLE:
         raise unknown(where, "loss", name, TABLE)
@@ -158,16 +151,18 @@ def _numbers(values: Mapping[Any, Any], where: str) -> None:
             raise complaint(f"{where}, {key}", value, "a number")
 
 
-def check_outputs(chosen: Row, options: Mapping[str, Any], outputs: int, where: str) -> None:
-    """Raise SymnetError unless a network with so many outputs can have this loss."""
-    heads = len(chosen.heads)
+def check_outputs(chosen: Row, options: Mapping[str, Any], shape: tuple[int, ...], where: str) -> None:
+    """Raise SymnetError unless a network with outputs of this shape, for one sample, can have this loss."""
+    heads, outputs = len(chosen.heads), shape[-1]
     if outputs % heads:
         expected = f"a multiple of {heads}: {' and '.join(chosen.heads)} for each target"
         raise complaint(where, Quoted(f"{outputs} outputs under {chosen.name}"), expected)
     if chosen.lines:
         from compiler.program import Tensor, size
 
-        build(chosen, options, Tensor("prediction", (size("N"), outputs), "input"), targets(chosen, outputs)[0])
+        from .loss_equations import build
+
+        build(chosen, options, Tensor("prediction", (size("N"), *shape), "input"), targets(chosen, outputs)[0])
     weights = options.get("class_weights")
     if weights is not None and len(weights) != classes(chosen, outputs):
         raise complaint(f"{where}, class_weights", weights, f"{classes(chosen, outputs)} numbers, one for each class")
@@ -186,6 +181,12 @@ def targets(chosen: Row, outputs: int) -> tuple[str, ...]:
     if is_binary(chosen, outputs):
         return (LABELS, VALUES) if outputs == 1 else (VALUES,)
     return (LABELS, DISTRIBUTION) if chosen.is_classifier else (VALUES,)
+
+
+def parted(given: str) -> tuple[str, str]:
+    """(one of the targets, how there are weights: "", WEIGHTED or BY_POSITION)"""
+    kind = given.removesuffix(BY_POSITION).removesuffix(WEIGHTED)
+    return kind, given[len(kind) :]
 
 
 def classes(chosen: Row, outputs: int) -> int:
@@ -212,184 +213,3 @@ def structure(options: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]
     """The options with other values for what is a run-time argument."""
     same = {"label_smoothing": lambda given: 0.5, "class_weights": lambda given: (1.0,) * len(given)}
     return tuple((key, same[key](value) if key in same else value) for key, value in options)
-
-
-# ---------------------------------------------------------------------------------------------- equations
-def build(
-    chosen: Row, options: Mapping[str, Any], prediction: Tensor, given: str, forward: Iterable[Equation] = ()
-) -> Loss:
-    """The equations of a loss; `given` is one of its targets, `forward` defines the prediction."""
-    from compiler.program import Index, Tensor
-
-    weighted = given.endswith(WEIGHTED)
-    given = given.removesuffix(WEIGHTED)
-    rows, outputs = prediction.shape
-    width = target_width(chosen, int(outputs))
-    y = Tensor("y", (rows,), "target", "integer") if given == LABELS else Tensor("y", (rows, width), "target")
-    if chosen.lines:
-        made = _read(chosen, options, prediction, y)
-    elif not chosen.is_classifier:
-        made = _mean(chosen, options, prediction, y)
-    elif is_binary(chosen, int(outputs)):
-        made = _binary(chosen, options, prediction, y, forward)
-    else:
-        made = _classes(chosen, options, prediction, y, forward)
-    if not weighted:
-        return made
-    n = Index("n", rows)
-    weight = Tensor("sample_weight", (rows,), "target")
-    scaled = tuple(replace(e, rhs=weight[n] * e.rhs) if e.tensor == made.ell else e for e in made.equations)
-    return replace(made, equations=scaled, weight=weight)
-
-
-def _read(chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor) -> Loss:
-    """ell as the user's equations define it"""
-    from .equation_text import read
-
-    where = "loss, equations"
-    sizes = {name: integer(1)(value, f"loss, sizes, {name}") for name, value in dict(options.get("sizes", ())).items()}
-    known = {"prediction": prediction, "target": y}
-    reading = read(chosen.lines, known, {}, sizes, lambda name: name if name == "ell" else f"{name}_loss", where)
-    ell = reading.tensors.get("ell")
-    if ell is None or ell.shape != prediction.shape[:1] or ell.kind != "real":
-        raise complaint(
-            where, Quoted(f"definitions of {', '.join(reading.defined)}"), "one of ell[n], the loss of a sample"
-        )
-    return Loss(reading.equations, ell, y)
-
-
-def _mean(chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor) -> Loss:
-    """ell[n] = (1/K) sum_k f"""
-    from compiler.program import Equation, Index, Tensor
-
-    rows, width = y.shape
-    n, k, ell = Index("n", rows), Index("k", width), Tensor("ell", (rows,))
-    values = {**chosen.parameters, **(options if chosen.name else {})}
-    names, scalar = _scalar(chosen, values)
-    heads = {names[head]: prediction[n, k + number * width] for number, head in enumerate(chosen.heads)}
-    rhs = scalar.xreplace({**heads, names["target"]: y[n, k]}) / width
-    return Loss((Equation(ell[n], (n, k), rhs),), ell, y)
-
-
-def _scalar(chosen: Row, values: Mapping[str, float]) -> tuple[dict[str, Any], Any]:
-    """(the symbols of the outputs and the target, the formula in them)"""
-    import sympy as sp
-
-    from .activations import named_functions
-    from .formula import number, parse
-
-    names = {name: sp.Symbol(name, real=True) for name in (*chosen.heads, "target")}
-    fixed = {key: number(value) for key, value in values.items()}
-    return names, parse(chosen.formula, {**fixed, **names}, {} if chosen.name else named_functions(), "loss, formula")
-
-
-def _classes(
-    chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor, forward: Iterable[Equation]
-) -> Loss:
-    """ell[n] = -sum_k c[k] ((1-s) y[n,k] + s/K) log p[n,k]"""
-    import sympy as sp
-
-    from compiler.program import Equation, Index, Tensor
-
-    rows, outputs = prediction.shape
-    n, k, ell = Index("n", rows), Index("k", outputs), Tensor("ell", (rows,))
-    if chosen.net:
-        cost: Callable[[Any], Expr] = lambda at: normalizer(prediction)[n] - prediction[n, at]
-        bounded, equations = True, list(softmax(prediction))
-    else:
-        cost, _, bounded = _costs(prediction, n, forward)
-        equations = []
-    weight, smoothing = _options(options, classes(chosen, int(outputs)))
-    if y.rank == 1:
-        equations.append(Equation(ell[n], (n,), (1 - smoothing) * weight(y[n]) * cost(y[n])))
-        if smoothing != 0:
-            equations.append(Equation(ell[n], (n, k), smoothing / outputs * weight(k) * cost(k)))
-        return Loss(tuple(equations), ell, y)
-    smoothed = (1 - smoothing) * y[n, k] + smoothing / outputs
-    term = smoothed * weight(k) * cost(k)
-    if not bounded and smoothing == 0:
-        term = sp.Piecewise((0, sp.Eq(y[n, k], 0)), (term, True))  # 0 log 0 = 0
-    # "every row sums to 1": for each n, the sum over k of y[n,k] is what the tensor "one" stands for
-    fact = Equation(Tensor("one", (rows,))[n], (n, k), y[n, k])
-    return Loss((*equations, Equation(ell[n], (n, k), term)), ell, y, (fact,))
-
-
-def _binary(
-    chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor, forward: Iterable[Equation]
-) -> Loss:
-    """ell[n] = -(1/K) sum_k (c[1] y' log p + c[0] (1-y') log(1-p)),  y' = (1-s) y + s/2: both terms are positive"""
-    import sympy as sp
-
-    from compiler.functions import softplus
-    from compiler.program import Equation, Index, Tensor
-
-    rows, outputs = prediction.shape
-    n, k, ell = Index("n", rows), Index("k", outputs), Tensor("ell", (rows,))
-    if chosen.net:
-        one, zero, bounded = softplus(-prediction[n, k]), softplus(prediction[n, k]), True
-    else:
-        cost, other, bounded = _costs(prediction, n, forward)
-        one, zero = cost(k), other(k)
-    weight, smoothing = _options(options, 2)
-    one, zero = weight(1) * one, weight(0) * zero
-    if y.rank == 1 and smoothing == 0:
-        rhs = sp.Piecewise((one, sp.Eq(y[n], 1)), (zero, True))
-    else:
-        target = sp.Piecewise((1, sp.Eq(y[n], 1)), (0, True)) if y.rank == 1 else y[n, k]
-        target = (1 - smoothing) * target + smoothing / 2
-        terms = [(target, one), (1 - target, zero)]
-        if not bounded:
-            terms = [(1, sp.Piecewise((0, sp.Eq(share, 0)), (share * term, True))) for share, term in terms]
-        rhs = sp.Add(*(share * term for share, term in terms))
-    return Loss((Equation(ell[n], (n, k), rhs / outputs),), ell, y)
-
-
-def _options(options: Mapping[str, Any], classes: int) -> tuple[Callable[[Any], Expr], Any]:
-    """(the weight of a class, the smoothing): 1 and 0 where there are none"""
-    import sympy as sp
-
-    from compiler.program import Access, Tensor
-
-    weights = Tensor("class_weights", (classes,), "constant")
-    smoothing = Access(Tensor("smoothing", (), "hyper")) if "label_smoothing" in options else sp.Integer(0)
-    return (lambda at: weights[at]) if "class_weights" in options else lambda at: sp.Integer(1), smoothing
-
-
-def _costs(
-    prediction: Tensor, n: Any, forward: Iterable[Equation]
-) -> tuple[Callable[[Any], Expr], Callable[[Any], Expr], bool]:
-    """(-log p[n,at], -log(1 - p[n,at]), whether both are always finite) of outputs that are probabilities.
-
-    log exp(u) = u and log logistic(u) = -softplus(-u): where the prediction is defined so, nothing is rounded to 0.
-    """
-    import sympy as sp
-
-    from compiler.functions import log1p, logistic, softplus
-
-    defined = [e for e in forward if e.tensor == prediction]
-    if len(defined) == 1 and defined[0].op == "sum" and not defined[0].bound and defined[0].where is sp.true:
-        rhs, subscripts = defined[0].rhs, defined[0].lhs.subscripts
-        if isinstance(rhs, sp.exp | logistic) and len(set(subscripts)) == len(subscripts) == len(defined[0].domain):
-
-            def argument(at: Any) -> Expr:
-                return rhs.args[0].xreplace(dict(zip(subscripts, (n, at), strict=True)))
-
-            if isinstance(rhs, sp.exp):
-                return (lambda at: -argument(at)), (lambda at: -log1p(-sp.exp(argument(at)))), True
-            return (lambda at: softplus(-argument(at))), (lambda at: softplus(argument(at))), True
-    return (lambda at: -sp.log(prediction[n, at])), (lambda at: -log1p(-prediction[n, at])), False
-
-
-def softmax(prediction: Tensor) -> tuple[Equation, ...]:
-    """lse[n] = logsumexp_k z[n,k]"""
-    from compiler.program import Equation, Index
-
-    n, k = Index("n", prediction.shape[0]), Index("k", prediction.shape[1])
-    return (Equation(normalizer(prediction)[n], (n, k), prediction[n, k], "logsumexp"),)
-
-
-def normalizer(prediction: Tensor) -> Tensor:
-    """The tensor lse: the softmax of z is exp(z[n,k] - lse[n])."""
-    from compiler.program import Tensor
-
-    return Tensor("lse", (prediction.shape[0],))

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from . import decisions, initializers, losses, optimizers, regularizers
+from . import decisions, initializers, loss_equations, losses, optimizers, regularizers
 from .errors import unknown
 from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter
-    from .losses import Loss
+    from .loss_equations import Loss
     from .optimizers import Update
     from .training import Model
 
@@ -185,7 +185,7 @@ class Network:
 
     @property
     def prediction(self) -> Tensor:
-        """The output of the last layer, shape (N, K)."""
+        """The output of the last layer, shape (N, K), or (N, ..., K) with positions."""
         return self._built[self.spec.layers[-1].name].output
 
     @cached_property
@@ -212,25 +212,31 @@ class Network:
         return losses.target_width(self._loss_row, self.spec.output)
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """The axes between the samples and the classes or values: each place there has a loss and a target."""
+        return self.spec.positions
+
+    @property
     def probabilities(self) -> Tensor | None:
-        """The class probabilities of a classifier, shape (N, K)."""
+        """The class probabilities of a classifier, shape (N, ..., K)."""
         found = decisions.probabilities(self._loss_row, self.prediction)
         return found[0] if found else None
 
     def loss(self, target: str | None = None) -> Loss:
         """The equations of the loss of a sample, for targets given as `target`, one of `targets`.
 
-        With losses.WEIGHTED at its end, every sample has a weight; so for everything below.
+        With losses.WEIGHTED at its end, every sample has a weight, with losses.BY_POSITION every position of it; so for
+        everything below.
         """
         target = self._target(target)
         if target not in self._losses:
-            self._losses[target] = losses.build(
+            self._losses[target] = loss_equations.build(
                 self._loss_row, self.spec.loss.mapping, self.prediction, target, self.forward
             )
         return self._losses[target]
 
     def _target(self, target: str | None) -> str:
-        if target is not None and target.removesuffix(losses.WEIGHTED) not in self.targets:
+        if target is not None and losses.parted(target)[0] not in self.targets:
             raise unknown("target", "kind of target", target, self.targets)
         return target or self.targets[0]
 

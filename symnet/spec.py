@@ -128,7 +128,13 @@ class Spec:
 
     @property
     def output(self) -> int:
-        return self.graph.shapes[self.layers[-1].name][0]
+        """The number of classes or values: the last axis of the output."""
+        return self.graph.shapes[self.layers[-1].name][-1]
+
+    @property
+    def positions(self) -> Shape:
+        """The axes of the output before the last: time steps, nodes, rows and columns."""
+        return self.graph.shapes[self.layers[-1].name][:-1]
 
     def path(self, relative: str) -> Path:
         """A path of the spec, from the folder of the spec file."""
@@ -177,7 +183,7 @@ def specify(
     _bounded(spec, limit)
     _penalized(spec)
     chosen = losses.row(spec.loss.name, spec.loss.mapping, "network, loss")
-    losses.check_outputs(chosen, spec.loss.mapping, spec.output, "network, loss")
+    losses.check_outputs(chosen, spec.loss.mapping, (*spec.positions, spec.output), "network, loss")
     if odd := _improbable(spec):
         warnings.warn(f"network, loss: {spec.layers[-1].where} gives the outputs, but {odd}.", stacklevel=3)
     if train is not None and train.early_stopping is not None:
@@ -262,10 +268,6 @@ def _bounded(spec: Spec, limit: int) -> None:
             raise complaint(name, found, f"at most {limit}", "Use fewer units, or pass a higher limit=.")
     for layer in spec.layers:
         check_initializers(layer, layer.parameters(graph.below(layer)))
-    shape = graph.shapes[spec.layers[-1].name]
-    if len(shape) != 1:
-        last = f"layer {spec.layers[-1].name!r}, the output of the network"
-        raise complaint(last, Quoted(f"the shape {shape}"), "one axis", "Put a layer of the kind 'flatten' behind it.")
 
 
 __all__ = ["KINDS", "LIMIT", "Choice", "Spec", "Train", "checked_optimizer", "dense", "specify"]

@@ -144,26 +144,30 @@ def _is_number(field: str) -> bool:
 
 
 def _separate(network: Network, table: Array, where: str, lines: Array | None) -> tuple[Array, Array]:
-    inputs, outputs = network.spec.input, network.target_width
-    targets = (1, outputs) if LABELS in network.targets else (outputs,)
+    at = network.positions
+    inputs, each = network.spec.input, math.prod(at)
+    outputs = each * network.target_width
+    targets = (each, outputs) if LABELS in network.targets else (outputs,)
     if table.ndim != 2 or table.shape[1] - inputs not in targets:
         found = f"{table.shape[1]} columns" if table.ndim == 2 else f"an array of shape {table.shape}"
         wanted = " or ".join(str(inputs + k) for k in sorted(set(targets)))
         raise complaint(where, Quoted(found), f"{wanted}: {inputs} inputs, then the target")
     X, y = table[:, :inputs], table[:, inputs:]
-    labels = LABELS in network.targets and y.shape[1] == 1  # checked below
+    labels = LABELS in network.targets and y.shape[1] == each  # checked below
     _finite(X if labels else table, where, lines)
+    values = y.reshape(len(y), *at, -1) if at else y
     if not labels:
-        return X, y
-    wrong = (y[:, 0] != np.floor(y[:, 0])) | (y[:, 0] < 0) | (y[:, 0] >= network.classes)
-    wrong |= ~np.isfinite(y[:, 0])
+        return X, values
+    wrong = (y != np.floor(y)) | (y < 0) | (y >= network.classes)
+    wrong |= ~np.isfinite(y)
     if wrong.any():
         if VALUES in network.targets:
-            return X, y
-        row = int(wrong.argmax())
-        at = f"row {row}" if lines is None else f"line {int(lines[row])}"
-        raise complaint(f"{where}, {at}, label", float(y[row, 0]), f"an integer from 0 to {network.classes - 1}")
-    return X, y[:, 0].astype(np.int64)
+            return X, values
+        row, column = (int(k) for k in np.argwhere(wrong)[0])
+        line = f"row {row}" if lines is None else f"line {int(lines[row])}"
+        expected = f"an integer from 0 to {network.classes - 1}"
+        raise complaint(f"{where}, {line}, label", float(y[row, column]), expected)
+    return X, y.reshape(len(y), *at).astype(np.int64)
 
 
 def _finite(table: Array, where: str, lines: Array | None) -> None:

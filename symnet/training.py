@@ -19,7 +19,7 @@ import numpy as np
 from .data import Data, check_data, check_inputs, split
 from .errors import Quoted, complaint, unknown
 from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
-from .history import Epoch, History
+from .history import Epoch, History, share
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
 from .parameters import Parameters
@@ -98,7 +98,9 @@ class Model:
     ) -> History:
         """Train for `epochs` passes over the data, in one native loop; goes on where the last `fit` ended.
 
-        sample_weight: a factor for the loss of each sample; the loss of a batch stays the mean over its samples.
+        sample_weight: a factor for the loss of each sample, shape (n,), or of each position of the output, shape
+        (n, T): the mask of padded time steps, say.  The loss of a batch stays the mean over all its samples and
+        positions; an accuracy counts those with a weight above 0.
         validation_data: (X, y) or (X, y, sample_weight), or validation_split: a fraction of the rows, drawn by the
         model's seed; evaluated after each epoch.  patience: end after so many epochs without a better validation value;
         restore_best: at the end take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or
@@ -165,12 +167,16 @@ class Model:
     def predict(self, X: Any) -> Array:
         """The class labels of a classifier, shape (n,); otherwise the values of the outputs, shape (n, K).
 
-        Where each of several outputs decides by itself (binary_cross_entropy), labels 0 and 1 of shape (n, K).
+        Where each of several outputs decides by itself (binary_cross_entropy), labels 0 and 1 of shape (n, K).  Where
+        the output has positions, say T time steps, shapes (n, T) and (n, T, K).
         """
         return self._predict(X, "label" if self.network.is_classifier else "values")
 
     def predict_proba(self, X: Any) -> Array:
-        """The class probabilities of a classifier, shape (n, classes); of independent outputs, shape (n, K)."""
+        """The class probabilities of a classifier, shape (n, classes); of independent outputs, shape (n, K).
+
+        Where the output has positions, say T time steps, shape (n, T, classes).
+        """
         if not self.network.is_classifier:
             loss = self.network.spec.loss.name
             raise complaint("predict_proba", Quoted(f"a network with the loss {loss}"), "a classifier", "Use predict.")
@@ -203,7 +209,7 @@ class Model:
         return result
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """The mean loss without the penalty, and the accuracy if this is a classifier."""
+        """The mean loss without the penalty, and the accuracy if this is a classifier: of what has a weight above 0."""
         data = self._checked(X, y, weights=sample_weight)
         with self.lock:
             call = self.call("evaluation", variant(data))
@@ -216,7 +222,7 @@ class Model:
                 sums = {name: sums[name] + float(total[0]) for name, total in totals.items()}
             assert_intact(self.memory)
         found = {"loss": sums["loss_sum"] / data.rows}
-        return found | ({"accuracy": sums["correct"] / data.rows} if "correct" in sums else {})
+        return found | ({"accuracy": share(sums["correct"], data.counted)} if "correct" in sums else {})
 
     def call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The kernel for a purpose with its table, attached to the memory."""

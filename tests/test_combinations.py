@@ -30,13 +30,14 @@ def learned(name: str) -> Any:
 
 
 def targets(network: Network, rng: np.random.Generator) -> np.ndarray:
+    shape = (ROWS, *network.positions)
     match network.targets[0]:
         case "labels":
-            return rng.integers(0, network.classes, ROWS)
+            return rng.integers(0, network.classes, shape)
         case _ if network.spec.loss.name == "hinge":
-            return np.where(rng.uniform(size=(ROWS, network.target_width)) < 0.5, -1.0, 1.0)
+            return np.where(rng.uniform(size=(*shape, network.target_width)) < 0.5, -1.0, 1.0)
         case _:
-            return rng.uniform(0, 1, (ROWS, network.target_width))
+            return rng.uniform(0, 1, (*shape, network.target_width))
 
 
 def point(network: Network, dtype: str) -> dict[str, Any]:

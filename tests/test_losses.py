@@ -9,7 +9,7 @@ import pytest
 
 from compiler.program import Access, Program, Tensor, size
 from compiler.verify import verify
-from symnet import losses
+from symnet import loss_equations, losses
 from symnet.checks import Choice
 from symnet.constructors import activation, equations, log_softmax, maxout, softmax
 from symnet.differentiate import pullback
@@ -56,7 +56,7 @@ def run(
     prediction = Tensor("z", (size("N"), z.shape[1]), "input")
     options = options or {}
     row = losses.row(name, options, "loss")
-    loss = losses.build(row, options, prediction, given)
+    loss = loss_equations.build(row, options, prediction, given)
     program = Program(loss.equations, (loss.ell,), facts=loss.facts)
     if slope:
         swept = pullback(loss.equations, {loss.ell: 1}, [prediction])
