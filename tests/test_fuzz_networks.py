@@ -26,14 +26,14 @@ ROWS = 5  # as many as test_combinations draws targets for
 
 
 def drawn(seed: int) -> tuple[Network, str]:
-    """A network of one to three layers, of vectors or of sequences of two, and the name of an optimizer."""
+    """A network of one to three layers, of vectors or of sequences of three, and the name of an optimizer."""
     rng = np.random.default_rng(seed)
     loss = losses.ROWS[seed % len(losses.ROWS)].name
     names = [row.name for row in activations.ROWS]
     inner = [dense(int(rng.integers(1, 5)), learned(str(rng.choice(names)))) for _ in range(rng.integers(0, 3))]
     last = dense(2, "logistic" if loss == "cross_entropy" else "identity")
     strength = float(rng.choice([0.0, 0.1]))
-    network = Network(input=[[3], [2, 3]][rng.integers(2)], layers=[*inner, last], loss=loss, l2=strength)
+    network = Network(input=[[3], [3, 3]][rng.integers(2)], layers=[*inner, last], loss=loss, l2=strength)
     return network, str(rng.choice([row.name for row in optimizers.ROWS]))
 
 
@@ -43,7 +43,13 @@ def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dic
     for name, value in network.initial_parameters(int(rng.integers(100))).items():
         values[network.tensors[name].name] = value + rng.normal(size=value.shape) / 8
     hyper = {**network.hyper, **dict(update.hyper)}
-    return {**values, **hyper, "x": rng.normal(size=(ROWS, *network.positions, 3)), "y": targets(network, rng), "step": 2}
+    return {
+        **values,
+        **hyper,
+        "x": rng.normal(size=(ROWS, *network.positions, 3)),
+        "y": targets(network, rng),
+        "step": 2,
+    }
 
 
 @pytest.mark.parametrize("seed", range(NETWORKS))

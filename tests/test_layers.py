@@ -378,7 +378,6 @@ def test_a_classifier_on_the_features_of_a_layer_learns_what_one_on_the_inputs_c
         ([sn.concat("x", axis=1)], "an axis from -1 to 0"),
         ([sn.softmax(axis=1)], "an axis from -1 to 0"),
         ([sn.reshape(4, 2), sn.flatten()], "6 elements"),
-        ([sn.reshape(3, 2)], "Put a layer of the kind 'flatten' behind it"),
         ([sn.dense(2, name="x")], "An input has it already"),
         ([sn.dense(2, inputs=["x", "x"])], "Join them by a layer of the kind 'concat' or 'add'"),
         ([sn.dense(2, name="a", share="b"), sn.dense(2, name="b", share="a")], "that has parameters of its own"),
