@@ -51,7 +51,7 @@ def product(spec: Any) -> Callable[..., None]:
         left = a[m[:, None] * spec.lda + k] if spec.a == "k" else a[k * spec.lda + m[:, None]]
         right = b[k[:, None] * spec.ldb + n] if spec.b == "n" else b[n * spec.ldb + k[:, None]]
         place = m[:, None] * spec.ldc + n
-        start = {"zero": 0.0, "bias": d[n], "c": c[place]}[spec.start]
+        start = c[place] if spec.start == "c" else d[n] if spec.start == "bias" else 0.0
         c[place] = start + left @ right
 
     return run

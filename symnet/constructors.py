@@ -13,7 +13,11 @@ from .errors import Quoted, complaint
 from .kinds import (
     Activation,
     Add,
+    AveragePool1D,
+    AveragePool2D,
     Concat,
+    Conv1D,
+    Conv2D,
     Dense,
     Dropout,
     Equations,
@@ -21,6 +25,8 @@ from .kinds import (
     LayerNorm,
     LogSoftmax,
     Maxout,
+    MaxPool1D,
+    MaxPool2D,
     Multiply,
     Reshape,
     RMSNorm,
@@ -58,6 +64,75 @@ def maxout(units: int, pieces: int = 2, name: str | None = None, **options: Any)
     {'W': (4, 3, 2), 'b': (4, 3)}
     """
     made: Maxout = _made(Maxout, f"{units!r}, ", {"units": units, "pieces": pieces}, name, options)
+    return made
+
+
+def conv1d(units: int, size: Any, activation: Any = "identity", name: str | None = None, **options: Any) -> Conv1D:
+    """Convolution along a sequence of shape (steps, channels): z[p,o] = sum_uc W[o,u,c] x[s p + d u - low, c] + b[o].
+
+    What `conv2d` says holds for one axis, too: the output has the shape (outputs, units), W (units, size, channels).
+
+    >>> conv1d(8, 5, stride=2).shape(((20, 3),))
+    (8, 8)
+    """
+    given = {"units": units, "size": size, "activation": activation}
+    made: Conv1D = _made(Conv1D, f"{units!r}, {size!r}, ", given, name, options)
+    return made
+
+
+def conv2d(units: int, size: Any, activation: Any = "identity", name: str | None = None, **options: Any) -> Conv2D:
+    """Convolution of an image of shape (rows, columns, channels), and an activation, as `dense` has it:
+
+        z[p,q,o] = sum_uvc W[o,u,v,c] x[s p + d u - low, s q + d v - low, c] + b[o]
+
+    units: channels of the output.  size: of the kernels, an integer or [rows, columns]; W has the shape (units, *size,
+    channels/groups).  options: stride s (1); padding: "valid" (none), "same" (as many outputs as inputs over the
+    stride) or numbers of zeros on each side; dilation d (1): steps between taps; groups (1): each group of channels
+    meets its group of units only; and those of `dense`: bias, initializer, bias_initializer, l2, l1, inputs, share.
+    Reads outside of the image give 0.  Source: LeCun et al. 1998; Dumoulin and Visin 2016.
+
+    >>> conv2d(16, 3, activation="relu", padding="same", stride=2).shape(((28, 28, 1),))
+    (14, 14, 16)
+    """
+    given = {"units": units, "size": size, "activation": activation}
+    made: Conv2D = _made(Conv2D, f"{units!r}, {size!r}, ", given, name, options)
+    return made
+
+
+def max_pool1d(size: Any = 2, name: str | None = None, **options: Any) -> MaxPool1D:
+    """The largest element of each window of a sequence (steps, channels); options as `max_pool2d` has them."""
+    made: MaxPool1D = _made(MaxPool1D, f"{size!r}, ", {"size": size}, name, options)
+    return made
+
+
+def max_pool2d(size: Any = 2, name: str | None = None, **options: Any) -> MaxPool2D:
+    """The largest element of each window of an image of shape (rows, columns, channels), for each channel.
+
+    size: an integer, [rows, columns], or "global": all of the image.  options: stride (that of the size); padding:
+    "valid", "same" or numbers: taps outside of the image do not count; inputs.
+
+    >>> max_pool2d(3, stride=2, padding="same").shape(((28, 28, 16),))
+    (14, 14, 16)
+    """
+    made: MaxPool2D = _made(MaxPool2D, f"{size!r}, ", {"size": size}, name, options)
+    return made
+
+
+def average_pool1d(size: Any = 2, name: str | None = None, **options: Any) -> AveragePool1D:
+    """The average over each window of a sequence (steps, channels); options as `average_pool2d` has them."""
+    made: AveragePool1D = _made(AveragePool1D, f"{size!r}, ", {"size": size}, name, options)
+    return made
+
+
+def average_pool2d(size: Any = 2, name: str | None = None, **options: Any) -> AveragePool2D:
+    """The average over each window of an image (rows, columns, channels); size and options as `max_pool2d` has them.
+
+    It is over the taps inside of the image: padding changes how many windows there are, not what they average.
+
+    >>> average_pool2d("global").shape(((7, 7, 32),))
+    (1, 1, 32)
+    """
+    made: AveragePool2D = _made(AveragePool2D, f"{size!r}, ", {"size": size}, name, options)
     return made
 
 

@@ -11,7 +11,7 @@ output and its parameters.  A layer has no derivative and no kernel of its own; 
     concat       a[n,i] = x[n,i];   a[n,i+4] = y[n,i]
     dropout      a[n,i] = (0 if uniform(seed, layer, step, n, i) < rate else x[n,i]/(1 - rate))
     equations    as the user wrote them (equation_text.py)
-    others       as the lines of their kinds say (kinds.Written)
+    others       as the lines of their kinds say (kinds.Written), and an activation as dense has it
     reshape      a[n,4*i+j] = x[n,i,j], and the like: both sides in row-major order
 
 Tensors carry the layer's number (W1, b1, z1, a1; learned parameters of its activation beta_1, gamma_1); where the
@@ -290,7 +290,15 @@ def written(layer: kinds.WrittenLayer, place: Place) -> Built:
         for name, learned in plan.parameters.items()
     }
     inference = readings[1].equations if plan.inference else None
-    return Built(readings[0].equations, tensors[plan.output], MappingProxyType(parameters), inference)
+    made, after = tensors[plan.output], tuple[Equation, ...]()
+    if plan.activation is not None:
+        learned, function = _function(plan.activation, made, place, layer.where)
+        parameters |= learned
+        if not function.is_identity:
+            z, made = made, place.tensor("a", made.shape)
+            after = (_elementwise(made, z, plan.activation, function, learned),)
+    inference = None if inference is None else (*inference, *after)
+    return Built((*readings[0].equations, *after), made, MappingProxyType(parameters), inference)
 
 
 BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(

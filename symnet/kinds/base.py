@@ -96,7 +96,8 @@ class Written:
     The lines call what the layer reads by the names `inputs`; the first axis of these, n, is the samples.  output: the
     tensor of the lines that is the output, and `shape` that of one sample of it.  sizes: of indices that the lines do
     not give otherwise.  functions: names that the lines call -> activations.  inference: the lines where nothing is
-    trained, if they are others.  coupled: the lines may reduce over the samples and read their number, N.
+    trained, if they are others.  coupled: the lines may reduce over the samples and read their number, N.  activation:
+    of the output, with its learned parameters along the last axis.
     """
 
     lines: tuple[str, ...]
@@ -108,6 +109,7 @@ class Written:
     inputs: tuple[str, ...] = ("x",)
     inference: tuple[str, ...] = ()
     coupled: bool = False
+    activation: activations.Settings | None = None
 
 
 class WrittenLayer(Layer):
@@ -123,7 +125,11 @@ class WrittenLayer(Layer):
         return self.written(inputs).shape
 
     def parameters(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        return {name: learned.shape for name, learned in self.written(inputs).parameters.items()}
+        written = self.written(inputs)
+        shapes = {name: learned.shape for name, learned in written.parameters.items()}
+        if written.activation is None:
+            return shapes
+        return shapes | learned_shapes(written.activation, written.shape[-1], f"{self.where}, activation")
 
 
 def learned_shapes(chosen: activations.Settings, units: int, where: str) -> dict[str, Shape]:
