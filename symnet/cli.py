@@ -5,6 +5,7 @@
     symnet explain spec.toml hidden1.W  print how a gradient is derived, step by step
     symnet check spec.toml              compare the compiled gradient with three independent ways to get it
     symnet source spec.toml             print the generated source of a training step
+    symnet graph spec.toml -o net.svg   draw the network, or its equations (also Mermaid and DOT)
     symnet predict model data.csv       print a prediction a line
     symnet --version
 
@@ -79,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     source = commands.add_parser("source", help="print the generated source of a training step")
     source.add_argument("spec", help="a TOML file")
     source.set_defaults(run=_source)
+    graph = commands.add_parser("graph", help="draw the network, or its equations forward and backward")
+    graph.add_argument("spec", help="a TOML file")
+    graph.add_argument("--level", choices=("layers", "equations"), default="layers")
+    graph.add_argument("--format", choices=("mermaid", "dot", "svg"), help="else by the ending of -o, else mermaid")
+    graph.add_argument("-o", "--output", help="a file; else it is printed")
+    graph.set_defaults(run=_graph)
     predict = commands.add_parser("predict", help="predict with a trained model")
     predict.add_argument("model", help="a file that `symnet train` wrote")
     predict.add_argument("data", help="a .csv, .csv.gz or .npy file: the inputs, with or without targets after them")
@@ -214,6 +221,18 @@ def _source(options: argparse.Namespace) -> None:
     network = Network.from_toml(Path(options.spec))
     train = network.spec.train
     print(network.compile(train.optimizer, train.dtype).source if train else network.compile().source)
+
+
+def _graph(options: argparse.Namespace) -> None:
+    from .network import Network
+
+    endings = {".svg": "svg", ".dot": "dot", ".gv": "dot"}
+    kind = options.format or endings.get(Path(options.output or "").suffix, "mermaid")
+    text = getattr(Network.from_toml(Path(options.spec)).picture(options.level), kind)()
+    if options.output:
+        Path(options.output).write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
 
 
 def _predict(options: argparse.Namespace) -> None:

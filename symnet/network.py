@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .layers import Built, Parameter
     from .loss_equations import Loss
     from .optimizers import Update
+    from .picture import Picture
     from .training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
@@ -381,6 +382,12 @@ class Network:
         from .explain import explain
 
         return explain(self, name, target)
+
+    def picture(self, level: str = "layers", backward: bool = True) -> Picture:
+        """The static graph to look at (picture.py): of the "layers", or of the "equations", forward and backward."""
+        from .picture import picture
+
+        return picture(self, level, backward)
 
     def compile(
         self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0, memory_limit: float | None = None
