@@ -15,6 +15,7 @@ from .kinds import (
     Add,
     AveragePool1D,
     AveragePool2D,
+    BatchNorm,
     Concat,
     Conv1D,
     Conv2D,
@@ -192,6 +193,20 @@ def dropout(rate: float = 0.5, name: str | None = None, **options: Any) -> Dropo
     number of the step and the element, so that training can be repeated and resumed.  Source: Srivastava et al. 2014.
     """
     made: Dropout = _made(Dropout, "", {"rate": rate}, name, options)
+    return made
+
+
+def batch_norm(name: str | None = None, **options: Any) -> BatchNorm:
+    """Each unit with mean 0 and variance 1 over the batch (and the positions of a sample), times gamma plus beta.
+
+    Evaluation and prediction take running means and variances instead: `model.states["name.mean"]`, `"name.variance"`.
+    options: momentum (0.1), the weight of a batch in these; epsilon (1e-5); scale, shift (True): whether there is a
+    gamma, a beta; inputs; share.  Source: Ioffe and Szegedy 2015.
+
+    >>> batch_norm().parameters(((4,),)), batch_norm().states(((4,),))
+    ({'gamma': (4,), 'beta': (4,)}, {'mean': (4,), 'variance': (4,)})
+    """
+    made: BatchNorm = _made(BatchNorm, "", {}, name, options)
     return made
 
 

@@ -5,7 +5,7 @@ filled, ready to run on rows.  Stands between compiler/executable.py and trainin
 
     training      one step on at most `capacity` rows: forward, backward, update
     evaluation    summed loss and number of hits          prediction    labels, probabilities or values
-    gradient      R and the gradient of every parameter
+    gradient      R and the gradient of every parameter; training gradient: the same of a step of training
 
 A kernel that an earlier process made is found by its key in the disk cache, with neither SymPy nor Numba loaded.
 """
@@ -113,8 +113,8 @@ class Kernels:
             case "layer":
                 program = network.layer_program(given)
             case _:
-                assert purpose == "gradient"
-                program = network.gradient_program(given)
+                assert purpose in ("gradient", "training gradient")
+                program = network.gradient_program(given, purpose == "training gradient")
         return replace(program, facts=()) if given != variant else program
 
 

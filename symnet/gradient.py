@@ -89,6 +89,7 @@ class Gradient:
     program: Program
     network: Network
     target: str
+    training: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,22 +112,27 @@ class Gradient:
         """The gradient in float64, by the slow evaluator: R is the mean loss over the rows of X plus the penalty.
 
         parameters: an array for each parameter of the network, by its name.  hyper: other values of the network's
-        hyper-parameters, such as {"lambda": 0}.
+        hyper-parameters, such as {"lambda": 0}; a training gradient draws dropout as in step 1 of the seed 0, unless
+        "step" and "seed" are given.
         """
         from .reference import evaluate
 
-        values: dict[str, Any] = {**self.network.constants, **self.network.hyper, **(hyper or {})}
+        values: dict[str, Any] = {"step": 1, "seed": 0, **self.network.constants, **self.network.hyper, **(hyper or {})}
         for name, tensor in self.network.tensors.items():
             if name not in parameters:
                 raise complaint("parameters", list(parameters), f"a value for {name!r}, too")
             values[tensor.name] = np.asarray(parameters[name], dtype=np.float64)
+        for name, state in self.network._states.items():
+            given = np.asarray(parameters.get(name, state.initial), dtype=np.float64)
+            values[state.tensor.name] = np.broadcast_to(given, self.network.states[name])
         for name in parameters:
-            if name not in self.network.tensors:
+            if name not in self.network.tensors and name not in self.network.states:
                 raise unknown("parameters", "parameter", name, self.network.tensors)
         inputs, truth = self._inputs(X), np.asarray(y)
         rows = len(next(iter(inputs.values())))
         target = _target_of(self.network, truth)
-        program = self.program if target == self.target else gradient(self.network, self.name, target).program
+        other = None if target == self.target else gradient(self.network, self.name, target, self.training)
+        program = (other or self).program
         given = self.network.loss(target).target
         shape = (rows, *(int(n) for n in given.shape[1:]))
         if truth.size != np.prod(shape):
@@ -147,7 +153,7 @@ class Gradient:
     # ------------------------------------------------------------------------------------------ text
     @property
     def _lines(self) -> tuple[Program, set[Tensor]]:
-        return readable(self.program), {e.tensor for e in self.network.gradients(self.target).equations}
+        return readable(self.program), {e.tensor for e in self.network.gradients(self.target, self.training).equations}
 
     def __str__(self) -> str:
         return "\n".join(unicode_lines(*self._lines))
@@ -169,11 +175,12 @@ def _target_of(network: Network, y: Array) -> str:
     return network.targets[0] if in_column or len(network.targets) == 1 else network.targets[1]
 
 
-def gradient(network: Network, name: str, target: str | None = None) -> Gradient:
-    """The gradient of R with respect to a parameter, for targets given as `target`."""
-    found = network.gradients(target).by_name
+def gradient(network: Network, name: str, target: str | None = None, training: bool | None = None) -> Gradient:
+    """The gradient of R with respect to a parameter, for targets given as `target`; training: see Network.gradients."""
+    training = network.is_coupled if training is None else training
+    found = network.gradients(target, training).by_name
     if name not in found:
         raise unknown("gradient", "parameter", name, found)
-    whole = network.gradient_program(target)
+    whole = network.gradient_program(target, training)
     program = Program(whole.equations, (found[name],), facts=whole.facts).live()
-    return Gradient(name, found[name], program, network, target or network.targets[0])
+    return Gradient(name, found[name], program, network, target or network.targets[0], training)

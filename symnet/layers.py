@@ -54,8 +54,17 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A tensor that training changes by an equation: what every element starts from, and its next value."""
+
+    tensor: Tensor
+    initial: float
+    next: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
-    """A layer as equations; `parameters` by their names within the layer, in the order of the spec.
+    """A layer as equations; `parameters` and `states` by their names within the layer, in the order of the spec.
 
     inference: the equations where nothing is trained, if they are others.
     """
@@ -64,6 +73,7 @@ class Built:
     output: Tensor
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     inference: tuple[Equation, ...] | None = None
+    states: Mapping[str, State] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,13 +281,19 @@ def written(layer: kinds.WrittenLayer, place: Place) -> Built:
     from .equation_text import numbered, read
 
     plan = layer.written(tuple(tuple(int(n) for n in x.shape[1:]) for x in place.below))
+    nexts = {kept.next: name for name, kept in plan.states.items()}
+
+    def named(name: str) -> str:
+        return f"{numbering(nexts[name])}_next" if name in nexts else numbering(name)
+
     known = dict(zip(plan.inputs, place.below, strict=True))
     shapes = {name: learned.shape for name, learned in plan.parameters.items()}
     functions = {
         name: partial(at, resolve(settings(choice.name, choice.mapping, layer.where), layer.where).expression)
         for name, choice in plan.functions.items()
     }
-    named = numbered(shapes, place.number, place.owner)
+    numbering = numbered(shapes, place.number, place.owner)
+    known |= {name: Tensor(named(name), kept.shape, "state") for name, kept in plan.states.items()}
     readings = [
         read(lines, known, shapes, plan.sizes, named, f"{layer.where}, equations", functions, plan.coupled)
         for lines in (plan.lines, plan.inference)
@@ -298,7 +314,9 @@ def written(layer: kinds.WrittenLayer, place: Place) -> Built:
             z, made = made, place.tensor("a", made.shape)
             after = (_elementwise(made, z, plan.activation, function, learned),)
     inference = None if inference is None else (*inference, *after)
-    return Built((*readings[0].equations, *after), made, MappingProxyType(parameters), inference)
+    states = {name: State(known[name], kept.initial, tensors[kept.next]) for name, kept in plan.states.items()}
+    forward = (*readings[0].equations, *after)
+    return Built(forward, made, MappingProxyType(parameters), inference, MappingProxyType(states))
 
 
 BUILDERS: Mapping[type, Callable[[Any, Place], Built]] = MappingProxyType(

@@ -1,6 +1,7 @@
 """A model as a file, and back: arrays as safetensors, the spec and the progress as JSON in its metadata.
 
     <layer>.<parameter>                      parameters, in the dtype of the model
+    state:<layer>.<state>                    states of layers: running means and variances
     optimizer:<state>:<layer>.<parameter>    the optimizer's states, so that training goes on as if it had not stopped
     input:<tensor>:mean, input:<tensor>:deviation    the scaling of an input, if there is one
     metadata                                 format; spec; model: optimizer, dtype, seed, progress

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .explain import Explanation
     from .gradient import Gradient
     from .initializers import Array
-    from .layers import Built, Parameter
+    from .layers import Built, Parameter, State
     from .loss_equations import Loss
     from .optimizers import Update
     from .picture import Picture
@@ -106,6 +106,24 @@ class Network:
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
         """`layer.parameter` -> shape, in the order of the layers."""
         return MappingProxyType(self.spec.parameters())
+
+    @cached_property
+    def states(self) -> Mapping[str, tuple[int, ...]]:
+        """`layer.state` -> shape, of what training changes by an equation of its own: running means and variances."""
+        return MappingProxyType(self.spec.states())
+
+    @cached_property
+    def _states(self) -> Mapping[str, State]:
+        return {
+            f"{layer.name}.{name}": state
+            for layer in self.spec.layers
+            for name, state in self._built[layer.name].states.items()
+        }
+
+    @cached_property
+    def is_coupled(self) -> bool:
+        """Does what a sample becomes in training depend on the other samples of its batch?"""
+        return any(layer.coupled(self.spec.graph.below(layer)) for layer in self.spec.layers)
 
     @cached_property
     def _details(self) -> Mapping[str, Parameter]:
@@ -272,12 +290,14 @@ class Network:
     def _gradients(self) -> dict[tuple[str, bool], Gradients]:
         return {}
 
-    def gradients(self, target: str | None = None, training: bool = False) -> Gradients:
+    def gradients(self, target: str | None = None, training: bool | None = None) -> Gradients:
         """dR/dW for all parameters, in one joint sweep over the samples and one over the penalty.
 
-        training: of a step of training, where dropout draws; else of the network as it predicts.
+        training: of a step of training, where dropout draws and batch norm reads the batch; False: of the network as it
+        predicts; None: as it predicts, unless samples are coupled in training.
         """
         target = self._target(target)
+        training = self.is_coupled if training is None else training
         forward = self.training_forward if training else self.forward
         key = (target, training and forward != self.forward)
         if key not in self._gradients:
@@ -323,14 +343,17 @@ class Network:
         ]
         equations = (*self.training_forward, *self.risk(target), *gradients.equations, *norm, *update.equations)
         loss = Tensor("loss")
-        return Program(equations, (loss,), update.updates, (norm2, loss), self.loss(target).facts).live()
+        updates = (*update.updates, *((state.tensor, state.next) for state in self._states.values()))
+        return Program(equations, (loss,), updates, (norm2, loss), self.loss(target).facts).live()
 
-    def gradient_program(self, target: str | None = None) -> Program:
-        """Outputs R, then the gradient of each parameter in the order of `parameters`."""
+    def gradient_program(self, target: str | None = None, training: bool | None = None) -> Program:
+        """Outputs R, then the gradient of each parameter in the order of `parameters`; training: as of `gradients`."""
         from compiler.program import Program, Tensor
 
-        gradients = self.gradients(target)
-        equations = (*self.forward, *self.risk(target), *gradients.equations)
+        training = self.is_coupled if training is None else training
+        gradients = self.gradients(target, training)
+        forward = self.training_forward if training else self.forward
+        equations = (*forward, *self.risk(target), *gradients.equations)
         return Program(equations, (Tensor("R"), *gradients.by_name.values()), facts=self.loss(target).facts)
 
     def evaluation_program(self, target: str | None = None) -> Program:
@@ -371,11 +394,14 @@ class Network:
         return Program(self.forward, (self._built[name].output,)).live()
 
     # ------------------------------------------------------------------------------------------ reading and running
-    def gradient(self, name: str, target: str | None = None) -> Gradient:
-        """dR/dW of the parameter `name`, as an object to print, to take apart and to evaluate (gradient.py)."""
+    def gradient(self, name: str, target: str | None = None, training: bool | None = None) -> Gradient:
+        """dR/dW of the parameter `name`, as an object to print, to take apart and to evaluate (gradient.py).
+
+        training: of a step of training (see `gradients`); by default only where batch norm couples the samples.
+        """
         from .gradient import gradient
 
-        return gradient(self, name, target)
+        return gradient(self, name, target, training)
 
     def explain(self, name: str, target: str | None = None) -> Explanation:
         """How dR/dW of the parameter `name` is derived, step by step (explain.py)."""
@@ -404,12 +430,23 @@ class Network:
         return compile_network(self, optimizer, dtype, seed)
 
     def value_and_gradient(
-        self, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64", sample_weight: Any = None
+        self,
+        parameters: Mapping[str, Any],
+        X: Any,
+        y: Any,
+        dtype: str = "float64",
+        sample_weight: Any = None,
+        training: bool | None = None,
     ) -> tuple[float, dict[str, Array]]:
-        """(R, {name: dR/dW}) on these samples, by the compiled forward and backward; NaN or inf where R is so."""
+        """(R, {name: dR/dW}) on these samples, by the compiled forward and backward; NaN or inf where R is so.
+
+        training: of a step of training on these samples, its dropout that of step 1 and seed 0; False: of the network
+        as it predicts, its states (running means and variances) among `parameters` or as they are at first; None: as it
+        predicts, unless batch norm couples the samples.
+        """
         from .training import value_and_gradient
 
-        return value_and_gradient(self, parameters, X, y, dtype, sample_weight)
+        return value_and_gradient(self, parameters, X, y, dtype, sample_weight, training)
 
 
 def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:

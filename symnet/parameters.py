@@ -1,4 +1,4 @@
-"""The parameters of a model by name, as a user reads and assigns them."""
+"""The parameters of a model, and the states of its layers, by name, as a user reads and assigns them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import Quoted, complaint, unknown
-from .network import Network
 
 if TYPE_CHECKING:
     from .training import Model
@@ -17,10 +16,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Parameters(Mapping[str, Array]):
-    """The parameters of a model by name.  Reading gives read-only copies; assigning checks name, shape and values."""
+    """Arrays of a model by name.  Reading gives read-only copies; assigning checks name, shape and values.
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    what: "parameter" or "state".  tensors, shapes: by name.
+    """
+
+    def __init__(
+        self, model: Model, what: str, tensors: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self._model, self._what, self._tensors, self._shapes = model, what, tensors, shapes
 
     def __getitem__(self, name: str) -> Array:
         tensor = self._tensor(name)
@@ -40,27 +44,25 @@ class Parameters(Mapping[str, Array]):
                 self._model.memory.view(tensor)[...] = array
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._model.network.parameters)
+        return iter(self._shapes)
 
     def __len__(self) -> int:
-        return len(self._model.network.parameters)
+        return len(self._shapes)
 
     def __repr__(self) -> str:
-        return f"Parameters({', '.join(f'{k}: {v}' for k, v in self._model.network.parameters.items())})"
+        return f"{self._what.title()}s({', '.join(f'{k}: {v}' for k, v in self._shapes.items())})"
 
     def _tensor(self, name: str) -> str:
-        tensors = self._model._tensors
-        if name not in tensors:
-            raise unknown("parameters", "parameter", name, tensors)
-        return tensors[name]
+        if name not in self._tensors:
+            raise unknown(f"{self._what}s", self._what, name, self._tensors)
+        return self._tensors[name]
 
     def _checked(self, name: str, value: Any) -> Array:
-        return checked_parameter(self._model.network, name, value, self._model.dtype)
+        return checked_array(f"{self._what}s[{name!r}]", value, self._shapes[name], self._model.dtype)
 
 
-def checked_parameter(network: Network, name: str, value: Any, dtype: str) -> Array:
-    """A parameter's value from a user: real, finite, of the declared shape, in `dtype`."""
-    where, shape = f"parameters[{name!r}]", network.parameters[name]
+def checked_array(where: str, value: Any, shape: tuple[int, ...], dtype: str) -> Array:
+    """An array from a user: real, finite, of the declared shape, in `dtype`."""
     try:
         array = np.asarray(value)
     except ValueError:

@@ -25,6 +25,7 @@ from .spec import Choice, Spec
 from .toml_text import to_toml
 
 Array = np.ndarray[Any, np.dtype[Any]]
+LAYERS = "state:"  # begins the name of a layer's state in files; what follows is its user's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state of the optimizer: its name in files, its tensor's name, its shape, the value that it starts from."""
+    """A state of a layer or of the optimizer: its name in files, its tensor's name, its shape, its first value."""
 
     name: str
     tensor: str
@@ -51,7 +52,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The parameters in the order of the network, then the states of its optimizer."""
+    """The parameters in the order of the network, then the states of its layers and of its optimizer."""
 
     parameters: tuple[Parameter, ...]
     states: tuple[State, ...]
@@ -103,7 +104,10 @@ def derive_plan(network: Network, optimizer: Choice) -> Plan:
             Parameter(name, detail.tensor.name, network.parameters[name], how.name, how.mapping, detail.fans)
         )
     owners = {p.tensor: p.name for p in parameters}
-    states = []
+    states = [
+        State(f"{LAYERS}{name}", state.tensor.name, network.states[name], state.initial)
+        for name, state in network._states.items()
+    ]
     for tensor, initial in network.update(optimizer).states.items():
         prefix, _, owner = tensor.name.partition("_")
         name = f"optimizer:{prefix}:{owners[owner]}" if owner in owners else f"optimizer:{tensor.name}"

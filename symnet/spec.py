@@ -111,6 +111,14 @@ class Spec:
             for name, shape in layer.parameters(self.graph.below(layer)).items()
         }
 
+    def states(self) -> dict[str, Shape]:
+        """`layer.state` -> shape, layer by layer."""
+        return {
+            f"{layer.name}.{name}": shape
+            for layer in self.layers
+            for name, shape in layer.states(self.graph.below(layer)).items()
+        }
+
     @property
     def input(self) -> int:
         """The number of inputs, of all together."""

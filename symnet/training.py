@@ -23,7 +23,7 @@ from .history import Epoch, History, share
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
 from .parameters import Parameters
-from .plan import hyper_values
+from .plan import LAYERS, hyper_values
 from .report import describe
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
@@ -73,11 +73,17 @@ class Model:
 
         To change one element: W = model.parameters[name].copy(); W[0, 0] = 5; model.parameters[name] = W.
         """
-        return Parameters(self)
+        return Parameters(self, "parameter", self._tensors, self.network.parameters)
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
         self.parameters.update(values)
+
+    @property
+    def states(self) -> Parameters:
+        """The same for the states of layers, such as the running mean and variance of a batch norm."""
+        kept = {s.name.removeprefix(LAYERS): s.tensor for s in self.kernels.plan.states if s.name.startswith(LAYERS)}
+        return Parameters(self, "state", kept, self.network.states)
 
     # ------------------------------------------------------------------------------------------ training
     def fit(
@@ -235,7 +241,7 @@ class Model:
     def new_call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
-        call = Call(kernel, self.memory, self.hyper, {"step": 0, "seed": self.seed})
+        call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed})
         for name, values in self.network.constants.items():
             call.put(name, np.array(values, self.dtype))
         return call
@@ -304,7 +310,13 @@ def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str 
 
 
 def value_and_gradient(
-    network: Network, parameters: Mapping[str, Any], X: Any, y: Any, dtype: str = "float64", sample_weight: Any = None
+    network: Network,
+    parameters: Mapping[str, Any],
+    X: Any,
+    y: Any,
+    dtype: str = "float64",
+    sample_weight: Any = None,
+    training: bool | None = None,
 ) -> tuple[float, dict[str, Array]]:
     """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward.
 
@@ -315,9 +327,15 @@ def value_and_gradient(
     for name in network.parameters:
         if name not in parameters:
             raise complaint("value_and_gradient, parameters", Quoted(f"no {name!r}"), "every parameter of the network")
+    training = network.is_coupled if training is None else training
     with model.lock:
-        model.parameters.update(parameters)
-        call = model.call("gradient", variant(data))
+        states = {s.name.removeprefix(LAYERS): s.initial for s in model.kernels.plan.states}
+        first = {name: np.full(shape, states[name]) for name, shape in network.states.items()}
+        model.states.update(first | {name: value for name, value in parameters.items() if name in first})
+        model.parameters.update({name: value for name, value in parameters.items() if name not in first})
+        # a step of training takes all rows at once: batch norm couples them, and dropout draws for each of them
+        size = max(ROWS, 1 << (data.rows - 1).bit_length()) if training else ROWS
+        call = model.call("training gradient" if training else "gradient", variant(data), size)
         risk, *names = call.kernel.outputs
         value = call.put(risk, np.zeros(1, dtype))
         parts = {
@@ -325,7 +343,7 @@ def value_and_gradient(
             for name, (user, shape) in zip(names, network.parameters.items(), strict=True)
         }
         total, gradient = 0.0, {name: np.zeros(part.shape, dtype) for name, part in parts.items()}
-        for rows in _chunks(data.rows):
+        for rows in _chunks(data.rows, size):
             for name, array in data.arrays.items():
                 call.put(name, array[rows])
             call.run(rows.stop - rows.start)
@@ -345,9 +363,9 @@ def _differentiator(network: Network, dtype: str) -> Model:
 
 
 # ---------------------------------------------------------------------------------------------- small things
-def _chunks(rows: int) -> Iterator[slice]:
-    for start in range(0, rows, ROWS):
-        yield slice(start, min(start + ROWS, rows))
+def _chunks(rows: int, size: int = ROWS) -> Iterator[slice]:
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
 
 
 def _printed(epoch: Epoch) -> None:

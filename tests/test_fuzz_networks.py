@@ -13,7 +13,7 @@ import pytest
 
 from compiler.calling import interpret
 from symnet import activations, losses, optimizers
-from symnet.constructors import dense
+from symnet.constructors import batch_norm, dense, dropout, layer_norm, rms_norm
 from symnet.network import Network
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step, magnitudes
@@ -22,6 +22,7 @@ from .test_combinations import learned, targets
 from .tolerance import is_smooth, judge
 
 NETWORKS = 24
+NORMS = ((), (), (batch_norm(),), (layer_norm(),), (rms_norm(), dropout(0.3)))  # after a hidden layer
 ROWS = 5  # as many as test_combinations draws targets for
 
 
@@ -31,15 +32,19 @@ def drawn(seed: int) -> tuple[Network, str]:
     loss = losses.ROWS[seed % len(losses.ROWS)].name
     names = [row.name for row in activations.ROWS]
     inner = [dense(int(rng.integers(1, 5)), learned(str(rng.choice(names)))) for _ in range(rng.integers(0, 3))]
+    norms = np.random.default_rng((seed, 2)).choice(len(NORMS), len(inner))
+    hidden = [layer for first, norm in zip(inner, norms, strict=True) for layer in (first, *NORMS[norm])]
     last = dense(2, "logistic" if loss == "cross_entropy" else "identity")
     strength = float(rng.choice([0.0, 0.1]))
-    network = Network(input=[[3], [3, 3]][rng.integers(2)], layers=[*inner, last], loss=loss, l2=strength)
+    network = Network(input=[[3], [3, 3]][rng.integers(2)], layers=[*hidden, last], loss=loss, l2=strength)
     return network, str(rng.choice([row.name for row in optimizers.ROWS]))
 
 
 def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dict[str, Any]:
     update = network.update(optimizer)
     values: dict[str, Any] = {k.name: np.full([int(n) for n in k.shape], v) for k, v in update.states.items()}
+    for name, state in network._states.items():
+        values[state.tensor.name] = rng.uniform(0.5, 1.5, network.states[name])
     for name, value in network.initial_parameters(int(rng.integers(100))).items():
         values[network.tensors[name].name] = value + rng.normal(size=value.shape) / 8
     hyper = {**network.hyper, **dict(update.hyper)}
@@ -49,6 +54,7 @@ def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dic
         "x": rng.normal(size=(ROWS, *network.positions, 3)),
         "y": targets(network, rng),
         "step": 2,
+        "seed": 3,
     }
 
 

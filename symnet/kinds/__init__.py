@@ -19,11 +19,11 @@ from .. import initializers
 from ..checks import Pairs
 from ..errors import complaint
 from .affine import Dense, Maxout
-from .base import AXES, Layer, Learned, Shape, Written, WrittenLayer, learned_shapes, sample_shape
+from .base import AXES, Kept, Layer, Learned, Shape, Written, WrittenLayer, learned_shapes, sample_shape
 from .convolution import Conv1D, Conv2D
 from .elementwise import Activation, Dropout, LogSoftmax, Softmax
 from .equations import Declared, Equations
-from .normalization import LayerNorm, RMSNorm
+from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .pooling import AveragePool1D, AveragePool2D, MaxPool1D, MaxPool2D
 from .shapes import Add, Concat, Flatten, Multiply, Reshape
 
@@ -32,7 +32,7 @@ TABLE: tuple[type[Layer], ...] = (
     Conv1D, Conv2D, MaxPool1D, MaxPool2D, AveragePool1D, AveragePool2D,
     Activation, Softmax, LogSoftmax, Dropout,
     Add, Multiply, Concat, Reshape, Flatten,
-    LayerNorm, RMSNorm,
+    BatchNorm, LayerNorm, RMSNorm,
     Equations,
 )  # fmt: skip
 KINDS: Mapping[str, type[Layer]] = {kind.kind: kind for kind in TABLE}
@@ -65,8 +65,8 @@ def named(layer: Layer, number: int) -> Layer:
 
 
 __all__ = [
-    "AveragePool1D", "AveragePool2D", "Conv1D", "Conv2D", "MaxPool1D", "MaxPool2D",
-    "AXES", "KINDS", "Activation", "Add", "Concat", "Declared", "Dense", "Dropout", "Equations", "Flatten", "Layer",
-    "LayerNorm", "Learned", "LogSoftmax", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax",
-    "Written", "WrittenLayer", "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
+    "AXES", "KINDS", "Activation", "Add", "AveragePool1D", "AveragePool2D", "BatchNorm", "Concat", "Conv1D", "Conv2D",
+    "Declared", "Dense", "Dropout", "Equations", "Flatten", "Kept", "Layer", "LayerNorm", "Learned", "LogSoftmax",
+    "MaxPool1D", "MaxPool2D", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax", "Written", "WrittenLayer",
+    "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
 ]  # fmt: skip

@@ -60,6 +60,14 @@ class Layer:
         """Name within the layer -> shape."""
         return {}
 
+    def states(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        """Name within the layer -> shape of what training changes by an equation, not by a gradient."""
+        return {}
+
+    def coupled(self, inputs: tuple[Shape, ...]) -> bool:
+        """Does what a sample becomes in training depend on the other samples of its batch?"""
+        return False
+
     @property
     def given(self) -> dict[str, Choice | None]:
         """The initializers that the spec gives, by parameter."""
@@ -90,6 +98,15 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A state of a layer: its shape, what every element starts from, and the tensor that is its next value."""
+
+    shape: Shape
+    initial: float
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """A layer as lines of equations in text (equation_text.py), for given shapes of its inputs.
 
@@ -97,7 +114,8 @@ class Written:
     tensor of the lines that is the output, and `shape` that of one sample of it.  sizes: of indices that the lines do
     not give otherwise.  functions: names that the lines call -> activations.  inference: the lines where nothing is
     trained, if they are others.  coupled: the lines may reduce over the samples and read their number, N.  activation:
-    of the output, with its learned parameters along the last axis.
+    of the output, with its learned parameters along the last axis.  states: name -> Kept; lines of either kind may
+    read a state, and the first lines define its next value.
     """
 
     lines: tuple[str, ...]
@@ -110,6 +128,7 @@ class Written:
     inference: tuple[str, ...] = ()
     coupled: bool = False
     activation: activations.Settings | None = None
+    states: Mapping[str, Kept] = field(default_factory=dict)
 
 
 class WrittenLayer(Layer):
@@ -130,6 +149,12 @@ class WrittenLayer(Layer):
         if written.activation is None:
             return shapes
         return shapes | learned_shapes(written.activation, written.shape[-1], f"{self.where}, activation")
+
+    def states(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {name: kept.shape for name, kept in self.written(inputs).states.items()}
+
+    def coupled(self, inputs: tuple[Shape, ...]) -> bool:
+        return self.written(inputs).coupled
 
 
 def learned_shapes(chosen: activations.Settings, units: int, where: str) -> dict[str, Shape]:

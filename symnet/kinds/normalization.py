@@ -1,4 +1,4 @@
-"""Layers that normalize: layer_norm, rms_norm.
+"""Layers that normalize: batch_norm, layer_norm, rms_norm.
 
 In: checked values.  Out: for given shapes, lines of equations in text (base.Written).  Means are taken first and
 subtracted before squares are taken, so that a large mean costs no digits.
@@ -7,16 +7,68 @@ subtracted before squares are taken, so that a large mean costs no digits.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from .. import checks
 from ..checks import Choice, by
 from ..errors import complaint
-from .base import AXES, Learned, Shape, Written, WrittenLayer, names
+from .base import AXES, Kept, Learned, Shape, Written, WrittenLayer, names
 
 ONES = Choice("constant", (("value", 1.0),))
 LETTERS = "ijklmp"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm(WrittenLayer):
+    """Each unit of the last axis with mean 0 and variance 1 over the batch, then times gamma plus beta.
+
+        mu[i] = (1/N) sum_n x[n,i],   c[n,i] = x[n,i] - mu[i],   v[i] = (1/N) sum_n c[n,i]**2
+        xhat[n,i] = c[n,i]/sqrt(v[i] + epsilon),   y[n,i] = gamma[i]*xhat[n,i] + beta[i]
+
+    Where samples have other axes before the last, sums are over these positions, too, and N counts them all.  Where
+    nothing is trained the states `mean` (first 0) and `variance` (first 1) stand for mu and v.  With m = momentum and
+    M = N times the positions, a step of training makes them
+
+        mean = (1 - m)*mean + m*mu,   variance = (1 - m)*variance + m*v*M/(M - 1)   (as it was, if M = 1)
+
+    so that `momentum` is the weight of the batch, as in PyTorch.  scale, shift: whether there is a gamma, a beta.  A
+    layer that shares the parameters of another has states of its own.  Source: Ioffe and Szegedy 2015.
+    """
+
+    kind: ClassVar[str] = "batch_norm"
+    epsilon: float = field(default=1e-5, metadata=by(checks.number(0)))
+    momentum: float = field(default=0.1, metadata=by(checks.number(0)))
+    scale: bool = field(default=True, metadata=by(checks.boolean))
+    shift: bool = field(default=True, metadata=by(checks.boolean))
+    name: str = field(default="", metadata=by(checks.layer_name))
+    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
+    share: str = field(default="", metadata=by(checks.layer_name))
+
+    def written(self, inputs: tuple[Shape, ...]) -> Written:
+        (shape,) = inputs
+        if self.momentum > 1:
+            raise complaint(f"{self.where}, momentum", self.momentum, "a number from 0 to 1, the weight of the batch")
+        lead, i = _split(self.where, shape, 1)
+        at, bound = ",".join(("n", *lead, i)), ",".join(("n", *lead))
+        positions = math.prod(shape[:-1])
+        count = "N" if positions == 1 else f"({positions}*N)"
+        m = repr(self.momentum)
+        lines = (
+            f"mu[{i}] = sum(x[{at}]/{count}, {bound})",
+            f"c[{at}] = x[{at}] - mu[{i}]",
+            f"v[{i}] = sum(c[{at}]**2/{count}, {bound})",
+            f"xhat[{at}] = c[{at}]/sqrt(v[{i}] + {self.epsilon!r})",
+            f"nextmean[{i}] = (1 - {m})*mean[{i}] + {m}*mu[{i}]",
+            f"nextvariance[{i}] = where({count} > 1,"
+            f" (1 - {m})*variance[{i}] + {m}*v[{i}]*{count}/max({count} - 1, 1), variance[{i}])",
+        )
+        inference = (f"xhat[{at}] = (x[{at}] - mean[{i}])/sqrt(variance[{i}] + {self.epsilon!r})",)
+        width = shape[-1:]
+        states = {"mean": Kept(width, 0.0, "nextmean"), "variance": Kept(width, 1.0, "nextvariance")}
+        made = _affine(lines, shape, 1, self.scale, self.shift)
+        predicted = _affine(inference, shape, 1, self.scale, self.shift).lines
+        return replace(made, inference=predicted, coupled=True, states=states)
 
 
 @dataclass(frozen=True, slots=True)
