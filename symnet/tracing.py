@@ -51,16 +51,22 @@ def trace(model: Model, data: Data) -> dict[str, Array]:
     """
     from .reference import evaluate
 
-    network, target = model.network, variant(data).removesuffix(WITHOUT_FACTS)
+    network, target, values = model.network, *given(model, data)
     program = network.gradient_program(target)
-    values: dict[str, Any] = {**network.constants, **model.hyper, "step": 0, "seed": model.seed, **data.arrays}
-    values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
-    values = {name: _exact(value) for name, value in values.items()}
     defined = list(program.definitions)
     found = evaluate(program, values, {"N": data.rows}, defined)
     gradients = {t.name: name for name, t in network.gradients(target).by_name.items()}
     inputs = {t.name: values[t.name] for t in network.inputs.values()}
     return {**inputs, **{gradients.get(t.name, t.name): np.asarray(found[t.name]) for t in defined}}
+
+
+def given(model: Model, data: Data) -> tuple[str, dict[str, Any]]:
+    """How targets are given, and the values of everything that the gradient of these samples reads, by tensor."""
+    network, target = model.network, variant(data).removesuffix(WITHOUT_FACTS)
+    tensors = network.gradient_program(target).tensors
+    values: dict[str, Any] = {**network.constants, **model.hyper, "step": 0, "seed": model.seed, **data.arrays}
+    values |= {t.name: model.memory.view(t.name) for t in tensors if t.role in ("parameter", "state")}
+    return target, {name: _exact(value) for name, value in values.items()}
 
 
 def _exact(value: Any) -> Any:

@@ -30,6 +30,7 @@ from .scaling import Scaling, scaling
 from .spec import Choice, checked_optimizer
 
 if TYPE_CHECKING:
+    from .inspection import Inspection
     from .tracing import Where
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -260,6 +261,14 @@ class Model:
         from .tracing import trace
 
         return trace(self, self._checked(X, y))
+
+    def inspect(self, X: Any, y: Any) -> Inspection:
+        """Facts about the network on these samples: slopes of activations, dead units, vanishing gradients, cost."""
+        from .inspection import inspect
+        from .tracing import given
+
+        data = self._checked(X, y)
+        return inspect(self.network, *given(self, data), data.rows)
 
     def where(self, name: str) -> Where:
         """The formula of a quantity such as "delta1", its shape, and the lines of `source` that compute it."""
