@@ -150,6 +150,12 @@ class Gradient:
                 raise complaint("X", list(given), f"a value for {name!r}, too")
         return {tensor.name: np.asarray(given[name], dtype=np.float64) for name, tensor in tensors.items()}
 
+    def to_numpy(self) -> str:
+        """Python source of gradient(parameters, X, y), which needs NumPy alone and gives the same array."""
+        from .numpy_source import of_network
+
+        return of_network(self.network, self.program, {self.name: self.tensor}, self.target, True)
+
     # ------------------------------------------------------------------------------------------ text
     @property
     def _lines(self) -> tuple[Program, set[Tensor]]:

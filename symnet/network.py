@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import decisions, initializers, loss_equations, losses, optimizers, regularizers
 from .errors import unknown
+from .readable import Readable
 from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
 
@@ -48,7 +49,7 @@ class Gradients:
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Network:
+class Network(Readable):
     """A feed-forward network, its loss and its penalty, declared.
 
     input: number of inputs, or the shape of a sample.  inputs: several by name, {"image": [64], "age": [1]}, instead.
