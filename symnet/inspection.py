@@ -13,7 +13,7 @@ Source: Qiu, Neural Networks and Deep Learning, ch. 4.6 (vanishing gradients); |
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf, prod
@@ -93,46 +93,40 @@ def inspect(network: Network, target: str, values: Mapping[str, Any], rows: int)
     """values: of every tensor that is given, by name; rows: samples."""
     program = network.gradient_program(target)
     found = {**values, **reference.evaluate(program, values, {"N": rows}, list(program.definitions))}
-    slopes = tuple(s for e in network.forward if (s := _slope(program, e, found)) is not None)
+    slopes = tuple(
+        _slope(program, equation, argument, slope, found)
+        for equation, argument, slope in maps(network.forward)
+        if argument.subscripts == equation.lhs.subscripts
+    )
     return Inspection(
         slopes, _reaching(network, target, found), _unlearned(network, target, program), *_cost(program, rows)
     )
 
 
 # ---------------------------------------------------------------------------------------------- activations
-def _slope(program: Program, equation: Equation, found: Mapping[str, Any]) -> Slope | None:
-    """Of an equation a = f(z), if it is one and f is not linear."""
-    plain = all(isinstance(s, Index) for s in equation.lhs.subscripts)
-    if (
-        equation.op != "sum"
-        or equation.bound
-        or equation.where is not sp.true
-        or not plain
-        or not equation.lhs.subscripts
-    ):
-        return None
-    slopes = [(a, s) for a, s in partial_derivatives(equation) if a.tensor.role in ("value", "input")]
-    if len(slopes) != 1 or not slopes[0][1].has(slopes[0][0]):
-        return None
-    ((argument, slope),) = slopes
-    if any(a != argument and a.tensor.role not in ("parameter", "hyper") for a in outer_accesses(slope)):
-        return None
-    z = _element(argument, equation, found)
-    if z is None:
-        return None
+def maps(equations: Iterable[Equation]) -> Iterator[tuple[Equation, Access, Expr]]:
+    """The equations a = f(z), element by element, with f not linear: (equation, z, f'(z))"""
+    for equation in equations:
+        own = equation.lhs.subscripts
+        alone = equation.op == "sum" and not equation.bound and equation.where is sp.true
+        if not own or not alone or not all(isinstance(s, Index) for s in own):
+            continue
+        slopes = [(a, s) for a, s in partial_derivatives(equation) if a.tensor.role in ("value", "input")]
+        if len(slopes) == 1 and slopes[0][1].has(slopes[0][0]):
+            ((argument, slope),) = slopes
+            if all(a == argument or a.tensor.role in ("parameter", "hyper") for a in outer_accesses(equation.rhs)):
+                yield equation, argument, slope
+
+
+def _slope(program: Program, equation: Equation, argument: Access, slope: Expr, found: Mapping[str, Any]) -> Slope:
     largest = max(supremum(_scalar(slope, argument, chosen)) for chosen in _choices(slope, argument, found))
-    at = np.abs(_on(slope, argument, z, equation, found))
+    at = np.abs(_on(slope, argument, np.asarray(found[argument.tensor.name]), found))
     units = at.shape[-1]
     dead = int((at.reshape(-1, units) == 0).all(axis=0).sum())
     return Slope(equation.tensor.name, typeset.unicode(Book(program).formula(equation.tensor)), largest, units, dead)
 
 
-def _element(access: Access, equation: Equation, found: Mapping[str, Any]) -> Array | None:
-    """The values of z at the places of a, if it is read at just these."""
-    return np.asarray(found[access.tensor.name]) if access.subscripts == equation.lhs.subscripts else None
-
-
-def _on(slope: Expr, argument: Access, z: Array, equation: Equation, found: Mapping[str, Any]) -> Array:
+def _on(slope: Expr, argument: Access, z: Array, found: Mapping[str, Any]) -> Array:
     """f'(z) on the batch; a learned parameter of the units lies along the last axis."""
     values: dict[Basic, Any] = {Z: z}
     new: dict[Basic, Basic] = {argument: Z}
@@ -184,8 +178,8 @@ def _reaching(network: Network, target: str, found: Mapping[str, Any]) -> tuple[
         return ()
     bounds: dict[Tensor, float] = {start: 1.0}
     definitions: dict[Tensor, list[Equation]] = {}
-    for equation in gradients.equations:
-        definitions.setdefault(equation.tensor, []).append(equation)
+    for equation in gradients.equations:  # in the order of their last contributions
+        definitions[equation.tensor] = [*definitions.pop(equation.tensor, []), equation]
     for tensor, equations in definitions.items():
         if tensor not in bounds:
             parts = [_bound(e, bounds, found) for e in equations]
@@ -220,6 +214,8 @@ def _bound(equation: Equation, bounds: Mapping[Tensor, float], found: Mapping[st
             return None
         choices = _choices(rest, leaves[0], found)
         return bounds[adjoint.tensor] * max(supremum(_scalar(rest, leaves[0], c)) for c in choices)
+    if not adjoint.subscripts or not equation.lhs.subscripts:
+        return None
     (*outer, i), (*own, j) = adjoint.subscripts, equation.lhs.subscripts
     matrix = isinstance(rest, Access) and rest.tensor.role == "parameter" and rest.subscripts == (i, j)
     if not matrix or outer != own or equation.bound != (i,):
