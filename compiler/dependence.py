@@ -3,7 +3,8 @@
 In: equations.  Out: the cycles (strongly connected tensors), and for one cycle the equations that no loop over shifted
 axes can serve.  A cycle can be computed if there is an axis (one in each of its tensors, tied together by the indices
 of the equations) along which every read lies behind, or every read ahead; reads at the same place are then looked at
-again, along another axis.
+again, along another axis.  Tensors may run ahead of each other by a constant: of c[t+1] = h[t] and h[t] = c[t], both
+are made at step t, c in its slot t+1 (in circuits this is called retiming; Leiserson and Saxe 1991).
 """
 
 from __future__ import annotations
@@ -63,18 +64,71 @@ def _unserved(edges: Sequence[Edge]) -> list[Edge] | None:
     found = shifted_axes(edges)
     if found is None:
         return None
-    return [edge for edge, distance in zip(edges, found[1], strict=True) if distance == 0]
+    return [edge for edge, distance in zip(edges, found.distances, strict=True) if distance == 0]
 
 
-def shifted_axes(edges: Sequence[Edge]) -> tuple[dict[Tensor, int], list[int]] | None:
-    """An axis for each tensor of a cycle along which every read lies behind (>= 0) or every read ahead (<= 0), and how
-    far for each edge; None if there is none."""
+class Shift(NamedTuple):
+    """A loop that serves a cycle: the axis of each tensor; at step s a tensor is made in its slot s - offset; and how
+    many steps before it is read (negative: the loop runs downwards) the element of each edge is made."""
+
+    axes: dict[Tensor, int]
+    offsets: dict[Tensor, int]
+    distances: list[int]
+
+
+def shifted_axes(edges: Sequence[Edge]) -> Shift | None:
+    """A loop along which every read lies behind (>= 0) or every read ahead (<= 0); None if there is none."""
     start = edges[0].equation.tensor
     for axis in range(start.rank):
         tied = {start: axis}
-        distances = _distances(edges, tied)
-        if distances is not None and any(distances) and (min(distances) >= 0 or max(distances) <= 0):
-            return tied, distances
+        slots = _distances(edges, tied)
+        if slots is None:
+            continue
+        best: Shift | None = None
+        for offsets in (dict.fromkeys(tied, 0), _own_offsets(edges, tied)):
+            for sign in (1, -1):
+                moved = _moved(edges, slots, offsets, sign)
+                if moved is None:
+                    continue
+                shift = Shift(tied, moved, _between(edges, slots, moved))
+                # what is read in the step in which it is made can be fused
+                if any(shift.distances) and (best is None or shift.distances.count(0) > best.distances.count(0)):
+                    best = shift
+        if best is not None:
+            return best
+    return None
+
+
+def _own_offsets(edges: Sequence[Edge], axes: dict[Tensor, int]) -> dict[Tensor, int]:
+    """A tensor that is written at t+1 is made at step t."""
+    offsets: dict[Tensor, int] = {}
+    for tensor, axis in axes.items():
+        parts = [affine(e.equation.lhs.subscripts[axis]) for e in edges if e.equation.tensor == tensor]
+        written = {p.constant for p in parts if p is not None and p.terms}
+        offsets[tensor] = -int(written.pop()) if len(written) == 1 else 0
+    return offsets
+
+
+def _between(edges: Sequence[Edge], slots: Sequence[int], offsets: dict[Tensor, int]) -> list[int]:
+    """Steps from the making of what an edge reads to the making of what it writes."""
+    pairs = ((offsets[e.equation.tensor], offsets[e.read.tensor]) for e in edges)
+    return [slot + written - read for slot, (written, read) in zip(slots, pairs, strict=True)]
+
+
+def _moved(
+    edges: Sequence[Edge], slots: Sequence[int], offsets: dict[Tensor, int], sign: int
+) -> dict[Tensor, int] | None:
+    """The offsets, moved as far as is needed for all steps between to have this sign (Bellman and Ford)."""
+    moved = dict(offsets)
+    for _ in range(len(moved) + 1):
+        wrong = False
+        for edge, slot, between in zip(edges, slots, _between(edges, slots, moved), strict=True):
+            if sign * between < 0:
+                read = edge.read.tensor
+                moved[read] = (min if sign > 0 else max)(moved[read], slot + moved[edge.equation.tensor])
+                wrong = True
+        if not wrong:
+            return moved
     return None
 
 

@@ -14,7 +14,7 @@ import sympy as sp
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from .dependence import Edge, shifted_axes
+from .dependence import Edge, Shift, shifted_axes
 from .fuse import insert
 from .graph import at_least, components, is_cycle, overlap, reach
 from .layout import Layout
@@ -73,9 +73,11 @@ def _recurrence(
     """One loop over the slots of the shifted axis; inside, what has no shift left, scheduled again.
 
     `fixed` are the axes of the loops around: an access to another slot of one of those is no dependence in here."""
-    axes, reverse = _shifted_axes(component, fixed)
+    shift = _shifted_axes(component, fixed)
+    axes, offsets, reverse = shift.axes, shift.offsets, min(shift.distances) < 0
     fixed = (*fixed, axes)
-    ranges = [reach(e.lhs)[axes[e.tensor]] for e in component]
+    slots = [(reach(e.lhs)[axes[e.tensor]], offsets[e.tensor]) for e in component]
+    ranges = [(low + offset, high + offset) for (low, high), offset in slots]
     low = _extreme([r[0] for r in ranges], smallest=True)
     high = _extreme([r[1] for r in ranges], smallest=False)
     slot = names.index(Index("t", high, low))
@@ -83,7 +85,7 @@ def _recurrence(
     body_kinds: dict[Equation, str] = {}
     guards: dict[Equation, Boolean] = {}
     for equation in component:
-        moved, guard = _at_slot(equation, axes[equation.tensor], slot)
+        moved, guard = _at_slot(equation, axes[equation.tensor], slot, offsets[equation.tensor])
         body_equations.append(moved)
         body_kinds[moved] = kinds[equation]
         guards[moved] = guard
@@ -119,8 +121,8 @@ def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:
     return best
 
 
-def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> tuple[Axes, bool]:
-    """For each tensor of a cycle the axis that is shifted; and whether slots run downwards."""
+def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> Shift:
+    """For each tensor of a cycle the axis that is shifted, and at which step a slot of it is made."""
     written = {
         tensor: [e for e in component if e.tensor == tensor] for tensor in dict.fromkeys(e.tensor for e in component)
     }
@@ -131,30 +133,30 @@ def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> tup
         if any(_same_slots(a, w, fixed) for w in written.get(a.tensor, ()))
     ]
     found = shifted_axes(edges)
-    if found is None or any(tensor not in found[0] for tensor in written):
+    if found is None or any(tensor not in found.axes for tensor in written):
         cycle = "\n".join(f"  {e}" for e in component)
         raise ProgramError(
             f"these equations depend on each other in a cycle without a shift in one direction:\n{cycle}"
         )
-    return found[0], min(found[1]) < 0
+    return found
 
 
-def _at_slot(equation: Equation, axis: int, slot: Index) -> tuple[Equation, Boolean]:
-    """The equation for one slot (its index on the axis leaves the domain), and the condition under which it acts.
+def _at_slot(equation: Equation, axis: int, step: Index, offset: int) -> tuple[Equation, Boolean]:
+    """The equation for one step (its index on the axis leaves the domain), and the condition under which it acts.
 
-    Inside, the slot is known by the narrower range, so that reads are seen to stay in their tensors."""
+    Inside, the step is known by the narrower range, so that reads are seen to stay in their tensors."""
     subscript = equation.lhs.subscripts[axis]
     parts = affine(subscript)
     index = parts.plain if parts is not None else None
-    low, high = reach(equation.lhs)[axis]
-    guard = sp.And(*([] if slot.low == low else [slot >= low]), *([] if slot.high == high else [slot < high]))
-    narrow = Index(slot.name, high, low)
+    low, high = (end + offset for end in reach(equation.lhs)[axis])
+    guard = sp.And(*([] if step.low == low else [step >= low]), *([] if step.high == high else [step < high]))
+    slot = Index(step.name, high, low) - offset
     if index is None:  # a constant slot, or one that the domain's indices decide
-        lhs = Access(equation.tensor, *(narrow if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
-        chosen = sp.true if subscript.is_number else sp.Eq(subscript, narrow)
+        lhs = Access(equation.tensor, *(slot if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
+        chosen = sp.true if subscript.is_number else sp.Eq(subscript, slot)
         return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard
     assert parts is not None
-    new = {index: narrow - parts.constant}
+    new = {index: slot - parts.constant}
     domain = tuple(i for i in equation.domain if i != index)
     where = equation.where.xreplace(new)
     return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard

@@ -11,6 +11,8 @@ from typing import Any
 from .checks import declare
 from .errors import Quoted, complaint
 from .kinds import (
+    GRU,
+    LSTM,
     Activation,
     Add,
     AveragePool1D,
@@ -21,6 +23,7 @@ from .kinds import (
     Conv2D,
     Dense,
     Dropout,
+    Elman,
     Equations,
     Flatten,
     LayerNorm,
@@ -232,6 +235,57 @@ def rms_norm(name: str | None = None, **options: Any) -> RMSNorm:
     {'gamma': (4,)}
     """
     made: RMSNorm = _made(RMSNorm, "", {}, name, options)
+    return made
+
+
+def elman(units: int, activation: Any = "tanh", name: str | None = None, **options: Any) -> Elman:
+    """A recurrence over samples of shape (time, features):  z_t = W x_t + U h_(t-1) + b,  h_t = f(z_t).
+
+    activation: as of `dense`.  options: returns: "last" (the last state, of shape (units,)) or "all" (time, units);
+    direction: "forward", "backward" (from the last step to the first) or "both" (outputs side by side; the parameters
+    of the backward direction are called Wb, Ub, bb); initial: the state before the first step: "zero", "learned" (a
+    parameter h0) or "given" (by a layer); inputs: the sequence, then the initial state if it is given, then a mask if
+    there is one: of shape (time,), where it is 0 the state stays as it is, or of shape (1,), the number of steps of a
+    sample.  bias (True); initializer (glorot_uniform), recurrent_initializer (orthogonal), bias_initializer (zeros);
+    l2, l1, share as of `dense`.  Source: Elman 1990.
+
+    >>> elman(8, returns="all", direction="both").shape(((20, 3),))
+    (20, 16)
+    """
+    made: Elman = _made(Elman, f"{units!r}, ", {"units": units, "activation": activation}, name, options)
+    return made
+
+
+def gru(units: int, name: str | None = None, **options: Any) -> GRU:
+    """The gated recurrent unit over samples of shape (time, features), as PyTorch has it; * is element by element:
+
+        r = logistic(W_0 x + b_0 + U_0 h),   p = logistic(W_1 x + b_1 + U_1 h)
+        g = tanh(W_2 x + b_2 + r*(U_2 h + c)),   h_next = (1 - p)*g + p*h
+
+    W has the shape (3, units, features), U (3, units, units), b (3, units), c (units,).  options: reset_after (True):
+    if false, U_2 (r*h) instead of r*(U_2 h + c), as in the paper; and those of `elman`.  Source: Cho et al. 2014.
+
+    >>> gru(8).parameters(((20, 3),))
+    {'W': (3, 8, 3), 'U': (3, 8, 8), 'b': (3, 8), 'c': (8,)}
+    """
+    made: GRU = _made(GRU, f"{units!r}, ", {"units": units}, name, options)
+    return made
+
+
+def lstm(units: int, name: str | None = None, **options: Any) -> LSTM:
+    """Long short-term memory over samples of shape (time, features); * is element by element:
+
+        z = W x + U h + b in 4 parts,   i, f, o = logistic(z_0), logistic(z_1), logistic(z_3),   g = tanh(z_2)
+        c_next = f*c + i*g,   h_next = o*tanh(c_next)
+
+    W has the shape (4, units, features), U (4, units, units), b (4, units): gates in the order of PyTorch.  options:
+    forget_bias (1.0): where b starts for f; and those of `elman`; a given initial state is two inputs, of h and of c.
+    Sources: Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000.
+
+    >>> lstm(8, direction="both").shape(((20, 3),))
+    (16,)
+    """
+    made: LSTM = _made(LSTM, f"{units!r}, ", {"units": units}, name, options)
     return made
 
 

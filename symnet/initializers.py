@@ -54,7 +54,13 @@ def _normal(deviation: Callable[[int, int], float]) -> Draw:
 def _orthogonal(
     rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, options: Mapping[str, Any]
 ) -> Array:
-    """Orthonormal rows or columns, uniformly distributed (QR with the signs of R's diagonal fixed), times the gain."""
+    """Orthonormal rows or columns, uniformly distributed (QR with the signs of R's diagonal fixed), times the gain.
+
+    stacked: how many of the first axes number matrices, each of which is orthogonal.
+    """
+    if options["stacked"]:
+        inner = {**options, "stacked": options["stacked"] - 1}
+        return np.stack([_orthogonal(rng, shape[1:], fan_in, fan_out, inner) for _ in range(shape[0])])
     rows, columns = shape[0], int(np.prod(shape[1:], dtype=int))
     q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -69,7 +75,7 @@ ROWS: tuple[Row, ...] = (
     Row("he_normal", _normal(lambda i, o: (2 / i) ** 0.5), aliases=("kaiming_normal",)),
     Row("lecun_uniform", _uniform(lambda i, o: (3 / i) ** 0.5), aliases=("lecun",)),
     Row("lecun_normal", _normal(lambda i, o: (1 / i) ** 0.5)),
-    Row("orthogonal", _orthogonal, {"gain": 1.0}),
+    Row("orthogonal", _orthogonal, {"gain": 1.0, "stacked": 0}),
     Row("zeros", lambda rng, shape, i, o, options: np.zeros(shape)),
     Row("constant", lambda rng, shape, i, o, options: np.full(shape, float(options["value"])), {"value": 0.0}),
     Row("given", lambda rng, shape, i, o, options: np.array(options["values"], np.float64), {"values": ()}),
@@ -88,8 +94,11 @@ def check(name: str, options: Mapping[str, Any], shape: tuple[int, ...], where: 
             raise unknown(where, f"option of {name}", key, row.parameters)
         if key != "values" and (isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30):
             raise complaint(f"{where}, {key}", value, "a number")
+    stacked = options.get("stacked", 0)
     if row.name == "orthogonal" and len(shape) < 2:
         raise complaint(where, name, "an initializer for a vector", "orthogonal needs a matrix.")
+    if stacked not in range(max(len(shape) - 1, 1)):
+        raise complaint(f"{where}, stacked", stacked, f"how many of the first axes of {shape} number matrices")
     if row.name == "given":
         try:
             values = np.array(options.get("values", ()), np.float64)

@@ -25,6 +25,7 @@ from .elementwise import Activation, Dropout, LogSoftmax, Softmax
 from .equations import Declared, Equations
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .pooling import AveragePool1D, AveragePool2D, MaxPool1D, MaxPool2D
+from .recurrent import GRU, LSTM, Elman
 from .shapes import Add, Concat, Flatten, Multiply, Reshape
 
 TABLE: tuple[type[Layer], ...] = (
@@ -33,6 +34,7 @@ TABLE: tuple[type[Layer], ...] = (
     Activation, Softmax, LogSoftmax, Dropout,
     Add, Multiply, Concat, Reshape, Flatten,
     BatchNorm, LayerNorm, RMSNorm,
+    Elman, GRU, LSTM,
     Equations,
 )  # fmt: skip
 KINDS: Mapping[str, type[Layer]] = {kind.kind: kind for kind in TABLE}
@@ -65,8 +67,8 @@ def named(layer: Layer, number: int) -> Layer:
 
 
 __all__ = [
-    "AXES", "KINDS", "Activation", "Add", "AveragePool1D", "AveragePool2D", "BatchNorm", "Concat", "Conv1D", "Conv2D",
-    "Declared", "Dense", "Dropout", "Equations", "Flatten", "Kept", "Layer", "LayerNorm", "Learned", "LogSoftmax",
-    "MaxPool1D", "MaxPool2D", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax", "Written", "WrittenLayer",
-    "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
+    "AXES", "GRU", "KINDS", "LSTM", "Activation", "Add", "AveragePool1D", "AveragePool2D", "BatchNorm", "Concat",
+    "Conv1D", "Conv2D", "Declared", "Dense", "Dropout", "Elman", "Equations", "Flatten", "Kept", "Layer", "LayerNorm",
+    "Learned", "LogSoftmax", "MaxPool1D", "MaxPool2D", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax",
+    "Written", "WrittenLayer", "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
 ]  # fmt: skip
