@@ -50,7 +50,7 @@ class Recurrent(WrittenLayer):
 
     __slots__ = ()
     several: ClassVar[bool] = True
-    states: ClassVar[tuple[str, ...]] = ("h",)  # what a step hands on
+    memories: ClassVar[tuple[str, ...]] = ("h",)  # what a step hands on
     gates: ClassVar[int] = 1
     units: int
     returns: str
@@ -98,7 +98,7 @@ class Recurrent(WrittenLayer):
             else:
                 run = Run("t", "t-1", "", str(slots[-1]), tag, kept)
             own = self.learned(features)
-            for state in self.states if run.first else ():
+            for state in self.memories if run.first else ():
                 at = f"n,u+{number * self.units}"  # u alone would run over all of the axis
                 given = self.initial == "given"
                 lines.append(
@@ -126,7 +126,7 @@ class Recurrent(WrittenLayer):
 
     def _others(self, inputs: tuple[Shape, ...], time: int) -> tuple[tuple[str, ...], str]:
         """What the lines call the inputs, and the condition that a mask or a length is, "" if there is none."""
-        called = ["x", *(f"{state}0" for state in self.states if self.initial == "given")]
+        called = ["x", *(f"{state}0" for state in self.memories if self.initial == "given")]
         where = f"{self.where}, inputs"
         if not len(called) <= len(inputs) <= len(called) + 1:
             what = ", ".join(["a sequence", *(f"the initial {state[0]}" for state in called[1:])])
@@ -265,7 +265,7 @@ class LSTM(Recurrent):
 
     kind: ClassVar[str] = "lstm"
     gates: ClassVar[int] = 4
-    states: ClassVar[tuple[str, ...]] = ("h", "c")
+    memories: ClassVar[tuple[str, ...]] = ("h", "c")
     units: int = field(metadata=by(checks.integer(1)))
     forget_bias: float = field(default=1.0, metadata=by(checks.number(-1e6, 1e6)))
     name: str = field(default="", metadata=by(checks.layer_name))
