@@ -123,10 +123,10 @@ def _train(options: argparse.Namespace) -> None:
         raise complaint("model", str(target), "a file in a folder that exists")
     seed = train.seed if options.seed is None else options.seed
     X, y = load_data(network, spec.path(train.data))
-    check_data(network, X, y, train.dtype)
-    parts = split(len(y), seed, train.validation_split, train.test_split)
+    count = check_data(network, X, y, train.dtype).rows
+    parts = split(count, seed, train.validation_split, train.test_split)
     print(
-        f"{len(y)} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
+        f"{count} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
     )
     for name, rows in (("validation", parts.validation), ("test", parts.test)):
         if 0 < len(rows) < FEW:
@@ -137,9 +137,9 @@ def _train(options: argparse.Namespace) -> None:
     model = network.compile(train.optimizer, train.dtype, seed, options.memory_limit)
     if train.scale != "none":
         model.scale(some(X, parts.train), train.scale)
-    model.prepare(some(X, parts.train), y[parts.train], train.batch_size, train.shuffle)
+    model.prepare(some(X, parts.train), some(y, parts.train), train.batch_size, train.shuffle)
     if len(parts.validation) or len(parts.test):
-        model.evaluate(some(X, parts.train[:1]), y[parts.train[:1]])
+        model.evaluate(some(X, parts.train[:1]), some(y, parts.train[:1]))
     how = "compiled in" if model.kernels.compiled else "from the cache in"
     print(f"{how} {time.perf_counter() - start:.1f} s", flush=True)
     validated = len(parts.validation) > 0
@@ -147,10 +147,10 @@ def _train(options: argparse.Namespace) -> None:
     try:
         history = model.fit(
             some(X, parts.train),
-            y[parts.train],
+            some(y, parts.train),
             train.epochs,
             train.batch_size,
-            validation_data=(some(X, parts.validation), y[parts.validation]) if validated else None,
+            validation_data=(some(X, parts.validation), some(y, parts.validation)) if validated else None,
             shuffle=train.shuffle,
             callbacks=[lambda epoch: _progress(epoch, train.epochs)],
             restore_best=validated if stopping is None else stopping.restore_best,
@@ -166,12 +166,12 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
     print(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
     if len(parts.test):
-        found = model.evaluate(some(X, parts.test), y[parts.test])
-        print(
-            f"test accuracy {100 * found['accuracy']:.2f} %"
-            if "accuracy" in found
-            else f"test loss {found['loss']:.6g}"
-        )
+        found = model.evaluate(some(X, parts.test), some(y, parts.test))
+        if "accuracy" in found or len(found) == 1:
+            accurate = "accuracy" in found
+            print(f"test accuracy {100 * found['accuracy']:.2f} %" if accurate else f"test loss {found['loss']:.6g}")
+        else:
+            print("test " + ", ".join(_named(name, value) for name, value in found.items()))
 
 
 def _progress(epoch: Epoch, epochs: int) -> None:
@@ -180,8 +180,13 @@ def _progress(epoch: Epoch, epochs: int) -> None:
         text += f"  validation loss {_number(epoch.validation_loss)}"
     if epoch.accuracy is not None:
         text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
+    text += "".join(f"  {_named(name, v)}" for name, v in epoch.parts.items() if name.endswith("accuracy"))
     # one write: Ctrl-C between a line and its end would glue the next message to it
     print(text + "\n", end="", flush=True)
+
+
+def _named(name: str, value: float) -> str:
+    return f"{name} {100 * value:.2f} %" if name.endswith("accuracy") else f"{name} {value:.6g}"
 
 
 def _number(loss: float) -> str:
@@ -239,13 +244,15 @@ def _predict(options: argparse.Namespace) -> None:
     from .model_file import load
 
     model = load(options.model)
-    for row in model.predict(_inputs(model.network, Path(options.data))).tolist():
-        print(",".join(map(repr, _flat(row))) if isinstance(row, list) else row)
+    found = model.predict(_inputs(model.network, Path(options.data)))
+    rows = zip(*(part.tolist() for part in found.values()), strict=True) if isinstance(found, dict) else found.tolist()
+    for row in rows:
+        print(",".join(map(repr, _flat(row))) if isinstance(row, list | tuple) else row)
 
 
 def _flat(row: Any) -> list[Any]:
     """The numbers of a prediction, those of the first position first."""
-    return [number for part in row for number in _flat(part)] if isinstance(row, list) else [row]
+    return [number for part in row for number in _flat(part)] if isinstance(row, list | tuple) else [row]
 
 
 def _inputs(network: Network, path: Path) -> Any:
@@ -253,11 +260,12 @@ def _inputs(network: Network, path: Path) -> Any:
     from .tables import by_name, read_table
 
     table = read_table(path)
-    inputs, each = network.spec.input, math.prod(network.positions)
-    labels = {inputs + each} if "labels" in network.targets else set()
-    widths = sorted({inputs, inputs + each * network.target_width} | labels)
+    inputs, widths = network.spec.input, {network.spec.input}
+    if "" in network.outputs:
+        each = math.prod(network.positions)
+        widths |= {inputs + each * network.target_width} | ({inputs + each} if "labels" in network.targets else set())
     if table.shape[1] not in widths:
-        expected = f"{' or '.join(map(str, widths))}: {inputs} inputs, with or without the target"
+        expected = f"{' or '.join(map(str, sorted(widths)))}: {inputs} inputs, with or without the target"
         raise complaint(str(path), Quoted(f"{table.shape[1]} columns"), expected)
     return by_name(network, table[:, :inputs])
 

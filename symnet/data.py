@@ -1,9 +1,9 @@
 """The door for data: arrays of users -> arrays that a kernel may read without further checks.
 
-In: X and y as arrays, lists, memory-mapped files or data frames; a dict of X for several inputs.  Out: Data:
-C-contiguous arrays of the dtype of training (labels int64), copied only if that changes them.  Shapes, dtypes, NaN, inf
-and labels are checked here, since a label out of range would make a kernel write outside its arrays; an error names the
-array, the index and the value.
+In: X and y as arrays, lists, memory-mapped files or data frames; a dict of X for several inputs, of y for several
+targets.  Out: Data: C-contiguous arrays of the dtype of training (labels int64), copied only if that changes them.
+Shapes, dtypes, NaN, inf and labels are checked here, since a label out of range would make a kernel write outside its
+arrays; an error names the array, the index and the value.
 Nothing of the model is touched before these checks are through.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from . import losses
 from .errors import Quoted, SymnetError, complaint, unknown
-from .losses import DISTRIBUTION, LABELS, VALUES
+from .heads import Output, joined, owner_of, suffix
+from .losses import BY_POSITION, DISTRIBUTION, LABELS, VALUES, WEIGHTED
 
 if TYPE_CHECKING:
     from .network import Network
@@ -28,39 +29,70 @@ BLOCK = 2**20  # elements that are looked at together, so that checks of a memor
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """Checked samples: arrays by the names of their tensors, one row a sample.
+class Target:
+    """A checked target.
 
-    target: how y is given ("labels", "distribution", "values"); facts_hold: rows of y sum to 1; weights: one for each
-    sample, or for each of its positions, or None.
+    kind: how it is given ("labels", "distribution", "values"); facts_hold: its rows sum to 1, where they should;
+    weights: one for each sample, or for each of its positions, or None.
     """
 
-    inputs: Mapping[str, Array]
-    y: Array
-    target: str
+    array: Array
+    kind: str
     facts_hold: bool = True
     weights: Array | None = None
 
     @property
+    def counted(self) -> float:
+        """How many samples an accuracy is of: those with a weight above 0, or the share of their positions."""
+        rows, weights = len(self.array), self.weights
+        return rows if weights is None else np.count_nonzero(weights) * rows / weights.size
+
+    @property
+    def given(self) -> str:
+        """How it is given, and how it has weights."""
+        if self.weights is None:
+            return self.kind
+        return self.kind + (WEIGHTED if self.weights.ndim == 1 else BY_POSITION)
+
+    def part(self, rows: Any) -> Target:
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, array=self.array[rows], weights=weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Checked samples, one row a sample: inputs by the names of their tensors, targets by theirs ("": the only one)."""
+
+    inputs: Mapping[str, Array]
+    targets: Mapping[str, Target]
+
+    @property
     def arrays(self) -> dict[str, Array]:
-        """All that a kernel reads row by row."""
-        weights = {} if self.weights is None else {"sample_weight": self.weights}
-        return {**self.inputs, "y": self.y, **weights}
+        """All that a kernel reads row by row, by the names of tensors."""
+        arrays = dict(self.inputs)
+        for name, target in self.targets.items():
+            arrays[f"y{suffix(name)}"] = target.array
+            if target.weights is not None:
+                arrays[f"sample_weight{suffix(name)}"] = target.weights
+        return arrays
 
     @property
     def rows(self) -> int:
-        return int(self.y.shape[0])
+        return len(next(iter(self.targets.values())).array)
 
     @property
-    def counted(self) -> float:
-        """How many samples an accuracy is of: those with a weight above 0, or the share of their positions."""
-        return self.rows if self.weights is None else np.count_nonzero(self.weights) * self.rows / self.weights.size
+    def facts_hold(self) -> bool:
+        return all(target.facts_hold for target in self.targets.values())
+
+    @property
+    def given(self) -> str:
+        """How the targets are given, as network.py takes it."""
+        return joined({name: target.given for name, target in self.targets.items()})
 
     def part(self, rows: Any) -> Data:
         """Some of the samples."""
         inputs = {name: x[rows] for name, x in self.inputs.items()}
-        weights = None if self.weights is None else self.weights[rows]
-        return replace(self, inputs=inputs, y=self.y[rows], weights=weights)
+        return Data(inputs, {name: target.part(rows) for name, target in self.targets.items()})
 
 
 def check_data(
@@ -73,39 +105,69 @@ def check_data(
     shape (n, K), or (n,) if K is 1.  Where the output has positions, say T time steps, labels have the shape (n, T),
     the others (n, T, K).  `names` is what the arrays are called in errors.  weights: one for each sample, shape (n,),
     or for each position, shape (n, T); not negative.
+
+    Of several losses, y is a dict by the names of targets, and weights are for all of them, or such a dict.
     """
     x = check_inputs(network, X, dtype, names[0])
     rows = len(next(iter(x.values())))
-    target = _array(y, names[1])
-    if target.ndim == 0 or target.shape[0] != rows:
-        found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
-        raise complaint(names[1], found, f"{rows} rows, as {names[0]} has")
-    data = _targets(network, x, target, dtype, names[1])
-    return data if weights is None else replace(data, weights=_weights(weights, rows, network.positions, dtype))
+    outputs = network.spec.outputs
+    wanted = {output.target: owner_of(outputs, output.target) for output in outputs}
+    given = {"": y} if "" in wanted else _by_name(y, wanted, names[1])
+    weighted: dict[str, Any] = dict.fromkeys(wanted, weights)
+    if "" not in wanted and isinstance(weights, Mapping):
+        weighted = _by_name(weights, wanted, "sample_weight", complete=False)
+    made = {}
+    for name, output in wanted.items():
+        where = f"{names[1]}[{name!r}]" if name else names[1]
+        target = _array(given[name], where)
+        if target.ndim == 0 or target.shape[0] != rows:
+            found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
+            raise complaint(where, found, f"{rows} rows, as {names[0]} has")
+        made[name] = _target(output, target, dtype, where)
+        for other in outputs:
+            if other.target == name:
+                _in_domain(made[name].array, other.head.loss.name, where)
+        if weighted.get(name) is not None:
+            called = f"sample_weight[{name!r}]" if name and isinstance(weights, Mapping) else "sample_weight"
+            checked = _weights(weighted[name], rows, output.positions, dtype, called)
+            made[name] = replace(made[name], weights=checked)
+    return Data(x, made)
 
 
-def _targets(network: Network, x: dict[str, Array], target: Array, dtype: Any, name: str) -> Data:
-    width, kinds, at = network.target_width, network.targets, network.positions
+def _by_name(given: Any, wanted: Mapping[str, Any], where: str, *, complete: bool = True) -> dict[str, Any]:
+    """An array for each target, from a dict."""
+    expected = f"a dict of arrays with the keys {', '.join(wanted)}"
+    if not isinstance(given, Mapping):
+        raise complaint(where, Quoted(f"a {type(given).__name__}"), expected)
+    for name in given:
+        if name not in wanted:
+            raise unknown(where, "target", name, wanted)
+    for name in wanted:
+        if complete and name not in given:
+            raise complaint(where, Quoted(f"no {name!r}"), expected)
+    return dict(given)
+
+
+def _target(output: Output, target: Array, dtype: Any, name: str) -> Target:
+    width, kinds, at = output.target_width, output.targets, output.positions
     in_column = target.ndim == len(at) + 1 or target.shape[len(at) + 1 :] == (1,)
-    if not network.is_classifier:
-        checked = _real(_matrix(target, at, width, name, "values"), dtype, name)
-        _in_domain(checked, network.spec.loss.name, name)
-        return Data(x, checked, VALUES)
+    if not output.is_classifier:
+        return Target(_real(_matrix(target, at, width, name, "values"), dtype, name), VALUES)
     if VALUES in kinds:
         if LABELS in kinds and in_column and target.dtype.kind != "f":
-            return Data(x, _labels(target, at, network.classes, name), LABELS)
+            return Target(_labels(target, at, output.classes, name), LABELS)
         checked = _real(_matrix(target, at, width, name, "numbers from 0 to 1"), dtype, name)
         _refuse(checked, name, lambda block: (block < 0) | (block > 1), "numbers from 0 to 1")
-        return Data(x, checked, VALUES)
+        return Target(checked, VALUES)
     if target.ndim == len(at) + 1 or (in_column and width != 1):
-        return Data(x, _labels(target, at, network.classes, name), LABELS)
+        return Target(_labels(target, at, output.classes, name), LABELS)
     checked = _real(_matrix(target, at, width, name, "class probabilities"), dtype, name)
     _refuse(checked, name, lambda block: block < 0, "class probabilities, which are not negative")
     slack = 4 * width * float(np.finfo(dtype).eps)
     facts_hold = all(
         bool((np.abs(part.sum(axis=-1, dtype=np.float64) - 1) <= slack).all()) for _, part in _blocks(checked)
     )
-    return Data(x, checked, DISTRIBUTION, facts_hold)
+    return Target(checked, DISTRIBUTION, facts_hold)
 
 
 def _in_domain(checked: Array, loss: str, name: str) -> None:
@@ -119,8 +181,7 @@ def _in_domain(checked: Array, loss: str, name: str) -> None:
             _refuse(checked, name, lambda block: block < 0, f"counts, 0 or above, as {loss} takes", advice=advice)
 
 
-def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any) -> Array:
-    name = "sample_weight"
+def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: str) -> Array:
     array = _array(value, name)
     if array.shape not in ((rows,), (rows, *at)):
         expected = f"shape ({rows},): one for each sample" + (

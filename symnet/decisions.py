@@ -72,7 +72,7 @@ def hits(chosen: Row, prediction: Tensor, loss: Loss) -> Defined:
     truth = loss.target
     if truth.kind != "integer":
         binary = losses.is_binary(chosen, int(prediction.shape[-1]))
-        truth, more = _above("y_label", truth, Fraction(1, 2)) if binary else _largest("y_label", truth)
+        truth, more = _above("truth", truth, Fraction(1, 2)) if binary else _largest("truth", truth)
         equations += more
     own = (*lead, k)[: label.rank]
     right = sp.Eq(label[own], truth[own])

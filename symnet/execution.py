@@ -26,7 +26,6 @@ from compiler.storage import Storage
 
 from .data import Data
 from .errors import SymnetError
-from .losses import BY_POSITION, WEIGHTED
 from .network import Network
 from .plan import make_plan, structure
 from .spec import Choice
@@ -225,7 +224,5 @@ def assert_intact(memory: Memory) -> None:
 
 def variant(data: Data) -> str:
     """Which kernel fits these targets and weights."""
-    given = data.target
-    if data.weights is not None:
-        given += WEIGHTED if data.weights.ndim == 1 else BY_POSITION
+    given = data.given
     return given if data.facts_hold else given + WITHOUT_FACTS

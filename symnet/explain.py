@@ -10,6 +10,7 @@ Each step says that two programs give a tensor the same values; `Step.check` eva
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,7 +100,7 @@ class Explanation:
         return max(step.check(values, rows) for step in self.steps)
 
 
-def explain(network: Network, name: str, target: str | None = None) -> Explanation:
+def explain(network: Network, name: str, target: str | Mapping[str, str] | None = None) -> Explanation:
     """The derivation of dR/dW for the parameter `name`."""
     gradient = network.gradient(name, target)
     return _Derivation(network, gradient).explanation()
@@ -129,7 +130,11 @@ class _Derivation:
 
     def explanation(self) -> Explanation:
         book = _EachByName(self.raw)
-        risk = [t for t in dict.fromkeys(e.tensor for e in self._risk.equations) if t.name in ("ell", "penalty", "R")]
+        risk = [
+            t
+            for t in dict.fromkeys(e.tensor for e in self._risk.equations)
+            if re.fullmatch("ell(_.*)?|penalty|R", t.name)
+        ]
         start = tuple(typeset.unicode(Book(self._risk).formula(t)) for t in risk)
         steps = []
         for tensor in self.path:

@@ -19,6 +19,7 @@ from sympy.logic.boolalg import Boolean
 from compiler.program import Equation, Index, Program, Tensor
 
 from .errors import complaint, unknown
+from .heads import Output, joined, owner_of, suffix
 from .notation import aligned_latex, latex_lines, readable, unicode_lines
 from .textbook import aligned, letters
 
@@ -123,22 +124,26 @@ class Gradient:
                 raise complaint("parameters", list(parameters), f"a value for {name!r}, too")
             values[tensor.name] = np.asarray(parameters[name], dtype=np.float64)
         for name, state in self.network._states.items():
-            given = np.asarray(parameters.get(name, state.initial), dtype=np.float64)
-            values[state.tensor.name] = np.broadcast_to(given, self.network.states[name])
+            start = np.asarray(parameters.get(name, state.initial), dtype=np.float64)
+            values[state.tensor.name] = np.broadcast_to(start, self.network.states[name])
         for name in parameters:
             if name not in self.network.tensors and name not in self.network.states:
                 raise unknown("parameters", "parameter", name, self.network.tensors)
-        inputs, truth = self._inputs(X), np.asarray(y)
+        inputs = self._inputs(X)
         rows = len(next(iter(inputs.values())))
-        target = _target_of(self.network, truth)
-        other = None if target == self.target else gradient(self.network, self.name, target, self.training)
-        program = (other or self).program
-        given = self.network.loss(target).target
-        shape = (rows, *(int(n) for n in given.shape[1:]))
-        if truth.size != np.prod(shape):
-            raise complaint("y", truth.shape, f"the shape {shape}")
+        truths = _targets(self.network, y)
+        given = joined({name: _kind_of(owner_of(self.network.spec.outputs, name), t) for name, t in truths.items()})
+        program = (
+            self.program if given == self.target else gradient(self.network, self.name, given, self.training).program
+        )
+        wanted = {tensor.name: tensor for tensor in self.network.loss(given).targets}
+        for name, truth in truths.items():
+            tensor = wanted[f"y{suffix(name)}"]
+            shape = (rows, *(int(n) for n in tensor.shape[1:]))
+            if truth.size != np.prod(shape):
+                raise complaint(f"y[{name!r}]" if name else "y", truth.shape, f"the shape {shape}")
+            values[tensor.name] = truth.reshape(shape).astype(np.int64 if tensor.kind == "integer" else np.float64)
         values |= inputs
-        values[given.name] = truth.reshape(shape).astype(np.int64 if given.kind == "integer" else np.float64)
         return evaluate(program, values, {"N": rows})[self.tensor.name]
 
     def _inputs(self, X: Any) -> dict[str, Array]:
@@ -172,16 +177,28 @@ class Gradient:
         return f"$\\displaystyle {self.latex()}$"
 
 
-def _target_of(network: Network, y: Array) -> str:
+def _targets(network: Network, y: Any) -> dict[str, Array]:
+    """The targets by name."""
+    if "" in network.outputs:
+        return {"": np.asarray(y)}
+    names = network.target_names
+    if not isinstance(y, Mapping) or set(y) != set(names):
+        raise complaint("y", list(y) if isinstance(y, Mapping) else y, f"a dict with the keys {', '.join(names)}")
+    return {name: np.asarray(y[name]) for name in names}
+
+
+def _kind_of(output: Output, y: Array) -> str:
     """Integers, one for each sample, are labels; rows of floats are distributions."""
-    axes = 1 + len(network.positions)
+    axes = 1 + len(output.positions)
     in_column = y.ndim == axes or y.shape[axes:] == (1,)
-    if network.targets == ("labels", "values"):
+    if output.targets == ("labels", "values"):
         return "labels" if in_column and y.dtype.kind != "f" else "values"
-    return network.targets[0] if in_column or len(network.targets) == 1 else network.targets[1]
+    return output.targets[0] if in_column or len(output.targets) == 1 else output.targets[1]
 
 
-def gradient(network: Network, name: str, target: str | None = None, training: bool | None = None) -> Gradient:
+def gradient(
+    network: Network, name: str, target: str | Mapping[str, str] | None = None, training: bool | None = None
+) -> Gradient:
     """The gradient of R with respect to a parameter, for targets given as `target`; training: see Network.gradients."""
     training = network.is_coupled if training is None else training
     found = network.gradients(target, training).by_name
@@ -189,4 +206,4 @@ def gradient(network: Network, name: str, target: str | None = None, training: b
         raise unknown("gradient", "parameter", name, found)
     whole = network.gradient_program(target, training)
     program = Program(whole.equations, (found[name],), facts=whole.facts).live()
-    return Gradient(name, found[name], program, network, target or network.targets[0], training)
+    return Gradient(name, found[name], program, network, network.given(target), training)

@@ -49,7 +49,7 @@ class Row:
 
 def check(network: Network, target: str | None = None, rows: int = 4, seed: int = 0) -> list[Row]:
     """A row for each parameter, on `rows` random samples, in float64."""
-    target = target or network.targets[0]
+    target = network.given(target)
     program = network.gradient_program(target)
     risk, *gradients = program.outputs
     forward = Program(program.equations, (risk,), facts=program.facts).live()

@@ -7,7 +7,7 @@ reads reads the one before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import Quoted, complaint, unknown
@@ -28,8 +28,8 @@ class Graph:
         return tuple(self.shapes[name] for name in self.reads[layer.name])
 
 
-def connect(inputs: Sequence[tuple[str, Shape]], layers: Sequence[Layer]) -> Graph:
-    """The graph of a network: the last layer is its output."""
+def connect(inputs: Sequence[tuple[str, Shape]], layers: Sequence[Layer], outputs: Collection[str]) -> Graph:
+    """The graph of a network; nobody needs to read its outputs, which are layers by name."""
     shapes = dict(inputs)
     by_name = {layer.name: layer for layer in layers}
     for name in by_name:
@@ -37,8 +37,8 @@ def connect(inputs: Sequence[tuple[str, Shape]], layers: Sequence[Layer]) -> Gra
             raise complaint(f"layer {name!r}, name", name, "a name of its own", "An input has it already.")
     reads = _reads(list(shapes), layers)
     order = _ordered(list(shapes), layers, reads)
-    read = {name for names in reads.values() for name in names}
-    for name in (*shapes, *(layer.name for layer in layers[:-1])):
+    read = {name for names in reads.values() for name in names} | set(outputs)
+    for name in (*shapes, *(layer.name for layer in layers)):
         if name not in read:
             what = "input" if name in shapes else "layer"
             raise complaint(f"{what} {name!r}", Quoted("no layer that reads it"), "one that names it in its `inputs`")

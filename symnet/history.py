@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
+
+from .errors import unknown
 
 
 def share(part: float, whole: float) -> float:
@@ -20,7 +22,8 @@ class Epoch:
     """One epoch: the mean loss of its batches as they were trained, the validation part after it, its duration.
 
     `epoch` counts from 0 over the life of the model.  `validation_loss` is None without validation data, `accuracy` (of
-    the validation part) unless a classifier has them.
+    the validation part) unless a classifier has them.  `parts`: of a network with several losses "digit.loss",
+    "digit.validation_loss", "digit.accuracy" for each; it has no accuracy as a whole.
     """
 
     epoch: int
@@ -28,12 +31,15 @@ class Epoch:
     validation_loss: float | None
     accuracy: float | None
     seconds: float
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"epoch {self.epoch + 1}: loss {self.loss:.6g}"
         if self.validation_loss is not None:
             text += f", validation loss {self.validation_loss:.6g}"
-        return text if self.accuracy is None else f"{text}, validation accuracy {100 * self.accuracy:.2f} %"
+        if self.accuracy is not None:
+            text += f", validation accuracy {100 * self.accuracy:.2f} %"
+        return "".join((text, *(f", {name} {value:.4g}" for name, value in self.parts.items())))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,12 +47,14 @@ class Epochs(Sequence[Epoch]):
     """Epochs as the native loop wrote them, a row each; an `Epoch` is made when it is asked for.
 
     rows: loss, validation loss, accuracy, seconds since the start of the run.  first: the number of the first epoch.
+    parts: the numbers of further columns.
     """
 
     rows: np.ndarray[Any, np.dtype[np.float64]]
     first: int
     validated: bool
     classified: bool
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @overload
     def __getitem__(self, key: int) -> Epoch: ...
@@ -57,7 +65,7 @@ class Epochs(Sequence[Epoch]):
         return self._epoch(places) if isinstance(places, int) else tuple(map(self._epoch, places))
 
     def _epoch(self, place: int) -> Epoch:
-        loss, validation_loss, accuracy, ended = map(float, self.rows[place])
+        loss, validation_loss, accuracy, ended = map(float, self.rows[place, :4])
         began = float(self.rows[place - 1, 3]) if place else 0.0
         return Epoch(
             self.first + place,
@@ -65,6 +73,7 @@ class Epochs(Sequence[Epoch]):
             validation_loss if self.validated else None,
             accuracy if self.classified else None,
             max(0.0, ended - began),
+            {name: float(self.rows[place, column]) for name, column in self.parts.items()},
         )
 
     def column(self, number: int) -> tuple[float, ...]:
@@ -81,7 +90,7 @@ class Epochs(Sequence[Epoch]):
 
 @dataclass(frozen=True, slots=True)
 class History(Sequence[Epoch]):
-    """The epochs of one `fit` in order; a sequence of `Epoch`.
+    """The epochs of one `fit` in order; a sequence of `Epoch`; history["digit.loss"] is such a value of all epochs.
 
     `stopped` says why it ended: "epochs" (all were made), "patience", "callback".  `best` is the epoch whose
     parameters were restored, if any.  `steps`, `samples`, `seconds` and `entries` (how often Python entered the native
@@ -116,8 +125,15 @@ class History(Sequence[Epoch]):
     def __getitem__(self, key: int) -> Epoch: ...
     @overload
     def __getitem__(self, key: slice) -> tuple[Epoch, ...]: ...
-    def __getitem__(self, key: int | slice) -> Epoch | tuple[Epoch, ...]:
-        return self.epochs[key]
+    @overload
+    def __getitem__(self, key: str) -> tuple[float | None, ...]: ...
+    def __getitem__(self, key: int | slice | str) -> Epoch | tuple[Epoch, ...] | tuple[float | None, ...]:
+        if not isinstance(key, str):
+            return self.epochs[key]
+        whole = {"loss": self.loss, "validation_loss": self.validation_loss, "accuracy": self.accuracy}
+        if key not in whole and key not in self.epochs.parts:
+            raise unknown("history", "column", key, (*whole, *self.epochs.parts))
+        return whole[key] if key in whole else self.epochs.column(self.epochs.parts[key])
 
     def __len__(self) -> int:
         return len(self.epochs)

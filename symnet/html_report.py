@@ -69,7 +69,7 @@ def html_report(model: Model, history: History | None = None, data: Data | None 
     """The page; facts are measured on the first samples of `data`, else on random numbers."""
     network = model.network
     if data is None:
-        target, rows = network.targets[0], ROWS
+        target, rows = network.given(), ROWS
         values = {**sample(network, target, rows), **_parameters(model)}
     else:
         data = data.part(slice(0, ROWS))

@@ -34,7 +34,7 @@ class Progress:
     """Where training stands: updates made, epochs done, and rows done of the epoch that is going on.
 
     `rows`, `batch`, `shuffled`: what that epoch is made of; another loop begins a new epoch.  `loss_sum`: losses of the
-    rows done.
+    rows done; `part_sums`: of each of several losses.
     """
 
     step: int = 0
@@ -44,25 +44,29 @@ class Progress:
     rows: int = 0
     batch: int = 0
     shuffled: bool = False
+    part_sums: tuple[float, ...] = ()
 
     @classmethod
     def checked(cls, record: Mapping[str, Any]) -> Progress:
         """From a file."""
-        values = {f.name: record[f.name] for f in fields(cls)}
+        values = {f.name: record[f.name] for f in fields(cls) if f.name != "part_sums"}
+        parts = record.get("part_sums", [])
+        if not isinstance(parts, list) or not all(type(part) is float for part in parts):
+            raise ValueError("progress, part_sums")
         for name, value in values.items():
             wanted = {"loss_sum": (float, int), "shuffled": (bool,)}.get(name, (int,))
             if type(value) not in wanted or not 0 <= abs(value) < 2**62 or (value < 0 and name != "loss_sum"):
                 raise ValueError(f"progress, {name}")
-        return cls(**values)
+        return cls(**values, part_sums=tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """What validation decides."""
+    """What validation decides, and by what: "loss", "accuracy", or one of these of a head: "digit.loss"."""
 
     patience: int | None = None
     restore_best: bool = False
-    by_accuracy: bool = False
+    by: str = "loss"
 
 
 class Loop:
@@ -80,15 +84,22 @@ class Loop:
         self._check: Call | None = None
         self._monitor = Monitor()
         self._kept: Array | None = None
+        self._columns: dict[str, int] = {}  # of further numbers in the history
+        self._counted: dict[int, float] = {}  # column of an accuracy -> what makes it one of what counts
         ready()
         self.control = c = Control()
         self._last: object = None
         c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self._order[2]), SEED=model.seed)
         c.set(SINGLE=int(model.dtype == "float32"))
-        loss = self._call.put(self._call.kernel.outputs[0], np.zeros(1, model.dtype))
+        loss, *parts = (self._call.put(name, np.zeros(1, model.dtype)) for name in self._call.kernel.outputs)
         c.set(STEP_KERNEL=self._call.kernel.address, STEP_SIZE=self._call.slots["size:N"])
         c.set(STEP_NUMBER=self._call.number("step"))
         c.address(STEP_TABLE=self._call.table, STEP_LOSS=loss, STEP_STATUS=self._call.status)
+        self._part_sums = np.zeros(len(parts))
+        c.set(PARTS=len(parts))
+        c.address(PART_TABLE=_addresses(parts), PART_SUMS=self._part_sums)
+        for part, name in enumerate(filter(None, model.network.outputs)):
+            self._columns[f"{name}.loss"] = HISTORY_COLUMNS + part
         c.address(PERMUTATION=np.empty(data.rows if self._order[2] else 0, np.int64))
         self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self._order[2] else 0)
 
@@ -111,9 +122,27 @@ class Loop:
         self._check = check = model.new_call("evaluation", variant(data))
         results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.kernel.outputs}
         c.set(CHECK_KERNEL=check.kernel.address, CHECK_SIZE=check.slots["size:N"])
-        c.set(CHECK_ROWS=data.rows, CHECK_CHUNK=ROWS, BY_ACCURACY=int(monitor.by_accuracy))
+        c.set(CHECK_ROWS=data.rows, CHECK_CHUNK=ROWS, BY_ACCURACY=int(monitor.by.endswith("accuracy")))
         c.set(PATIENCE=-1 if monitor.patience is None else monitor.patience)
         c.address(CHECK_TABLE=check.table, CHECK_LOSS=results["loss_sum"], CHECK_CORRECT=results.get("correct"))
+        parts: list[Array] = []
+        for name, output in model.network.outputs.items():
+            factor = share(data.rows, data.targets[output.target].counted)  # the native loop divides by all rows
+            if not name:
+                self._counted[2] = factor
+                continue
+            for word, result in (("loss", f"loss_sum_{name}"), ("accuracy", f"correct_{name}")):
+                if result in results:
+                    column = HISTORY_COLUMNS + c["PARTS"] + len(parts)
+                    self._columns[f"{name}.{'validation_' * (word == 'loss')}{word}"] = column
+                    if word == "accuracy":
+                        self._counted[column] = factor
+                    if monitor.by == f"{name}.{word}":
+                        c.set(MONITORED=len(parts))
+                    parts.append(results[result])
+        self._check_sums = np.zeros(len(parts))
+        c.set(CHECK_PARTS=len(parts))
+        c.address(CHECK_PART_TABLE=_addresses(parts), CHECK_PART_SUMS=self._check_sums)
         self._arrays(check, data, "CHECK_ARRAYS", "CHECK_ARRAY_TABLE", 0)
 
     # ------------------------------------------------------------------------------------------ running
@@ -136,7 +165,7 @@ class Loop:
         """Finish `count` epochs (the one that is going on is the first), or fewer if a callback or patience says so."""
         c, model = self.control, self._model
         before, start = model.progress, time.perf_counter()
-        rows = np.empty((count, HISTORY_COLUMNS))
+        rows = np.empty((count, HISTORY_COLUMNS + c["PARTS"] + c["CHECK_PARTS"]))
         self._kept = np.empty_like(model.memory.persistent) if self._monitor.restore_best else None
         with self._running():
             c.set(STEPS_END=-1, EPOCHS_END=c["EPOCH"] + count, EACH_EPOCH=int(bool(callbacks)))
@@ -165,10 +194,12 @@ class Loop:
 
     def _epochs(self, rows: Array) -> Epochs:
         validated = self._check is not None
-        if validated:  # the native loop divides by all rows
+        if validated:
             rows = rows.copy()
-            rows[:, 2] *= share(self._validation.rows, self._validation.counted)
-        return Epochs(rows, self.control["HISTORY_START"], validated, validated and self.control["CHECK_CORRECT"] != 0)
+            for column, factor in self._counted.items():
+                rows[:, column] *= factor
+        classified = validated and self.control["CHECK_CORRECT"] != 0
+        return Epochs(rows, self.control["HISTORY_START"], validated, classified, self._columns)
 
     def _enter_until(self, *reasons: str) -> str:
         """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between entries."""
@@ -204,6 +235,8 @@ class Loop:
                 c.set(PERMUTED=-1, CHECKING=0, STEP=progress.step, EPOCH=progress.epoch)
                 c.set(POSITION=progress.position if continues else 0)
                 c.put_number("LOSS_SUM", progress.loss_sum if continues else 0.0)
+                known = continues and len(progress.part_sums) == len(self._part_sums)
+                self._part_sums[:] = progress.part_sums if known else 0.0
             c.set(CLOCK=0)
             try:
                 model.training = True
@@ -219,7 +252,8 @@ class Loop:
     def _progress(self) -> Progress:
         c = self.control
         rows, batch, shuffled = self._order
-        return Progress(c["STEP"], c["EPOCH"], c["POSITION"], c.number("LOSS_SUM"), rows, batch, shuffled)
+        parts = tuple(self._part_sums.tolist())
+        return Progress(c["STEP"], c["EPOCH"], c["POSITION"], c.number("LOSS_SUM"), rows, batch, shuffled, parts)
 
     def _not_finite(self) -> SymnetError:
         c = self.control
@@ -250,6 +284,10 @@ class Loop:
         values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
         gradients = {t.name: name for name, t in model.network.gradients(target).by_name.items()}
         return first_non_finite(program, values, model.dtype, gradients)
+
+
+def _addresses(arrays: Sequence[Array]) -> Array:
+    return np.array([array.ctypes.data for array in arrays], np.int64)
 
 
 def whole_number(where: str, value: Any, low: int, high: int = 2**31) -> int:

@@ -39,6 +39,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         named = {p.name: p.tensor for p in plan.parameters} | {s.name: s.tensor for s in plan.states}
         arrays = {name: model.memory.view(tensor).copy() for name, tensor in named.items()}
         progress = asdict(model.progress)
+        if not progress["part_sums"]:
+            del progress["part_sums"]
         for tensor, scaling in model.scaling.items():
             arrays |= {f"input:{tensor}:{name}": value for name, value in asdict(scaling).items()}
     optimizer = {"name": model.optimizer.name, **model.optimizer.mapping}

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from . import decisions, initializers, loss_equations, losses, optimizers, regularizers
-from .errors import unknown
+from . import initializers, losses, optimizers, regularizers
+from .errors import Quoted, complaint, unknown
+from .heads import Output, suffix
 from .readable import Readable
 from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
     from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter, State
-    from .loss_equations import Loss
+    from .objective import Joint, Objective
     from .optimizers import Update
     from .picture import Picture
     from .training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
+Given = str | Mapping[str, str] | None  # how targets are given: see heads.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,11 @@ class Network(Readable):
 
     input: number of inputs, or the shape of a sample.  inputs: several by name, {"image": [64], "age": [1]}, instead.
     layers: what `dense` and its like return; the last is the output.  loss: a name of the table, or a mapping with
-    options.  l2, l1: lambda and lambda_1 in R = loss + lambda/2 * (sum of all squared weights) + lambda_1 * (sum of
-    their absolute values), biases excepted; a layer may have strengths of its own.
+    options.  losses: several instead, {"digit": "softmax_cross_entropy", "angle": {"name": "squared_error", "weight":
+    0.1}}, keyed by the layer that each judges (or with the option `layer`); ell is their weighted sum, and each has a
+    target of its own, or with `target` that of another.
+    l2, l1: lambda and lambda_1 in R = loss + lambda/2 * (sum of all squared weights) + lambda_1 * (sum of their
+    absolute values), biases excepted; a layer may have strengths of its own.
     train: the keys of [train] in TOML, for the command line.  Two networks are equal if they are declared the same.
 
     >>> from symnet.spec import dense
@@ -69,14 +74,18 @@ class Network(Readable):
         self,
         input: Any = None,
         layers: Any = (),
-        loss: Optimizer = "squared_error",
+        loss: Optimizer | None = None,
         l2: float = 0.0,
         train: Mapping[str, Any] | None = None,
         limit: int = LIMIT,
         inputs: Mapping[str, Any] | None = None,
         l1: float = 0.0,
+        losses: Mapping[str, Any] | None = None,
     ) -> None:
-        object.__setattr__(self, "spec", specify(input, layers, loss, l2, train, limit=limit, inputs=inputs, l1=l1))
+        if loss is None and losses is None:
+            loss = "squared_error"
+        made = specify(input, layers, loss, l2, train, limit=limit, inputs=inputs, l1=l1, losses=losses)
+        object.__setattr__(self, "spec", made)
 
     @classmethod
     def from_spec(cls, spec: Spec) -> Network:
@@ -98,7 +107,8 @@ class Network(Readable):
         strengths = {row.name: getattr(self.spec, row.name) for row in regularizers.ROWS}
         penalty = "".join(f", {name}={value:g}" for name, value in strengths.items() if value)
         total = sum(prod(shape) for shape in self.parameters.values())
-        loss = self.spec.loss.name or "own loss"
+        named = ((f"{head.name} " if head.name else "", head.loss.name or "own loss") for head in self.spec.heads)
+        loss = ", ".join(name + loss for name, loss in named)
         inputs = ", ".join(_described(self.spec.inputs))
         return f"Network({inputs} -> {described}; {loss}{penalty}; {total} parameters)"
 
@@ -161,7 +171,13 @@ class Network(Readable):
     @property
     def constants(self) -> Mapping[str, tuple[float, ...]]:
         """Values of the constant tensors in the equations, by name."""
-        return MappingProxyType(losses.constants(self.spec.loss.mapping))
+        return MappingProxyType(
+            {
+                name + suffix(head.name): values
+                for head in self.spec.heads
+                for name, values in losses.constants(head.loss.mapping).items()
+            }
+        )
 
     # ------------------------------------------------------------------------------------------ forward
     @cached_property
@@ -203,66 +219,80 @@ class Network(Readable):
         """The same in a training step: with dropout."""
         return tuple(e for built in self._built.values() for e in built.equations)
 
-    @property
-    def prediction(self) -> Tensor:
-        """The output of the last layer, shape (N, K), or (N, ..., K) with positions."""
-        return self._built[self.spec.layers[-1].name].output
+    # ------------------------------------------------------------------------------------------ outputs and losses
+    @cached_property
+    def outputs(self) -> Mapping[str, Output]:
+        """What is judged, by the names of the losses; the only one has the name "".  See heads.py."""
+        return MappingProxyType({output.name: output for output in self.spec.outputs})
 
     @cached_property
-    def _loss_row(self) -> losses.Row:
-        return losses.row(self.spec.loss.name, self.spec.loss.mapping, "loss")
+    def objective(self) -> Objective:
+        """The losses of all heads as equations."""
+        from .objective import Objective
+
+        predictions = tuple(self._built[output.head.layer].output for output in self.spec.outputs)
+        return Objective(self.spec.outputs, predictions, self.forward)
+
+    @property
+    def _only(self) -> Output:
+        if "" not in self.outputs:
+            advice = f"Ask one of network.outputs: {', '.join(self.outputs)}."
+            raise complaint("network", Quoted("several losses"), "one", advice)
+        return self.outputs[""]
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets, each once; the only one has the name ""."""
+        return tuple(dict.fromkeys(output.target for output in self.spec.outputs))
 
     @property
     def is_classifier(self) -> bool:
-        return self._loss_row.is_classifier
+        """Is there a head that tells classes apart?"""
+        return any(output.is_classifier for output in self.outputs.values())
 
     @property
     def targets(self) -> tuple[str, ...]:
         """How targets may be given: "labels", "distribution" or "values"; the default first."""
-        return losses.targets(self._loss_row, self.spec.output)
+        return self._only.targets
 
     @property
     def classes(self) -> int:
         """How many classes a classifier tells apart."""
-        return losses.classes(self._loss_row, self.spec.output)
+        return self._only.classes
 
     @property
     def target_width(self) -> int:
         """Numbers of one target, where it is no label."""
-        return losses.target_width(self._loss_row, self.spec.output)
+        return self._only.target_width
 
     @property
     def positions(self) -> tuple[int, ...]:
         """The axes between the samples and the classes or values: each place there has a loss and a target."""
-        return self.spec.positions
+        return self._only.positions
+
+    @property
+    def prediction(self) -> Tensor:
+        """The output, shape (N, K), or (N, ..., K) with positions; of several losses the first one's."""
+        return self.objective.predictions[0]
 
     @property
     def probabilities(self) -> Tensor | None:
         """The class probabilities of a classifier, shape (N, ..., K)."""
-        found = decisions.probabilities(self._loss_row, self.prediction)
-        return found[0] if found else None
+        if not self._only.is_classifier:
+            return None
+        return self.objective.decided("probabilities")[0][0]
 
-    def loss(self, target: str | None = None) -> Loss:
+    def given(self, target: Given = None) -> str:
+        """How targets are given, as the text that kernels are known by; by default each in its first way."""
+        return self.objective.given(target)
+
+    def loss(self, target: Given = None) -> Joint:
         """The equations of the loss of a sample, for targets given as `target`, one of `targets`.
 
         With losses.WEIGHTED at its end, every sample has a weight, with losses.BY_POSITION every position of it; so for
-        everything below.
+        everything below.  Of several losses: {"digit": "labels", "angle": "values"}, or that as text (`given`).
         """
-        target = self._target(target)
-        if target not in self._losses:
-            self._losses[target] = loss_equations.build(
-                self._loss_row, self.spec.loss.mapping, self.prediction, target, self.forward
-            )
-        return self._losses[target]
-
-    def _target(self, target: str | None) -> str:
-        if target is not None and losses.parted(target)[0] not in self.targets:
-            raise unknown("target", "kind of target", target, self.targets)
-        return target or self.targets[0]
-
-    @cached_property
-    def _losses(self) -> dict[str, Loss]:
-        return {}
+        return self.objective.loss(target)
 
     @cached_property
     def _penalties(self) -> tuple[Equation, ...]:
@@ -275,29 +305,27 @@ class Network(Readable):
         ]
         return regularizers.build(self.spec, found)
 
-    def risk(self, target: str | None = None) -> tuple[Equation, ...]:
+    def risk(self, target: Given = None) -> tuple[Equation, ...]:
         """loss = (1/N) sum_n ell[n]; the penalty; R = loss + penalty."""
-        from compiler.program import Access, Equation, Index, Tensor
+        from compiler.program import Access, Equation, Tensor
 
-        found = self.loss(target)
-        n = Index("n", found.ell.shape[0])
-        mean = Equation(Access(Tensor("loss")), (n,), found.ell[n] / n.extent)
         parts = [Tensor("loss"), *([regularizers.penalty()] if self._penalties else [])]
         total = [Equation(Access(Tensor("R")), (), Access(part)) for part in parts]
-        return (*found.equations, mean, *self._penalties, *total)
+        mean = self.objective.means(target)["loss"]
+        return (*self.loss(target).equations, mean, *self._penalties, *total)
 
     # ------------------------------------------------------------------------------------------ backward
     @cached_property
     def _gradients(self) -> dict[tuple[str, bool], Gradients]:
         return {}
 
-    def gradients(self, target: str | None = None, training: bool | None = None) -> Gradients:
+    def gradients(self, target: Given = None, training: bool | None = None) -> Gradients:
         """dR/dW for all parameters, in one joint sweep over the samples and one over the penalty.
 
         training: of a step of training, where dropout draws and batch norm reads the batch; False: of the network as it
         predicts; None: as it predicts, unless samples are coupled in training.
         """
-        target = self._target(target)
+        target = self.given(target)
         training = self.is_coupled if training is None else training
         forward = self.training_forward if training else self.forward
         key = (target, training and forward != self.forward)
@@ -305,7 +333,7 @@ class Network(Readable):
             self._gradients[key] = self._derive(forward, self.loss(target))
         return self._gradients[key]
 
-    def _derive(self, forward: tuple[Equation, ...], loss: Loss) -> Gradients:
+    def _derive(self, forward: tuple[Equation, ...], loss: Joint) -> Gradients:
         from .differentiate import pullback
 
         def name(tensor: Tensor) -> str:
@@ -323,7 +351,7 @@ class Network(Readable):
         return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
 
     # ------------------------------------------------------------------------------------------ programs
-    def update(self, optimizer: Optimizer, target: str | None = None) -> Update:
+    def update(self, optimizer: Optimizer, target: Given = None) -> Update:
         """The equations of one step of an optimizer; its states with their first values; its hyper-parameters."""
         choice = checked_optimizer(optimizer, "optimizer")
         chosen = optimizers.row(choice.name, choice.mapping, "optimizer")
@@ -331,8 +359,11 @@ class Network(Readable):
         pairs = [(tensor, gradients[name]) for name, tensor in self.tensors.items()]
         return optimizers.build(chosen, pairs)
 
-    def training_program(self, optimizer: Optimizer, target: str | None = None) -> Program:
-        """One step: outputs the data loss; updates parameters and states; guards: the loss and the gradient's norm."""
+    def training_program(self, optimizer: Optimizer, target: Given = None) -> Program:
+        """One step: outputs the data loss, and of several losses each; updates parameters and states.
+
+        Guards: the loss and the gradient's norm.
+        """
         from compiler.program import Access, Equation, Program, Tensor
 
         from .layers import own_indices
@@ -342,12 +373,14 @@ class Network(Readable):
         norm = [
             Equation(Access(norm2), own_indices(g), Access(g, *own_indices(g)) ** 2) for g in gradients.by_name.values()
         ]
-        equations = (*self.training_forward, *self.risk(target), *gradients.equations, *norm, *update.equations)
-        loss = Tensor("loss")
+        means = self.objective.means(target)
+        risk = dict.fromkeys((*self.risk(target), *means.values()))
+        equations = (*self.training_forward, *risk, *gradients.equations, *norm, *update.equations)
         updates = (*update.updates, *((state.tensor, state.next) for state in self._states.values()))
-        return Program(equations, (loss,), updates, (norm2, loss), self.loss(target).facts).live()
+        guards = (norm2, Tensor("loss"))
+        return Program(equations, tuple(map(Tensor, means)), updates, guards, self.loss(target).facts).live()
 
-    def gradient_program(self, target: str | None = None, training: bool | None = None) -> Program:
+    def gradient_program(self, target: Given = None, training: bool | None = None) -> Program:
         """Outputs R, then the gradient of each parameter in the order of `parameters`; training: as of `gradients`."""
         from compiler.program import Program, Tensor
 
@@ -357,34 +390,38 @@ class Network(Readable):
         equations = (*forward, *self.risk(target), *gradients.equations)
         return Program(equations, (Tensor("R"), *gradients.by_name.values()), facts=self.loss(target).facts)
 
-    def evaluation_program(self, target: str | None = None) -> Program:
-        """Outputs loss_sum = sum_n ell[n]; for a classifier, also correct = the number of samples classified right."""
-        from compiler.program import Access, Equation, Index, Program, Tensor
+    def evaluation_program(self, target: Given = None) -> Program:
+        """Outputs loss_sum = sum_n ell[n]; for a classifier, also correct = the number of samples classified right.
 
-        found = self.loss(target)
-        n = Index("n", found.ell.shape[0])
-        loss_sum = Tensor("loss_sum")
-        equations = (*self.forward, *found.equations, Equation(Access(loss_sum), (n,), found.ell[n]))
-        if not self.is_classifier:
-            return Program(equations, (loss_sum,), facts=found.facts)
-        correct, counted = decisions.hits(self._loss_row, self.prediction, found)
-        return Program((*equations, *counted), (loss_sum, correct), facts=found.facts)
-
-    def prediction_program(self, what: str | None = None) -> Program:
-        """Outputs "label" (a classifier's default), "probabilities" or "values" (the default otherwise)."""
+        Of several losses h, then loss_sum_h, and correct_h where h is a classifier's.
+        """
         from compiler.program import Program
 
+        outputs, equations = self.objective.sums(target)
+        return Program((*self.forward, *equations), outputs, facts=self.loss(target).facts)
+
+    def prediction_program(self, what: str | None = None) -> Program:
+        """Outputs "label" (a classifier's default), "probabilities" or "values" (the default otherwise).
+
+        Of several losses one output each: "label" gives the values of what is no classifier, "probabilities" leaves it
+        out (see `predicted`).
+        """
+        from compiler.program import Program
+
+        outputs, equations = self.objective.decided(self._deciding(what))
+        return Program((*self.forward, *equations), outputs)
+
+    def predicted(self, what: str | None = None) -> tuple[str, ...]:
+        """The names of the outputs of `prediction_program`, in its order."""
+        what = self._deciding(what)
+        return tuple(name for name, output in self.outputs.items() if output.is_classifier or what != "probabilities")
+
+    def _deciding(self, what: str | None) -> str:
         known = ("values", "label", "probabilities") if self.is_classifier else ("values",)
         what = what or ("label" if self.is_classifier else "values")
         if what not in known:
             raise unknown("prediction", "output", what, known)
-        found: decisions.Defined | None = None
-        if what == "label":
-            found = decisions.labels(self._loss_row, self.prediction)
-        elif what == "probabilities":
-            found = decisions.probabilities(self._loss_row, self.prediction)
-        output, equations = found or (self.prediction, ())
-        return Program((*self.forward, *equations), (output,))
+        return what
 
     def layer_program(self, name: str) -> Program:
         """Outputs the activations of a layer."""
@@ -395,7 +432,7 @@ class Network(Readable):
         return Program(self.forward, (self._built[name].output,)).live()
 
     # ------------------------------------------------------------------------------------------ reading and running
-    def gradient(self, name: str, target: str | None = None, training: bool | None = None) -> Gradient:
+    def gradient(self, name: str, target: Given = None, training: bool | None = None) -> Gradient:
         """dR/dW of the parameter `name`, as an object to print, to take apart and to evaluate (gradient.py).
 
         training: of a step of training (see `gradients`); by default only where batch norm couples the samples.
@@ -404,7 +441,7 @@ class Network(Readable):
 
         return gradient(self, name, target, training)
 
-    def explain(self, name: str, target: str | None = None) -> Explanation:
+    def explain(self, name: str, target: Given = None) -> Explanation:
         """How dR/dW of the parameter `name` is derived, step by step (explain.py)."""
         from .explain import explain
 
@@ -459,4 +496,8 @@ def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
 
 def hyper_values(spec: Spec) -> dict[str, float]:
     """Hyper-parameters of a network by the names of their tensors."""
-    return regularizers.hyper(spec) | losses.hyper(spec.loss.mapping)
+    found = regularizers.hyper(spec)
+    for head in spec.heads:
+        found |= {name + suffix(head.name): value for name, value in losses.hyper(head.loss.mapping).items()}
+        found |= {} if head.weight is None else {f"weight_{head.name}": head.weight}
+    return found

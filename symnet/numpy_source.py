@@ -441,7 +441,8 @@ def _data(network: Network, program: Program, names: Mapping[Tensor, str]) -> It
             yield f"{names[tensor]} = {_array(source, tensor)}"
     for tensor in program.tensors:
         if tensor.role == "target":
-            yield f"{names[tensor]} = {_array('y', tensor)}"
+            source = f"y[{tensor.name.removeprefix('y_')!r}]" if tensor.name.startswith("y_") else "y"
+            yield f"{names[tensor]} = {_array(source, tensor)}"
 
 
 def _array(source: str, tensor: Tensor) -> str:

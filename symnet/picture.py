@@ -101,9 +101,10 @@ def _layers(network: Network) -> Picture:
     for layer in spec.graph.order:
         nodes.append(Node(layer.name, (f"{layer.name}: {layer.kind} {layer.words}".rstrip(),)))
         edges += [(name, layer.name) for name in spec.graph.reads[layer.name]]
-    loss = spec.loss.name or "own loss"
-    nodes.append(Node(f"{loss} ", (loss,), "loss"))  # no layer's name ends in a space
-    edges.append((spec.layers[-1].name, f"{loss} "))
+    for head in spec.heads:
+        loss = f"{head.name}: {head.loss.name or 'own loss'}" if head.name else head.loss.name or "own loss"
+        nodes.append(Node(f"{loss} ", (loss,), "loss"))  # no layer's name ends in a space
+        edges.append((head.layer, f"{loss} "))
     return Picture(tuple(nodes), tuple(edges))
 
 

@@ -67,9 +67,16 @@ class Plan:
 
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
     """The spec and the optimizer as far as they decide what is derived and compiled, as text for cache keys."""
-    loss = replace(spec.loss, options=losses.structure(spec.loss.options))
+    heads = tuple(
+        replace(
+            head,
+            loss=replace(head.loss, options=losses.structure(head.loss.options)),
+            weight=None if head.weight is None else 1.0,
+        )
+        for head in spec.heads
+    )
     layers = tuple(replace(x, **_switches(x)) for x in spec.layers)
-    plain = replace(spec, train=None, loss=loss, layers=layers, **_switches(spec))
+    plain = replace(spec, train=None, heads=heads, layers=layers, **_switches(spec))
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     return json.dumps([to_toml(plain), optimizers.structure(_row(optimizer))])

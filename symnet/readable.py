@@ -5,6 +5,7 @@ A base class of Network, so that network.py stays about equations.  Nothing is l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class Readable:
 
     __slots__ = ()
 
-    def to_numpy(self: Any, target: str | None = None) -> str:
+    def to_numpy(self: Any, target: str | Mapping[str, str] | None = None) -> str:
         """Python source of value_and_gradient(parameters, X, y), which needs NumPy alone: (R, {name: dR/dW}).
 
         (scipy.special, too, where an error function occurs.)  target: "labels", "distribution" or "values", one of
@@ -35,4 +36,4 @@ class Readable:
 
         network: Network = self
         gradients = network.gradients(target).by_name
-        return of_network(network, network.gradient_program(target), gradients, target or network.targets[0], False)
+        return of_network(network, network.gradient_program(target), gradients, network.given(target), False)

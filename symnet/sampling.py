@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .heads import owner_of, suffix, taken_apart
+from .losses import DISTRIBUTION, parted
+
 if TYPE_CHECKING:
     from .network import Network
 
@@ -19,6 +22,8 @@ def sample(network: Network, target: str, rows: int, seed: int = 0) -> dict[str,
     Parameters are as they are first drawn, and what starts from zeros is drawn, too, so that nothing is hidden by them.
     """
     rng = np.random.default_rng(seed)
+    given = taken_apart(network.spec.outputs, target)
+    owners_of_targets = {f"y{suffix(name)}": owner_of(network.spec.outputs, name) for name in given}
     first = network.initial_parameters(seed)
     owners = {tensor.name: name for name, tensor in network.tensors.items()}
     values: dict[str, Any] = {**network.constants, **network.hyper}
@@ -31,8 +36,10 @@ def sample(network: Network, target: str, rows: int, seed: int = 0) -> dict[str,
             case "input":
                 values[tensor.name] = rng.normal(size=shape)
             case "target" if tensor.kind == "integer":
-                values[tensor.name] = rng.integers(0, network.classes, shape)
+                values[tensor.name] = rng.integers(0, owners_of_targets[tensor.name].classes, shape)
             case "target":
                 drawn = rng.uniform(0.1, 0.9, shape)
-                values[tensor.name] = drawn / drawn.sum(-1, keepdims=True) if target == "distribution" else drawn
+                judged = owners_of_targets.get(tensor.name)  # none where these are weights
+                sums_to_one = judged is not None and parted(given[judged.name])[0] == DISTRIBUTION
+                values[tensor.name] = drawn / drawn.sum(-1, keepdims=True) if sums_to_one else drawn
     return values

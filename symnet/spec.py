@@ -17,11 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import checks, losses, optimizers, regularizers
+from . import checks, heads, losses, optimizers, regularizers
 from .checks import Choice, by, declare
 from .constructors import dense
-from .errors import Quoted, complaint, unknown
+from .errors import Quoted, SymnetError, complaint, unknown
 from .graph import Graph, connect
+from .heads import Head, Output
 from .kinds import KINDS, Dense, Layer, LogSoftmax, Maxout, Shape, Softmax, check_initializers, named, sample_shape
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
@@ -43,13 +44,19 @@ def checked_optimizer(value: Any, where: str) -> Choice:
 
 
 # ---------------------------------------------------------------------------------------------- the tables of a spec
+def _monitor(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise complaint(where, value, "'loss' or 'accuracy', or one of them behind the name of a loss: 'digit.loss'")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class EarlyStopping:
     """When training ends before its last epoch: what `Model.fit` takes under the same names."""
 
     patience: int = field(metadata=by(checks.integer(0)))
     restore_best: bool = field(default=False, metadata=by(checks.boolean))
-    monitor: str = field(default="loss", metadata=by(checks.word("loss", "accuracy")))
+    monitor: str = field(default="loss", metadata=by(_monitor))
 
 
 def _early_stopping(value: Any, where: str) -> EarlyStopping | None:
@@ -86,12 +93,12 @@ class Train:
 class Spec:
     """A network as declared.  Two specs are equal if they mean the same network and training.
 
-    inputs: the name of each input and the shape of one sample of it.
+    inputs: the name of each input and the shape of one sample of it.  heads: its losses, the only one without a name.
     """
 
     inputs: tuple[tuple[str, Shape], ...]
     layers: tuple[Layer, ...]
-    loss: Choice
+    heads: tuple[Head, ...]
     l2: float = 0.0
     train: Train | None = None
     folder: str = field(default="", compare=False)  # where relative paths start; not part of what is declared
@@ -100,7 +107,28 @@ class Spec:
     @cached_property
     def graph(self) -> Graph:
         """Who reads whom, in which order, and the shape of everything."""
-        return connect(self.inputs, self.layers)
+        return connect(self.inputs, self.layers, [head.layer for head in self.heads])
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """Each loss with the shape of the output that it judges."""
+        return tuple(Output(head, self.graph.shapes[head.layer]) for head in self.heads)
+
+    @property
+    def output(self) -> int:
+        """The number of classes or values of the first output: its last axis."""
+        return self.outputs[0].size
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """What training may end by."""
+        several = [] if len(self.outputs) == 1 and not self.outputs[0].name else ["loss"]
+        each = [
+            heads.dotted(output.name, word)
+            for output in self.outputs
+            for word in (("loss", "accuracy") if output.is_classifier else ("loss",))
+        ]
+        return (*several, *each)
 
     def parameters(self) -> dict[str, Shape]:
         """`layer.parameter` -> shape, layer by layer; shared parameters stand under the layer that owns them."""
@@ -134,16 +162,6 @@ class Spec:
         """One input, a vector: data are one table."""
         return len(self.inputs) == 1 and len(self.inputs[0][1]) == 1
 
-    @property
-    def output(self) -> int:
-        """The number of classes or values: the last axis of the output."""
-        return self.graph.shapes[self.layers[-1].name][-1]
-
-    @property
-    def positions(self) -> Shape:
-        """The axes of the output before the last: time steps, nodes, rows and columns."""
-        return self.graph.shapes[self.layers[-1].name][:-1]
-
     def path(self, relative: str) -> Path:
         """A path of the spec, from the folder of the spec file."""
         return Path(self.folder) / relative
@@ -159,6 +177,7 @@ def specify(
     limit: int = LIMIT,
     inputs: Any = None,
     l1: Any = 0.0,
+    losses: Any = None,
 ) -> Spec:
     """A checked Spec from Python values; layers are what `dense` returns or mappings with the key `kind`."""
     if isinstance(layers, str | Mapping) or not isinstance(layers, Iterable):
@@ -182,7 +201,7 @@ def specify(
     spec = Spec(
         _inputs(input, inputs),
         made,
-        _loss(loss, "network, loss"),
+        _heads(loss, losses, made),
         checks.number(0)(l2, "network, l2"),
         train,
         str(folder),
@@ -190,16 +209,16 @@ def specify(
     )
     _bounded(spec, limit)
     _penalized(spec)
-    chosen = losses.row(spec.loss.name, spec.loss.mapping, "network, loss")
-    losses.check_outputs(chosen, spec.loss.mapping, (*spec.positions, spec.output), "network, loss")
-    if odd := _improbable(spec):
-        warnings.warn(f"network, loss: {spec.layers[-1].where} gives the outputs, but {odd}.", stacklevel=3)
+    heads.check_outputs(spec.outputs)
+    for output in spec.outputs:
+        if odd := _improbable(output, next(layer for layer in made if layer.name == output.head.layer)):
+            where = f"{output.head.where}: layer {output.head.layer!r}"
+            warnings.warn(f"{where} gives the outputs, but {odd}.", stacklevel=3)
     if train is not None and train.early_stopping is not None:
         if not train.validation_split:
             raise complaint("train, early_stopping", Quoted("a validation_split of 0"), "data to judge epochs by")
-        if train.early_stopping.monitor == "accuracy" and not chosen.is_classifier:
-            advice = "Only a classifier has an accuracy."
-            raise complaint("train, early_stopping, monitor", "accuracy", "'loss'", advice)
+        if train.early_stopping.monitor not in spec.monitors:
+            raise unknown_monitor(spec, "train, early_stopping, monitor", train.early_stopping.monitor)
     if train is not None and train.validation_split + train.test_split >= 1:
         raise complaint("train", Quoted("validation_split + test_split of 1 or more"), "data left to train on")
     return spec
@@ -213,9 +232,23 @@ def _penalized(spec: Spec) -> None:
                 raise complaint(f"{layer.where}, {row.name}", getattr(layer, row.name), "none", advice)
 
 
-def _improbable(spec: Spec) -> str:
+def unknown_monitor(spec: Spec, where: str, monitor: str) -> SymnetError:
+    if monitor.endswith("accuracy") and monitor.replace("accuracy", "loss") in spec.monitors:
+        return complaint(where, monitor, repr(spec.monitors[0]), "Only a classifier has an accuracy.")
+    return unknown(where, "word", monitor, spec.monitors)
+
+
+def _heads(loss: Any, losses: Any, layers: tuple[Layer, ...]) -> tuple[Head, ...]:
+    if losses is None:
+        return heads.only(_loss(loss, "network, loss"), layers[-1].name)
+    if loss is not None:
+        raise complaint("network", Quoted("both 'loss' and 'losses'"), "one of them")
+    return heads.checked_heads(losses, [layer.name for layer in layers])
+
+
+def _improbable(output: Output, last: Layer) -> str:
     """What is odd about the outputs under this loss, if anything is."""
-    last, loss = spec.layers[-1], spec.loss.name
+    loss = output.head.loss.name
     function = getattr(last, "activation", Choice("")).name
     makes = "softmax" if isinstance(last, Softmax) and not isinstance(last, LogSoftmax) else function
     if (loss, makes) in (("softmax_cross_entropy", "softmax"), ("binary_cross_entropy", "logistic")):

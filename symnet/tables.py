@@ -1,9 +1,10 @@
 """Data files -> arrays: what `data = "..."` of a spec names.
 
 In: the path of a .csv, .csv.gz, .npy or .npz file and the network that it is for.  Out: X and y, for data.py to check.
-In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output; the
-others are the inputs, one after the other.  An .npz file holds the arrays X (or each input by its name) and y.  Nothing
-is unpickled, and sizes are bounded before anything is read, since a small compressed file can unfold to terabytes.
+In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output, of
+positions one after the other; the others are the inputs, one after the other.  An .npz file holds the arrays X (or each
+input by its name) and y (or each target by its name; several targets need such a file).  Nothing is unpickled, and
+sizes are bounded before anything is read, since a small compressed file can unfold to terabytes.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ Inputs = Array | Mapping[str, Array]
 LIMIT = 2**32  # bytes of a data file, uncompressed
 
 
-def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Inputs, Array]:
-    """X (by names if there are several inputs) and y from a data file; raises SymnetError that names file and line."""
+def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Inputs, Inputs]:
+    """X and y (by names if there are several) from a data file; raises SymnetError that names file and line."""
     path = Path(path)
     if path.name.lower().endswith(".npz"):
         return _checked(path, lambda: _read_npz(network, path, limit))
+    if "" not in network.outputs:
+        expected = f"an .npz file with the arrays {', '.join(network.target_names)} for the targets"
+        raise complaint(str(path), Quoted("one table for several losses"), expected)
     table, lines = _checked(path, lambda: _read_table(path, limit))
     X, y = _separate(network, table, str(path), lines)
     return by_name(network, X), y
@@ -177,7 +181,7 @@ def _finite(table: Array, where: str, lines: Array | None) -> None:
         raise complaint(at, float(table[row, column]), "a finite number")
 
 
-def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Array]:
+def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Inputs]:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > limit:
@@ -185,9 +189,12 @@ def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Array]:
     with np.load(path, allow_pickle=False) as archive:
         several = len(network.spec.inputs) > 1
         inputs = [name for name, _ in network.spec.inputs] if several else ["X" if "X" in archive else "x"]
-        for name in (*inputs, "y"):
+        targets = [name or "y" for name in network.target_names]
+        for name in (*inputs, *targets):
             if name not in archive:
                 held = ", ".join(show(held) for held in archive.files) or "nothing"
-                expected = f"arrays named {', '.join(inputs) if several else 'X'} and y"
+                expected = f"arrays named {', '.join(inputs) if several else 'X'} and {', '.join(targets)}"
                 raise complaint(str(path), Quoted(f"the arrays {held}"), expected)
-        return {name: archive[name] for name in inputs} if several else archive[inputs[0]], archive["y"]
+        X = {name: archive[name] for name in inputs} if several else archive[inputs[0]]
+        y = archive["y"] if targets == ["y"] else {name: archive[name] for name in targets}
+        return X, y

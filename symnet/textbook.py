@@ -152,7 +152,9 @@ class Book:
         """Is it the adjoint of a tensor that has a name of its own, other than a layer's z and a?"""
         base = self.by_name.get(adjoint.name[2:])
         return (
-            base is not None and base.role == "value" and re.fullmatch(r"([az]|f|s|lse|part\d+_)\d*", base.name) is None
+            base is not None
+            and base.role == "value"
+            and re.fullmatch(r"([az]|f|s|lse|part\d+_)\d*|(ell|lse)_\w+", base.name) is None
         )
 
     # ------------------------------------------------------------------------------------------ with indices

@@ -20,7 +20,7 @@ from .spec import INPUT, LIMIT, EarlyStopping, Spec, specify
 
 TEXT = 2**22  # characters of a spec
 DOTS = 32  # parts of a dotted key
-NETWORK = ("input", "inputs", "loss", "l2", "l1")
+NETWORK = ("input", "inputs", "loss", "losses", "l2", "l1")
 
 
 def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
@@ -72,7 +72,7 @@ def _read(text: str, where: str, folder: str, limit: int) -> Spec:
         if name not in NETWORK:
             raise unknown(f"{where}, [network]", "key", name, NETWORK)
     for name in ("input", "loss"):
-        if name not in network and (name != "input" or "inputs" not in network):
+        if name not in network and {"input": "inputs", "loss": "losses"}[name] not in network:
             raise complaint(f"{where}, [network]", Quoted(f"no key {name!r}"), f"{name!r}, which must be given")
     return specify(layers=layers, train=document.get("train"), folder=folder, limit=limit, **network)
 
@@ -82,9 +82,11 @@ def to_toml(spec: Spec) -> str:
     blocks = [
         [
             "[network]",
-            *_pairs({**_inputs(spec), "loss": spec.loss, "l2": spec.l2, "l1": spec.l1}, {"l2": 0.0, "l1": 0.0}),
+            *_pairs({**_inputs(spec), **_loss(spec), "l2": spec.l2, "l1": spec.l1}, {"l2": 0.0, "l1": 0.0}),
         ]
     ]
+    if spec.heads[0].name:
+        blocks.append(["[network.losses]", *_pairs({head.name: head.declared for head in spec.heads}, {})])
     for layer in spec.layers:
         blocks.append(["[[layer]]", f'kind = "{layer.kind}"', *_pairs(*_given(layer))])
     if spec.train is not None:
@@ -97,6 +99,11 @@ def _inputs(spec: Spec) -> dict[str, Any]:
         return {"inputs": Pairs(spec.inputs)}
     shape = spec.inputs[0][1]
     return {"input": shape[0] if len(shape) == 1 else shape}
+
+
+def _loss(spec: Spec) -> dict[str, Any]:
+    """The only loss; several have a table of their own."""
+    return {} if spec.heads[0].name else {"loss": spec.heads[0].loss}
 
 
 def _given(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:

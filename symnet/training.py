@@ -19,6 +19,7 @@ import numpy as np
 from .data import Data, check_data, check_inputs, split
 from .errors import Quoted, complaint, unknown
 from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
+from .heads import dotted, suffix
 from .history import Epoch, History, share
 from .loop import Loop, Monitor, Progress, whole_number
 from .network import Network, Optimizer
@@ -27,7 +28,7 @@ from .plan import LAYERS, hyper_values
 from .report import describe
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
-from .spec import Choice, checked_optimizer
+from .spec import Choice, checked_optimizer, unknown_monitor
 
 if TYPE_CHECKING:
     from .inspection import Inspection
@@ -111,8 +112,9 @@ class Model:
         validation_data: (X, y) or (X, y, sample_weight), or validation_split: a fraction of the rows, drawn by the
         model's seed; evaluated after each epoch.  patience: end after so many epochs without a better validation value;
         restore_best: at the end take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or
-        "accuracy" of the validation part.  callbacks: a function or several, called with an `Epoch` after each epoch;
-        one that returns True ends the training.  verbose: 1 (or True) prints every epoch.
+        "accuracy" of the validation part, of one of several losses "digit.loss" or "digit.accuracy".  callbacks: a
+        function or several, called with an `Epoch` after each epoch; one that returns True ends the training.
+        verbose: 1 (or True) prints every epoch.
 
         A batch whose loss or gradient is not finite raises SymnetError; the parameters before it are kept.
         Ctrl-C raises KeyboardInterrupt within about 100 ms, or one step if that is longer; the model stays usable.
@@ -120,19 +122,17 @@ class Model:
         whole_number("epochs", epochs, 1, 10**8)
         if patience is not None:
             whole_number("patience", patience, 0)
-        if monitor not in ("loss", "accuracy"):
-            raise unknown("fit, monitor", "word", monitor, ("loss", "accuracy"))
+        if monitor not in self.network.spec.monitors:
+            raise unknown_monitor(self.network.spec, "fit, monitor", monitor)
         if verbose not in (0, 1):
             raise complaint("fit, verbose", verbose, "0 or 1")
         watching = _functions(callbacks)
         data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
         if validation is None and (patience is not None or restore_best):
             raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
-        if monitor == "accuracy" and not self.network.is_classifier:
-            raise complaint("fit, monitor", monitor, "'loss'", "Only a classifier has an accuracy.")
         loop = Loop(self, data, batch_size, shuffle)
         if validation is not None:
-            loop.validate(validation, Monitor(patience, restore_best, monitor == "accuracy"))
+            loop.validate(validation, Monitor(patience, restore_best, monitor))
         return loop.epochs(epochs, [*watching, *([_printed] if verbose else [])])
 
     def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
@@ -171,26 +171,30 @@ class Model:
         return data.part(parts.train), data.part(parts.validation)
 
     # ------------------------------------------------------------------------------------------ inference
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Any:
         """The class labels of a classifier, shape (n,); otherwise the values of the outputs, shape (n, K).
 
         Where each of several outputs decides by itself (binary_cross_entropy), labels 0 and 1 of shape (n, K).  Where
-        the output has positions, say T time steps, shapes (n, T) and (n, T, K).
+        the output has positions, say T time steps, shapes (n, T) and (n, T, K).  Of several losses, a dict by name.
         """
         return self._predict(X, "label" if self.network.is_classifier else "values")
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> Any:
         """The class probabilities of a classifier, shape (n, classes); of independent outputs, shape (n, K).
 
-        Where the output has positions, say T time steps, shape (n, T, classes).
+        Where the output has positions, say T time steps, shape (n, T, classes).  Of several losses, a dict by the names
+        of those that are a classifier's.
         """
         if not self.network.is_classifier:
-            loss = self.network.spec.loss.name
+            loss = ", ".join(head.loss.name for head in self.network.spec.heads)
             raise complaint("predict_proba", Quoted(f"a network with the loss {loss}"), "a classifier", "Use predict.")
         return self._predict(X, "probabilities")
 
-    def _predict(self, X: Any, what: str) -> Array:
-        return self._outputs("prediction", what, X, np.int64 if what == "label" else self.dtype)
+    def _predict(self, X: Any, what: str) -> Any:
+        names, outputs = self.network.predicted(what), self.network.outputs
+        dtypes = [np.int64 if what == "label" and outputs[name].is_classifier else self.dtype for name in names]
+        found = self._outputs("prediction", what, X, dtypes)
+        return found[0] if names == ("",) else dict(zip(names, found, strict=True))
 
     def transform(self, X: Any, layer: str) -> Array:
         """The activations of a layer, by its name: shape (n, ...).  The network below is a map of features."""
@@ -198,25 +202,32 @@ class Model:
         names = [known.name for known in spec.layers]
         if layer not in names:
             raise unknown("transform", "layer", layer, names)
-        return self._outputs("layer", layer, X, self.dtype)
+        return self._outputs("layer", layer, X, [self.dtype])[0]
 
-    def _outputs(self, purpose: str, what: str, X: Any, dtype: Any) -> Array:
+    def _outputs(self, purpose: str, what: str, X: Any, dtypes: Sequence[Any]) -> list[Array]:
         inputs = self._scaled(check_inputs(self.network, X, self.dtype))
         count = len(next(iter(inputs.values())))
         with self.lock:
             call = self.call(purpose, what)
-            ((output, shape),) = call.kernel.manifest["outputs"].items()
-            result = np.empty((count, *map(int, shape[1:])), dtype)
+            shapes = call.kernel.manifest["outputs"]
+            results = {
+                name: np.empty((count, *map(int, shape[1:])), dtype)
+                for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True)
+            }
             for rows in _chunks(count):
                 for name, x in inputs.items():
                     call.put(name, x[rows])
-                call.put(output, result[rows])
+                for name, result in results.items():
+                    call.put(name, result[rows])
                 call.run(rows.stop - rows.start)
             assert_intact(self.memory)
-        return result
+        return list(results.values())
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """The mean loss without the penalty, and the accuracy if this is a classifier: of what has a weight above 0."""
+        """The mean loss without the penalty, and the accuracy if this is a classifier: of what has a weight above 0.
+
+        Of several losses, these of each, too: "digit.loss", "digit.accuracy".
+        """
         data = self._checked(X, y, weights=sample_weight)
         with self.lock:
             call = self.call("evaluation", variant(data))
@@ -229,7 +240,13 @@ class Model:
                 sums = {name: sums[name] + float(total[0]) for name, total in totals.items()}
             assert_intact(self.memory)
         found = {"loss": sums["loss_sum"] / data.rows}
-        return found | ({"accuracy": share(sums["correct"], data.counted)} if "correct" in sums else {})
+        for name, output in self.network.outputs.items():
+            if name:
+                found[f"{name}.loss"] = sums[f"loss_sum_{name}"] / data.rows
+            if output.is_classifier:
+                counted = data.targets[output.target].counted
+                found[dotted(name, "accuracy")] = share(sums[f"correct{suffix(name)}"], counted)
+        return found
 
     def call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The kernel for a purpose with its table, attached to the memory."""
@@ -281,7 +298,7 @@ class Model:
         return describe(self._step().manifest)
 
     def _step(self) -> Kernel:
-        return self.step_kernel or self.kernels.get("training", self.network.targets[0], 32)
+        return self.step_kernel or self.kernels.get("training", self.network.given(), 32)
 
     # ------------------------------------------------------------------------------------------ files
     def save(self, path: str | os.PathLike[str]) -> None:

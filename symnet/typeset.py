@@ -151,7 +151,7 @@ ONES = Name("ones")
 ONE, TWO = Number("1"), Number("2")
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "theta": "θ", "lambda": "λ",
-    "mu": "μ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω",
+    "mu": "μ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω", "ell": "ℓ",
 }  # fmt: skip
 HATS = {"xhat": ("x̂", r"\hat{x}")}  # Unicode and LaTeX
 SIGNS = {
@@ -195,15 +195,15 @@ def _stem(text: str) -> tuple[str, str, str]:
 
 
 def _unicode_name(text: str) -> str:
-    if text in ("ell", "ones"):
-        return {"ell": "ℓ", "ones": "𝟏"}[text]
+    if text == "ones":
+        return "𝟏"
     letters, number, rest = _stem(text)
     return HATS.get(letters, (GREEK.get(letters, letters), ""))[0] + number + (f"_{rest}" if rest else "")
 
 
 def _latex_name(text: str) -> str:
-    if text in ("ell", "ones"):
-        return {"ell": r"\ell", "ones": r"\mathbf{1}"}[text]
+    if text == "ones":
+        return r"\mathbf{1}"
     letters, number, rest = _stem(text)
     escaped = letters.replace("_", r"\_")
     plain = letters if len(letters) == 1 else rf"\mathrm{{{escaped}}}"

@@ -431,7 +431,7 @@ def test_4_4_delta_of_softmax_cross_entropy_is_the_prediction_minus_the_distribu
     # and the program that is read and lowered has it in this form: no sum over y is left
     readable, _ = run_passes(net.gradient_program("distribution"), READABLE[:2])  # facts, algebra
     delta = [e for e in readable.equations if e.tensor.name == "delta2"]
-    y, lse = net.loss("distribution").target, Tensor("lse", net.prediction.shape[:1])
+    (y,), lse = net.loss("distribution").targets, Tensor("lse", net.prediction.shape[:1])
     n, k = delta[0].lhs.subscripts
     assert not any(e.bound or e.lhs != delta[0].lhs for e in delta)
     assert sum(e.rhs for e in delta) == sp.exp(net.prediction[n, k] - lse[n]) - y[n, k]

@@ -34,7 +34,7 @@ def targets(network: Network, rng: np.random.Generator) -> np.ndarray:
     match network.targets[0]:
         case "labels":
             return rng.integers(0, network.classes, shape)
-        case _ if network.spec.loss.name == "hinge":
+        case _ if network.outputs[""].head.loss.name == "hinge":
             return np.where(rng.uniform(size=(*shape, network.target_width)) < 0.5, -1.0, 1.0)
         case _:
             return rng.uniform(0, 1, (*shape, network.target_width))

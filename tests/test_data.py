@@ -42,10 +42,10 @@ def refused(network: Network, x: Any, y: Any, dtype: str = "float32") -> str:
 def test_arrays_that_fit_are_not_copied(dtype: str) -> None:
     x, y = X.astype(dtype), LABELS.astype(np.int64)
     data = check_data(CLASSIFIER, x, y, dtype)
-    assert np.shares_memory(data.inputs["x"], x) and np.shares_memory(data.y, y)
-    assert data.rows == 5 and data.target == "labels"
+    assert np.shares_memory(data.inputs["x"], x) and np.shares_memory(data.targets[""].array, y)
+    assert data.rows == 5 and data.given == "labels"
     y = np.ones((5, 2), dtype)
-    assert np.shares_memory(check_data(TWO, x, y, dtype).y, y)
+    assert np.shares_memory(check_data(TWO, x, y, dtype).targets[""].array, y)
 
 
 @BOTH
@@ -79,19 +79,19 @@ def test_what_a_kernel_gets_is_contiguous_aligned_and_of_its_dtype(dtype: str) -
 )
 def test_labels_come_out_as_int64(labels: Any) -> None:
     data = check_data(CLASSIFIER, X.tolist(), labels, "float32")
-    assert data.y.dtype == np.int64 and data.y.shape == (5,) and data.target == "labels"
-    np.testing.assert_array_equal(data.y, LABELS)
+    assert data.targets[""].array.dtype == np.int64 and data.targets[""].array.shape == (5,) and data.given == "labels"
+    np.testing.assert_array_equal(data.targets[""].array, LABELS)
 
 
 def test_booleans_are_labels_and_numbers() -> None:
-    np.testing.assert_array_equal(check_data(CLASSIFIER, X > 3, LABELS > 0, "float32").y, LABELS > 0)
+    np.testing.assert_array_equal(check_data(CLASSIFIER, X > 3, LABELS > 0, "float32").targets[""].array, LABELS > 0)
 
 
 def test_two_dimensional_targets_of_a_classifier_are_distributions() -> None:
     one_hot = np.eye(4)[LABELS]
     for y in (one_hot, one_hot.astype(int), (one_hot + 1) / 5):
         data = check_data(CLASSIFIER, X, y, "float32")
-        assert data.target == "distribution" and data.y.dtype == np.float32 and data.facts_hold
+        assert data.given == "distribution" and data.targets[""].array.dtype == np.float32 and data.facts_hold
 
 
 @BOTH
@@ -107,8 +107,12 @@ def test_values_of_one_output_may_have_one_axis_or_two() -> None:
     y = np.arange(5)
     for given in (y, y.reshape(5, 1), y.tolist(), y.astype(np.float32)):
         data = check_data(REGRESSION, X, given, "float64")
-        assert data.target == "values" and data.y.shape == (5, 1) and data.y.dtype == np.float64
-        np.testing.assert_array_equal(data.y[:, 0], y)
+        assert (
+            data.given == "values"
+            and data.targets[""].array.shape == (5, 1)
+            and data.targets[""].array.dtype == np.float64
+        )
+        np.testing.assert_array_equal(data.targets[""].array[:, 0], y)
 
 
 # ---------------------------------------------------------------------------------------------- refused
@@ -156,8 +160,8 @@ def test_what_does_not_fit_is_refused_by_name_index_and_value(network: Network, 
 
 
 def test_targets_that_a_loss_can_have_are_accepted() -> None:
-    assert check_data(HINGE, X, np.array([1, -1, -1, 1, 1]), "float32").y.shape == (5, 1)
-    assert check_data(POISSON, X, [0, 1, 2.5, 3, 4], "float32").y.shape == (5, 1)
+    assert check_data(HINGE, X, np.array([1, -1, -1, 1, 1]), "float32").targets[""].array.shape == (5, 1)
+    assert check_data(POISSON, X, [0, 1, 2.5, 3, 4], "float32").targets[""].array.shape == (5, 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -52,9 +52,17 @@ CONTROL = (
     ("CHECK_CHUNK", "rows a call"),
     ("CHECK_ARRAYS", "number of its data arrays"),
     ("CHECK_ARRAY_TABLE", "address of int64[CHECK_ARRAYS, 4]; the buffers are not used"),
+    # further numbers that are summed up over an epoch as the losses are, each divided by the rows
+    ("PARTS", "how many of the step kernel: means, as its loss"),
+    ("PART_TABLE", "address of int64[PARTS]: where each is"),
+    ("PART_SUMS", "address of float64[PARTS]: this epoch so far, each times its rows"),
+    ("CHECK_PARTS", "how many of the evaluation kernel: sums"),
+    ("CHECK_PART_TABLE", "address of int64[CHECK_PARTS]: where each is"),
+    ("CHECK_PART_SUMS", "address of float64[CHECK_PARTS]: this epoch so far"),
     # early stopping
     ("PATIENCE", "end after so many epochs without a better value; -1: never"),
     ("BY_ACCURACY", "1: better is a higher accuracy, 0: a lower validation loss"),
+    ("MONITORED", "the part of the evaluation kernel that decides, -1: its loss or its number of correct rows"),
     ("KEPT", "address of a copy of the persistent block at the best epoch, 0: none is kept"),
     ("PERSISTENT", "address of the persistent block (parameters, states)"),
     ("PERSISTENT_BYTES", "its length"),
@@ -74,7 +82,10 @@ CONTROL = (
     ("CHECK_POSITION", "validation rows done"),
     ("REASON", "result: why the loop returned"),
     # the results
-    ("HISTORY", "address of float64[..., 4]: loss, validation loss, accuracy, time; 0: none is written"),
+    (
+        "HISTORY",
+        "address of float64[..., 4 + PARTS + CHECK_PARTS]: loss, validation loss, accuracy, time; 0: none is written",
+    ),
     ("HISTORY_START", "EPOCH of its first row"),
     ("CLOCK", "nanoseconds spent in this loop so far"),
     ("NUMBERS", "address of float64[], see below"),
@@ -121,6 +132,12 @@ def drive(c):
     check_table = pointer_i64(c[CHECK_TABLE])
     check_arrays = pointer_i64(c[CHECK_ARRAY_TABLE])
     history = pointer_f64(c[HISTORY])
+    parts = c[PARTS]
+    part_table = pointer_i64(c[PART_TABLE])
+    part_sums = pointer_f64(c[PART_SUMS])
+    check_parts = c[CHECK_PARTS]
+    check_part_table = pointer_i64(c[CHECK_PART_TABLE])
+    check_part_sums = pointer_f64(c[CHECK_PART_SUMS])
     steps_end = c[STEPS_END]
     time_limit = c[SLICE]
     elapsed = 0
@@ -180,6 +197,10 @@ def drive(c):
             loss = F64(pointer_f32(c[STEP_LOSS])[0]) if single else pointer_f64(c[STEP_LOSS])[0]
             numbers[LOSS] = loss
             numbers[LOSS_SUM] += loss * F64(size)
+            for part in range(parts):
+                address = part_table[part]
+                value = F64(pointer_f32(address)[0]) if single else pointer_f64(address)[0]
+                part_sums[part] += value * F64(size)
             c[STEP] += 1
             position += size
             c[POSITION] = position
@@ -204,6 +225,8 @@ def drive(c):
                 c[CHECK_POSITION] = 0
                 numbers[CHECK_SUM] = 0.0
                 numbers[CORRECT] = 0.0
+                for part in range(check_parts):
+                    check_part_sums[part] = 0.0
             position = c[CHECK_POSITION]
             while position < c[CHECK_ROWS]:
                 size = c[CHECK_ROWS] - position
@@ -219,6 +242,9 @@ def drive(c):
                     numbers[CORRECT] += (
                         F64(pointer_f32(c[CHECK_CORRECT])[0]) if single else pointer_f64(c[CHECK_CORRECT])[0]
                     )
+                for part in range(check_parts):
+                    address = check_part_table[part]
+                    check_part_sums[part] += F64(pointer_f32(address)[0]) if single else pointer_f64(address)[0]
                 position += size
                 c[CHECK_POSITION] = position
                 check_countdown -= 1
@@ -237,15 +263,22 @@ def drive(c):
                         return
         # ------------------------------------------------------------------ the end of an epoch
         if c[HISTORY] != 0:
-            row = HISTORY_COLUMNS * (c[EPOCH] - c[HISTORY_START])
+            row = (HISTORY_COLUMNS + parts + check_parts) * (c[EPOCH] - c[HISTORY_START])
             history[row] = numbers[LOSS_SUM] / F64(rows)
             if checked:
                 history[row + 1] = numbers[CHECK_SUM] / F64(c[CHECK_ROWS])
                 history[row + 2] = numbers[CORRECT] / F64(c[CHECK_ROWS])
             history[row + 3] = 1e-9 * F64(spent + elapsed)
+            for part in range(parts):
+                history[row + HISTORY_COLUMNS + part] = part_sums[part] / F64(rows)
+            for part in range(check_parts):
+                history[row + HISTORY_COLUMNS + parts + part] = check_part_sums[part] / F64(c[CHECK_ROWS])
         over = 0
         if checked and (c[PATIENCE] >= 0 or c[KEPT] != 0):
-            value = numbers[CORRECT] if c[BY_ACCURACY] != 0 else -numbers[CHECK_SUM]
+            if c[MONITORED] >= 0:
+                value = check_part_sums[c[MONITORED]] if c[BY_ACCURACY] != 0 else -check_part_sums[c[MONITORED]]
+            else:
+                value = numbers[CORRECT] if c[BY_ACCURACY] != 0 else -numbers[CHECK_SUM]
             if value > numbers[BEST]:
                 numbers[BEST] = value
                 c[BEST_EPOCH] = c[EPOCH]
@@ -261,6 +294,8 @@ def drive(c):
         c[PERMUTED] = -1
         c[CHECKING] = 0
         numbers[LOSS_SUM] = 0.0
+        for part in range(parts):
+            part_sums[part] = 0.0
         if over or c[EPOCH] == c[EPOCHS_END] or c[EACH_EPOCH] != 0:
             clock_gettime(MONOTONIC, now)
             c[CLOCK] = spent + 1000000000 * now[0] + now[1] - start
@@ -304,7 +339,7 @@ class Control:
         self.numbers: Array = np.zeros(len(NUMBERS), np.float64)
         self.entries = 0
         self._alive: dict[str, Array] = {}
-        self.set(PERMUTED=-1, PATIENCE=-1, BEST_EPOCH=-1, EPOCHS_END=-1, STEPS_END=-1, SLICE=100_000_000)
+        self.set(PERMUTED=-1, PATIENCE=-1, MONITORED=-1, BEST_EPOCH=-1, EPOCHS_END=-1, STEPS_END=-1, SLICE=100_000_000)
         self.put_number("BEST", -np.inf)
         self.address(NUMBERS=self.numbers)
 
