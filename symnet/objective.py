@@ -41,6 +41,11 @@ class Joint:
         """The tensors of the targets."""
         return tuple(dict.fromkeys(loss.target for loss in self.parts.values()))
 
+    @property
+    def target(self) -> Tensor:
+        """The tensor of the first target, mostly the only one."""
+        return self.targets[0]
+
 
 @dataclass(frozen=True)
 class Objective:
