@@ -261,6 +261,7 @@ def _products(
         spec = Matmul(
             dtype, m, n, k, "m" if product.a_transposed else "k", "k" if product.b_transposed else "n",
             product.lda, product.ldb, product.ldc, call.start,
+            tuple((s.count, s.a, s.b) for s in product.segments),
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
         arguments = ", ".join(_size_text(e, names) for e in extents)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sympy import Expr, Integer
 
-from .program import Access, Equation, Tensor, affine, merge_duplicates, outer_accesses
+from .program import Access, Affine, Equation, Tensor, affine, merge_duplicates, outer_accesses
 
 Range = tuple[Expr, Expr]
 Node = TypeVar("Node", bound=Hashable)
@@ -55,13 +55,23 @@ def box(equation: Equation) -> tuple[Range, ...] | None:
     seen = set()
     for subscript in equation.lhs.subscripts:
         parts = affine(subscript)
-        if parts is None or parts.gathers or (parts.terms and parts.plain is None):
+        if parts is None or parts.gathers or not _is_counter(parts):
             return None
-        if parts.plain in seen:
+        own = [index for index, _ in parts.terms]
+        if not seen.isdisjoint(own):
             return None
-        if parts.plain is not None:
-            seen.add(parts.plain)
+        seen.update(own)
     return reach(equation.lhs)
+
+
+def _is_counter(parts: Affine) -> bool:
+    """A constant, an index, or the digits of a number (4*i+j with j < 4): each value once, and none left out."""
+    step = Integer(1)
+    for index, coefficient in sorted(parts.terms, key=lambda term: term[1]):
+        if coefficient != step:
+            return False
+        step *= index.extent
+    return True
 
 
 def dependences(equations: Sequence[Equation]) -> dict[Equation, list[Equation]]:

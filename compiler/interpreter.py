@@ -48,17 +48,27 @@ def product(spec: Any) -> Callable[..., None]:
         m = np.arange(rows if spec.m is None else spec.m)
         n = np.arange(columns if spec.n is None else spec.n)
         k = np.arange(depth if spec.k is None else spec.k)
-        left = a[m[:, None] * spec.lda + k] if spec.a == "k" else a[k * spec.lda + m[:, None]]
-        right = b[k[:, None] * spec.ldb + n] if spec.b == "n" else b[n * spec.ldb + k[:, None]]
+        of_a = m[:, None] * spec.lda + k if spec.a == "k" else k * spec.lda + m[:, None]
+        of_b = k[:, None] * spec.ldb + n if spec.b == "n" else n * spec.ldb + k[:, None]
         place = m[:, None] * spec.ldc + n
         start = c[place] if spec.start == "c" else d[n] if spec.start == "bias" else 0.0
-        c[place] = start + left @ right
+        total = sum(a[of_a + x] @ b[of_b + y] for x, y in _segments(spec.segments))
+        c[place] = start + total
 
     return run
 
 
+def _segments(segments: Any) -> list[tuple[int, int]]:
+    """The steps in A and B to each part of the sum."""
+    places = [(0, 0)]
+    for count, of_a, of_b in segments:
+        places = [(x + q * of_a, y + q * of_b) for x, y in places for q in range(count)]
+    return places
+
+
 NAMESPACE: dict[str, Any] = {
     "F64": np.float64,
+    "I64": int,
     "pointer_f64": lambda array: array.reshape(-1),
     "pointer_i64": _integers,
     "offset": lambda array, start: array[start:],

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sympy as sp
-from sympy import Integer
+from sympy import Expr, Integer
 
 from .fuse import insert
 from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach
@@ -96,13 +96,35 @@ def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
             if equation.bound or equation.where != True:  # noqa: E712
                 continue
             touched = (equation.lhs, *outer_accesses(equation.rhs))
-            group = [a for a in touched if a.subscripts == equation.lhs.subscripts]
-            order = next((orders[a.tensor.name] for a in group if a.tensor.name in orders), None)
+            group = [a for a in touched if _moving(a) == _moving(equation.lhs)]
+            order = next((_order_of(a, orders) for a in group if a.tensor.name in orders), None)
             for access in group:
                 if order is not None and access.tensor.rank >= 2 and access.tensor.name not in orders:
-                    orders[access.tensor.name] = order
+                    orders[access.tensor.name] = _ordered_by(access, order)
                     changed = True
     return orders
+
+
+def _moving(access: Access) -> list[Expr]:
+    """The subscripts that are no constants."""
+    return [s for s in access.subscripts if not s.is_number]
+
+
+def _order_of(access: Access, orders: Mapping[str, tuple[int, ...]]) -> list[Expr]:
+    """The subscripts that move, in storage order."""
+    subscripts = [access.subscripts[axis] for axis in orders[access.tensor.name]]
+    return [s for s in subscripts if not s.is_number]
+
+
+def _ordered_by(access: Access, order: Sequence[Expr]) -> tuple[int, ...]:
+    """The storage order in which the subscripts of the access that move stand in this order; constants are slowest."""
+    axes = [axis for axis, s in enumerate(access.subscripts) if s.is_number]
+    return (
+        *axes,
+        *sorted(
+            (a for a in range(access.tensor.rank) if a not in axes), key=lambda a: order.index(access.subscripts[a])
+        ),
+    )
 
 
 def split_scalars(program: Program) -> tuple[tuple[Equation, ...], list[Equation]]:
@@ -220,7 +242,7 @@ def _start_from_row(
     """z = product + b[i]: the product starts from the row vector b."""
     for product_equation in group:
         product = as_product(product_equation, layout) if product_equation not in cyclic else None
-        if product is None or product.batch or product.outer or len(product.n) != 1:
+        if product is None or product.outer or len(product.n) != 1:
             continue
         for row in group:
             if row.bound or row.where != True or not isinstance(row.rhs, Access) or box(row) != box(product_equation):  # noqa: E712

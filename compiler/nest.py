@@ -48,13 +48,15 @@ class Statement:
 class Call:
     """A matrix product by a kernel: its operands (A, B, perhaps a row vector to start from) at their first elements.
 
-    start: "zero", "bias" or "c" (what the target holds)."""
+    start: "zero", "bias" or "c" (what the target holds).  touched: A, B and C with all indices, which tell what of them
+    a loop around the call reads and writes."""
 
     equation: Equation
     product: Product
     start: str
     operands: tuple[Access, ...]
     target: Access
+    touched: tuple[Access, Access, Access]
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +90,7 @@ class Guarded:
 
 
 Node = Loop | Statement | Call | Check | Guarded
+FEW = 16  # elements of a reduction that are written down one by one
 IDENTITY: dict[str, Expr] = {"sum": Integer(0), "max": -sp.oo, "logsumexp": -sp.oo, "argmax": Integer(-1)}
 
 
@@ -114,9 +117,10 @@ def effects(node: Node, layout: Layout) -> tuple[dict[Place, list[Access]], dict
                         for access in touched or (None,):
                             note(table, place, access)
         case Call():
-            for access in accesses(*node.operands):
+            a, b, c = node.touched
+            for access in accesses(a, b, *node.operands[2:]):
                 note(reads, layout.root(access.tensor), access)
-            note(writes, layout.root(node.target.tensor), node.target)
+            note(writes, layout.root(c.tensor), c)
         case Statement():
             if node.kind in ("begin", "combine", "end"):
                 note(reads if node.kind == "end" else writes, node.register, None)
@@ -161,7 +165,9 @@ def rename(node: Node, new: Mapping[str, str], layout: Layout) -> Node:
         case Statement():
             return replace(node, lhs=change(node.lhs), rhs=change(node.rhs), where=change(node.where))
         case Call():
-            return replace(node, operands=tuple(map(change, node.operands)), target=change(node.target))
+            a, b, c = map(change, node.touched)
+            operands = tuple(map(change, node.operands))
+            return replace(node, operands=operands, target=change(node.target), touched=(a, b, c))
         case Guarded():
             return Guarded(change(node.condition), [rename(child, new, layout) for child in node.body])
         case Loop():
@@ -203,13 +209,36 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
         begin = Statement("begin", equation.lhs, Integer(0), sp.true, original, op, register)
         combine = Statement("combine", equation.lhs, value, equation.where, original, op, register)
         end = Statement("end", equation.lhs, Integer(0), sp.true, original, op, register, adds=kind == "add")
-        return _around(prefix, [begin, *_around(suffix, [combine], equation, layout), end], equation, layout)
+        few = not plain and _is_beside(equation, prefix, suffix, layout)
+        combined = _unrolled(combine, suffix) if few else _around(suffix, [combine], equation, layout)
+        return _around(prefix, [begin, *combined, end], equation, layout)
     nodes: list[Node] = []
     if kind == "store" and equation.bound:
         nodes = zeros(equation, layout, names)
         kind = "add"
     statement = Statement(kind, equation.lhs, equation.rhs, equation.where, original)
     return nodes + _around(order, [statement], equation, layout)
+
+
+def _is_beside(equation: Equation, prefix: Sequence[Index], suffix: Sequence[Index], layout: Layout) -> bool:
+    """Few elements are reduced, and those of the next reduction stand beside them: then all of them are written down,
+    and the loop over the reductions has no other inside, so that it runs in vectors."""
+    count = sp.Mul(*(i.extent for i in suffix))
+    if not prefix or not count.is_Integer or count > FEW or sparse_rows(equation):
+        return False
+    touched = [equation.lhs, *outer_accesses(equation.rhs)]
+    return all(layout.address(a).strides.get(prefix[-1], 1) == 1 for a in touched)
+
+
+def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Node]:
+    """The statement for each point of the indices."""
+    found: list[Node] = []
+    for point in itertools.product(*(range(int(i.low), int(i.high)) for i in over)):
+        new: dict[Basic, Basic] = {i: Integer(q) for i, q in zip(over, point, strict=True)}
+        where = statement.where.xreplace(new)
+        if where != False:  # noqa: E712
+            found.append(replace(statement, rhs=statement.rhs.xreplace(new), where=where))
+    return found
 
 
 def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:

@@ -13,13 +13,16 @@ from sympy import Expr
 
 from .fuse import EXPENSIVE, SHORT_ROW
 from .graph import at_least, box
+from .pack import pack_operands
+from .pad import pad_windows
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
 
 CHEAP = 6  # operations that cost less than a store and a load
 
 
 def prepare(program: Program) -> Program:
-    return split_short_rows(inline_cheap_maps(merge_maps(trim_domains(program))))
+    program = pack_operands(pad_windows(choose_instead_of_skip(trim_domains(program))))
+    return split_short_rows(inline_cheap_maps(merge_maps(program)))
 
 
 def trim_domains(program: Program) -> Program:
@@ -43,6 +46,21 @@ def _trimmed(equation: Equation) -> Equation:
             if (low, high) != (index.low, index.high):
                 new[index] = Index(index.name, high, low)
     return equation.substitute(new) if new else equation
+
+
+def choose_instead_of_skip(program: Program) -> Program:
+    """What is written once, and only where a condition holds, is written everywhere: 0 where it does not.
+
+    So the element needs no zero before, and the loop has no jump."""
+    result: list[Equation] = []
+    for equation in program.equations:
+        whole = replace(equation, where=sp.true)
+        alone = len(program.definitions[equation.tensor]) == 1
+        if alone and equation.op == "sum" and not equation.bound and equation.where != True and box(whole) is not None:  # noqa: E712
+            rhs = sp.Piecewise((equation.rhs, equation.where), (sp.Integer(0), True), evaluate=False)
+            equation = replace(whole, rhs=rhs)
+        result.append(equation)
+    return program.with_equations(result)
 
 
 def merge_maps(program: Program) -> Program:

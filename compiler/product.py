@@ -2,7 +2,12 @@
 
 C[batch, m, n] = sum_k A[batch, m, k] * B[batch, k, n].  Several indices may make up one of m, n, k where the strides
 allow to run over them as one; where they do not, the slower ones become loops around the product: batches, or `outer`
-indices that are summed.
+indices that are summed.  Those of the latter whose strides are literal are `segments`: the kernel runs over them itself,
+with its sums in registers (Georganas et al. 2020, batch-reduce products).
+
+Only strides matter, so a subscript may have several indices.  A window x[n, p+u, q+v, c] is a matrix whose rows q
+overlap: v and c together are one axis of unit stride, u a segment.  Where the window is on the left (a scatter), its
+indices become loops: the elements of C that one call writes are distinct.
 """
 
 from __future__ import annotations
@@ -20,11 +25,23 @@ TINY = 16  # below this many multiplications for each row a loop nest is faster 
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """An index that is summed around k: its extent, and its strides in A and B."""
+
+    count: int
+    a: int
+    b: int
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
-    """C = A B with unit stride of C in n; `a_transposed`: unit stride of A in m; `b_transposed`: of B in k."""
+    """C = A B with unit stride of C in n; `a_transposed`: unit stride of A in m; `b_transposed`: of B in k.
+
+    Loops around the call are over `outer`, which are summed, and `batch`; in the kernel over `inner`, summed, and k."""
 
     batch: tuple[Index, ...]
     outer: tuple[Index, ...]
+    inner: tuple[Index, ...]
     m: tuple[Index, ...]
     n: tuple[Index, ...]
     k: tuple[Index, ...]
@@ -35,6 +52,7 @@ class Product:
     lda: int
     ldb: int
     ldc: int
+    segments: tuple[Segment, ...] = ()  # of the indices `inner`
 
     def extents(self) -> tuple[Expr, Expr, Expr]:
         """(rows, columns, depth)"""
@@ -63,15 +81,9 @@ def as_product(equation: Equation, layout: Layout) -> Product | None:
 
 
 def _tangled(access: Access) -> bool:
-    """A gather, or an axis with more than one index, or an index on two axes."""
-    seen: set[Index] = set()
-    for subscript in access.subscripts:
-        parts = affine(subscript)
-        if parts is None or parts.gathers or (parts.terms and parts.plain is None) or parts.plain in seen:
-            return True
-        if parts.plain is not None:
-            seen.add(parts.plain)
-    return False
+    """A subscript that is not affine, or a gather."""
+    parts = [affine(s) for s in access.subscripts]
+    return any(p is None or p.gathers for p in parts)
 
 
 def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Product | None:
@@ -89,9 +101,14 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     m, m_loops, (am, cm) = _merged(m, (a, c), layout)
     n, n_loops, (bn, cn) = _merged(n, (b, c), layout)
     k, outer, (ak, bk) = _merged(k, (a, b), layout)
-    batch += m_loops + n_loops
     if cn != 1 or not _literal(cm):
         return None
+    while len(n) > 1 and not _distinct(cm, n, m):  # rows of C would overlap
+        n_loops.append(n.pop(0))
+    if not _distinct(cm, n, m):
+        return None
+    loops = {*batch, *m_loops, *n_loops}
+    batch = [i for i in layout.stored_order(c) if i in loops]
     a_transposed = ak != 1
     if a_transposed and am != 1:
         return None
@@ -99,11 +116,16 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     if b_transposed and bk != 1:
         return None
     lda, ldb = (ak if a_transposed else am), (bn if b_transposed else bk)
-    if not (_literal(lda) and _literal(ldb)):
+    if not all(_literal(stride) and stride > 0 for stride in (lda, ldb)):
         return None
+    inner: list[Index] = []
+    while outer and not b_transposed and _is_segment(outer[-1], of_a, of_b):
+        inner.insert(0, outer.pop())
+    segments = tuple(Segment(int(i.extent), int(of_a[i]), int(of_b[i])) for i in inner)
     return Product(
         batch=tuple(batch),
         outer=tuple(outer),
+        inner=tuple(inner),
         m=tuple(m),
         n=tuple(n),
         k=tuple(k),
@@ -114,7 +136,18 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
         lda=int(lda),
         ldb=int(ldb),
         ldc=int(cm),
+        segments=segments,
     )
+
+
+def _distinct(row: Expr, n: Sequence[Index], m: Sequence[Index]) -> bool:
+    """The rows of C that one call writes do not overlap."""
+    rows = sp.Mul(*(i.extent for i in m))
+    return rows == 1 or bool((row - sp.Mul(*(i.extent for i in n))).is_nonnegative)
+
+
+def _is_segment(index: Index, of_a: dict[Index, Expr], of_b: dict[Index, Expr]) -> bool:
+    return bool(index.extent.is_Integer and _literal(of_a[index]) and _literal(of_b[index]))
 
 
 def _literal(stride: Expr) -> bool:

@@ -47,14 +47,15 @@ def _single(
     product = None if plain else as_product(equation, layout)
     if product is None:
         return build(equation, kind, layout, names, plain)
-    at_low = {i: i.low for i in (*product.m, *product.n, *product.k)}
+    at_low = {i: i.low for i in (*product.m, *product.n, *product.inner, *product.k)}
     operands = [product.a.xreplace(at_low), product.b.xreplace(at_low)]
     if start is not None:
         [fastest] = [i for i, s in layout.address(start).strides.items() if s == 1]
         operands.append(start.xreplace({fastest: fastest.low}))
     begin = "bias" if start is not None else "zero" if kind == "store" and not product.outer else "c"
-    nodes: list[Node] = [Call(equation, product, begin, tuple(operands), equation.lhs.xreplace(at_low))]
-    around = (*product.batch, *product.outer)
+    touched = (product.a, product.b, equation.lhs)
+    nodes: list[Node] = [Call(equation, product, begin, tuple(operands), equation.lhs.xreplace(at_low), touched)]
+    around = (*product.outer, *product.batch)
     for index in reversed(around):
         nodes = [make_loop(index, nodes, layout)]
     new = {i.name: names.index(i).name for i in around}

@@ -184,9 +184,10 @@ class Writer(Expressions):
         guard = "" if always else f"{self.condition(where)} & "
         if place is not None:
             first = f"({register}p < 0) | ({name} > {register}) | (({name} != {name}) & ({register} == {register}))"
-            self.put(f"if {guard}({first}):")
-            self.put(f"    {register} = {name}")
-            self.put(f"    {register}p = {self.integer(place)}")
+            chosen = self.fresh("x")
+            self.put(f"{chosen} = {guard}({first})")  # no branch: so that rows of such reductions run side by side
+            self.put(f"{register} = select({chosen}, {name}, {register})")
+            self.put(f"{register}p = select({chosen}, I64({self.integer(place)}), {register}p)")
             return
         self.put(f"if {guard}({name} != {self.constant(-sp.oo)}):")
         self.put(f"    if {name} > {register}:")

@@ -30,6 +30,7 @@ class Matmul:
     """One product: `a` names the axis of A with unit stride ("k" or "m"), `b` that of B ("n" or "k"); C has it in n.
 
     lda, ldb, ldc are the strides, in elements, of the other axis; start is "zero", "bias" (D[n]) or "c" (accumulate).
+    segments: sums around that over k, (count, step in A, step in B) each, the slowest first; then b is "n".
     """
 
     dtype: str
@@ -42,16 +43,20 @@ class Matmul:
     ldb: int = 0
     ldc: int = 0
     start: str = "zero"
+    segments: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         assert self.dtype in SIGNATURE and self.start in ("zero", "bias", "c") and self.a in "km" and self.b in "nk"
+        assert not self.segments or self.b == "n"
         assert min(self.lda, self.ldb, self.ldc) >= 1, "leading dimensions are literal"
 
     @property
     def name(self) -> str:
         sizes = "x".join("r" if s is None else str(s) for s in (self.m, self.n, self.k))
         strides = f"{self.lda}_{self.ldb}_{self.ldc}"
-        return f"matmul_{'s' if self.dtype == 'float32' else 'd'}_{sizes}_{self.a}{self.b}_{strides}_{self.start}"
+        around = "".join(f"_{count}x{a}x{b}".replace("-", "m") for count, a, b in self.segments)
+        letter = "s" if self.dtype == "float32" else "d"
+        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +124,12 @@ class _Generator(Emitter):
         self.k: Number = "%K" if spec.k is None else spec.k
         big_b = spec.k is None or spec.n is None or spec.k * spec.n * self.size > PACK_B
         several_rows = spec.m is None or spec.m >= 16
-        self.pack_b = spec.b == "k" or (several_rows and big_b and (spec.n is None or spec.n > 2 * self.lanes))
+        whole = not spec.segments  # what is packed is read once for each segment: not worth it
+        self.pack_b = spec.b == "k" or (
+            whole and several_rows and big_b and (spec.n is None or spec.n > 2 * self.lanes)
+        )
         wide = spec.n is None or spec.n > 3 * self.lanes
-        self.pack_a = several_rows and wide and (spec.a == "m" and spec.lda * self.size >= 1024)
+        self.pack_a = whole and several_rows and wide and (spec.a == "m" and spec.lda * self.size >= 1024)
         blocked = self.pack_a or self.pack_b
         self.block_k = _block(spec.k, BLOCK_K) if blocked else None
         self.block_m = _block(spec.m, BLOCK_M * 4 // self.size) if blocked else None
@@ -224,12 +232,32 @@ class _Generator(Emitter):
             return values
 
         kinds = [self.type(v.lanes) for _, v in cells]
-        k, accumulators = self.loop(0, kn, 4, unrolled, zip(kinds, accumulators, strict=True))
-        if isinstance(k, int) and isinstance(kn, int):
-            for rest in range(k, kn):
-                accumulators = product(rest, accumulators)
-        else:
-            _, accumulators = self.loop(k, kn, 1, product, zip(kinds, accumulators, strict=True))
+
+        def over_k(values: list[str]) -> list[str]:
+            k, values = self.loop(0, kn, 4, unrolled, zip(kinds, values, strict=True))
+            if isinstance(k, int) and isinstance(kn, int):
+                for rest in range(k, kn):
+                    values = product(rest, values)
+                return values
+            return self.loop(k, kn, 1, product, zip(kinds, values, strict=True))[1]
+
+        def over_segments(number: int, values: list[str]) -> list[str]:
+            nonlocal base_a, base_b
+            if number == len(spec.segments):
+                return over_k(values)
+            count, of_a, of_b = spec.segments[number]
+            around = base_a, base_b
+
+            def segment(q: Number, values: list[str]) -> list[str]:
+                nonlocal base_a, base_b
+                base_a, base_b = self.at(around[0], self.mul(q, of_a)), self.at(around[1], self.mul(q, of_b))
+                return over_segments(number + 1, values)
+
+            _, values = self.loop(0, count, 1, segment, zip(kinds, values, strict=True))
+            base_a, base_b = around
+            return values
+
+        accumulators = over_segments(0, accumulators)
         for (r, v), value in zip(cells, accumulators, strict=True):
             self.write(value, self.at(base_c, r * spec.ldc + v.offset), v)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..program import Program
+from .gather import gather
 from .reuse_values import reuse_values
 from .rewriting import operations
 from .share import share
@@ -26,13 +27,14 @@ PASSES: tuple[Pass, ...] = (
     ("use_facts", use_facts, "what the data promise shortens sums: the gradient of softmax cross-entropy is p - y"),
     ("simplify_algebra", simplify_algebra, "numbers, copies, identities and conditions go; 0 * inf cannot arise"),
     ("stabilize", stabilize, "no exponential overflows, and softmax is one exponential"),
+    ("gather", gather, "what many points of a window add to one element is one sum, written once"),
     # the program that people read is the one up to here
     ("share", share, "nothing is computed twice, and nothing that is not needed"),
     # after share, which finds f itself by comparing; elimination costs more, and gives what is left
     ("reuse_values", reuse_values, "f'(z) from a = f(z) where that is cheaper and as accurate; z need not be kept"),
     ("split_products", split_products, "every contraction is a pure product of two tensors, in the cheapest order"),
 )
-READABLE: tuple[Pass, ...] = PASSES[:3]
+READABLE: tuple[Pass, ...] = PASSES[:4]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from .share import merge_definitions
 
 TYPICAL_SIZE = 64  # of an axis whose length is known only at run time
 EXHAUSTIVE = 5
+WIDE = 8  # elements of a row below which a product for each tap of a window costs more than one that is scattered
 
 Group = tuple[Expr, ...]  # factors that are multiplied element by element
 
@@ -123,7 +124,7 @@ class _Writer:
         product = sp.Mul(*operands)
         named = set(nodes(product))
         summed = [i for i in equation.bound if i in named]
-        if outer == 1 and _is_plain(equation.lhs):
+        if outer == 1 and (_is_plain(equation.lhs) or _is_wide_scatter(equation.lhs)):
             domain = tuple(i for i in equation.domain if i in named or i not in bound)
             return [*self.before, Equation(equation.lhs, domain, product)]
         on_the_left = [n for n in nodes(*equation.lhs.subscripts) if isinstance(n, Index)]
@@ -209,6 +210,14 @@ def _is_plain(factor: Expr) -> bool:
 def _is_plain_or_affine(factor: Access) -> bool:
     parts = [affine(s) for s in factor.subscripts]
     return all(p is not None and not p.gathers for p in parts)
+
+
+def _is_wide_scatter(lhs: Access) -> bool:
+    """Written through a window, but along a plain last axis: a product for each tap adds rows in place."""
+    last = lhs.subscripts[-1] if lhs.subscripts else None
+    wide = isinstance(last, Index) and last.extent.is_Integer and last.extent >= WIDE
+    parts = [affine(s) for s in lhs.subscripts]
+    return bool(wide) and all(p is not None and not p.gathers for p in parts)
 
 
 def _is_sparse(factor: Expr) -> bool:

@@ -1,0 +1,77 @@
+"""Packed operands: the small factor of a sum through a window is copied once into the order in which it is read.
+
+In: a program with padded windows.  Out: the same, where in each product of a window with a small tensor
+
+    T[n,i,c] = sum_uo A[n,i-u+2,o]*W[o,u,c]         W is stored with o fastest, as the forward product has it
+
+the small one is a copy V with the axes that are summed first, mirrored along the taps that the window runs backwards:
+
+    V[u,o,c] = W[o,2-u,c],   T[n,i,c] = sum_uo A[n,i+u,o]*V[u,o,c]
+
+so that the product reads rows of V, and (u,o) runs through A as one axis.  The copy is a few thousand elements; the
+product reads it for every row of every sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sympy import Basic
+
+from .layout import Layout, choose_orders
+from .program import Access, Equation, Index, Program, Tensor, affine
+
+
+def pack_operands(program: Program) -> Program:
+    if not any(_has_window(e) for e in program.equations):
+        return program
+    layout = Layout(choose_orders(program.equations, [t for t in program.tensors if t.role == "parameter"]))
+    result: list[Equation] = []
+    made: dict[Access, Tensor] = {}
+    taken = {t.name for t in program.tensors}
+    for equation in program.equations:
+        result += _packed(equation, layout, made, taken)
+    return program.with_equations(result)
+
+
+def _has_window(equation: Equation) -> bool:
+    """A sum of products of two tensors, one of which, or the left-hand side, is read or written through a window."""
+    factors = equation.rhs.args
+    if equation.op != "sum" or not equation.bound or not equation.rhs.is_Mul or len(factors) != 2:
+        return False
+    if equation.where != True or not all(isinstance(f, Access) and f.tensor.kind == "real" for f in factors):  # noqa: E712
+        return False
+    parts = [affine(s) for a in (equation.lhs, *factors) for s in a.subscripts]
+    return all(p is not None and not p.gathers for p in parts) and any(p and len(p.terms) > 1 for p in parts)
+
+
+def _packed(equation: Equation, layout: Layout, made: dict[Access, Tensor], taken: set[str]) -> list[Equation]:
+    if not _has_window(equation):
+        return [equation]
+    for small, large in (equation.rhs.args, equation.rhs.args[::-1]):
+        own = layout.stored_order(small)
+        plain = [s for s in small.subscripts if isinstance(s, Index)]
+        fixed = all(isinstance(s, Index) or s.is_number for s in small.subscripts) and len(set(plain)) == len(plain)
+        if not fixed or small.tensor.sparse or not all(n.is_Integer for n in small.tensor.shape):
+            continue
+        strides = layout.address(large).strides
+        summed = [i for i in layout.stored_order(large) if i in own and i not in equation.free]
+        kept = [i for i in own if i not in summed]
+        lonely = [i for i in kept if i not in strides]
+        backwards = {i for i in summed if strides[i].is_negative}
+        if not summed or not lonely or (own[-1] in lonely and not backwards):
+            continue
+        mirrored: Mapping[Basic, Basic] = {i: i.high - 1 + i.low - i for i in backwards}
+        order = [i for i in kept if i in strides] + summed + lonely
+        source = small.xreplace(dict(mirrored))
+        before: list[Equation] = []
+        if source not in made:
+            name = f"{small.tensor.name}_packed"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            made[source] = Tensor(name, [i.extent for i in order])
+            before = [Equation(made[source][tuple(i - i.low for i in order)], tuple(order), source)]
+        new = large.xreplace(dict(mirrored)) * made[source][tuple(i - i.low for i in order)]
+        return [*before, Equation(equation.lhs, equation.domain, new)]
+    return [equation]
