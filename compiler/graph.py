@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sympy import Expr, Integer
 
-from .program import Access, Affine, Equation, Tensor, affine, merge_duplicates, outer_accesses
+from .program import Access, Affine, Equation, Index, Tensor, affine, merge_duplicates, outer_accesses
 
 Range = tuple[Expr, Expr]
 Node = TypeVar("Node", bound=Hashable)
@@ -52,7 +52,7 @@ def box(equation: Equation) -> tuple[Range, ...] | None:
     free = set(equation.free)
     if any(a.tensor.sparse and free.issuperset(a.subscripts) for a in outer_accesses(equation.rhs)):
         return None  # only stored elements are visited
-    seen = set()
+    seen: set[Index] = set()
     for subscript in equation.lhs.subscripts:
         parts = affine(subscript)
         if parts is None or parts.gathers or not _is_counter(parts):

@@ -2,8 +2,7 @@
 
 In: a program whose contractions are split.  Out: the same, where no factor of a sum reads through a window
 (x[n, p+u-1, c]) outside of its tensor: it reads x_padded[n, p+u, c] instead, and no read needs a guard.  All windows on
-one tensor share one copy, as wide as the widest asks for.  Where the border of zeros reaches, a read outside of x gave 0
-before, and x_padded has 0 there now.
+one tensor share one copy, as wide as the widest asks for: where a read outside of x gave 0, x_padded has one.
 """
 
 from __future__ import annotations

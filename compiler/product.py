@@ -2,8 +2,8 @@
 
 C[batch, m, n] = sum_k A[batch, m, k] * B[batch, k, n].  Several indices may make up one of m, n, k where the strides
 allow to run over them as one; where they do not, the slower ones become loops around the product: batches, or `outer`
-indices that are summed.  Those of the latter whose strides are literal are `segments`: the kernel runs over them itself,
-with its sums in registers (Georganas et al. 2020, batch-reduce products).
+indices that are summed.  Those of the latter whose strides are literal are `segments`: the kernel runs over them
+itself, with its sums in registers (batch-reduce products, Georganas et al. 2020).
 
 Only strides matter, so a subscript may have several indices.  A window x[n, p+u, q+v, c] is a matrix whose rows q
 overlap: v and c together are one axis of unit stride, u a segment.  Where the window is on the left (a scatter), its
