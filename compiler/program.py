@@ -358,8 +358,10 @@ class Equation:
 def merge_duplicates(equations: Iterable[Equation]) -> list[Equation]:
     """A sum that has one equation k times gets it once, k-fold: tables tell equations apart by their content."""
     counts = Counter(equations)
-    assert all(e.op == "sum" for e, k in counts.items() if k > 1)
-    return [e if k == 1 else replace(e, rhs=k * e.rhs) for e, k in counts.items()]
+    while any(k > 1 for k in counts.values()):  # the k-fold may be there already
+        assert all(e.op == "sum" for e, k in counts.items() if k > 1)
+        counts = Counter(e if k == 1 else replace(e, rhs=k * e.rhs) for e, k in counts.items())
+    return list(counts)
 
 
 def fresh_index(index: Index, taken: Iterable[str]) -> Index:

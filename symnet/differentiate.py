@@ -15,7 +15,7 @@ Source: reverse accumulation, Linnainmaa 1970; in index notation, Qiu, Neural Ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -106,12 +106,18 @@ def pushforward(
     *,
     name: Callable[[Tensor], str] = lambda tensor: f"t_{tensor.name}",
     carry: Sequence[Index] = (),
+    carrying: Collection[Tensor] = (),
 ) -> Derivation:
-    """Tangents of `of` along the tangents given for the seeds: the transpose of the pullback, C' += dphi/dA * A'."""
+    """Tangents of `of` along the tangents given for the seeds: the transpose of the pullback, C' += dphi/dA * A'.
+
+    carrying: tensors whose first axes are those of `carry` already, tangents of an earlier sweep along the same
+    directions: theirs are taken direction by direction, so that no pairs of directions arise (a Laplacian).
+    """
     equations = tuple(equations)
     active = _between(equations, tuple(seeds), of)
     order = [*dict.fromkeys(t for t in (*seeds, *(e.tensor for e in equations), *of) if t in active or t in of)]
-    tangents = _derivative_tensors(order, equations, {}, name, tuple(i.extent for i in carry)) | dict(seeds)
+    extra = tuple(i.extent for i in carry)
+    tangents = _derivative_tensors(order, equations, {}, name, extra, carrying) | dict(seeds)
     out: list[Equation] = []
     argmaxes: dict[Tensor, Tensor] = {}
     for equation in equations:
@@ -121,16 +127,18 @@ def pushforward(
         if not slopes:
             continue
         where = _selected(equation, equations, argmaxes, out)
-        carried = _apart(carry, equation)
-        lhs = Access(tangents[equation.tensor], *carried, *equation.lhs.subscripts)
+        added = () if equation.tensor in carrying else _apart(carry, equation)
+        lhs = Access(tangents[equation.tensor], *added, *equation.lhs.subscripts)
+        carried = lhs.subscripts[: len(carry)]
         for access, slope in slopes:
-            rhs = slope * Access(tangents[access.tensor], *carried, *access.subscripts)
-            out.append(Equation(lhs, (*carried, *equation.domain), rhs, "sum", where))
+            own = () if equation.tensor in carrying and access.tensor in carrying else carried
+            rhs = slope * Access(tangents[access.tensor], *own, *access.subscripts)
+            out.append(Equation(lhs, (*added, *equation.domain), rhs, "sum", where))
     out = _reached(out, set(tangents.values()) - set(seeds.values()))
     defined = {e.tensor for e in out} | set(seeds.values())
     for tensor in of:
         if tangents[tensor] not in defined:
-            out.append(_seed(tangents[tensor], tensor, Integer(0), tuple(carry)))
+            out.append(_seed(tangents[tensor], tensor, Integer(0), () if tensor in carrying else tuple(carry)))
     return Derivation(in_order(out), tangents)
 
 
@@ -153,7 +161,7 @@ def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
 @lru_cache(maxsize=10_000)
 def _scalar_derivative(scalar: Expr, symbol: Symbol) -> Expr:
     """Equal kernels (layer after layer of one kind) are differentiated once."""
-    return scalar.diff(symbol)
+    return sp.factor_terms(scalar.diff(symbol))
 
 
 def _between(equations: Sequence[Equation], below: Iterable[Tensor], above: Iterable[Tensor]) -> set[Tensor]:
@@ -184,6 +192,7 @@ def _derivative_tensors(
     seeds: Mapping[Tensor, Seed],
     name: Callable[[Tensor], str],
     extra: tuple[Expr, ...],
+    carrying: Collection[Tensor] = (),
 ) -> dict[Tensor, Tensor]:
     """A derivative tensor for each; a name already in use (a second application) gets a number."""
     taken = {t.name for e in equations for t in (e.tensor, *(a.tensor for a in e.reads()))}
@@ -194,7 +203,7 @@ def _derivative_tensors(
         while chosen in taken:
             chosen, number = f"{name(tensor)}_{number}", number + 1
         taken.add(chosen)
-        made[tensor] = Tensor(chosen, (*extra, *tensor.shape))
+        made[tensor] = Tensor(chosen, tensor.shape if tensor in carrying else (*extra, *tensor.shape))
     return made
 
 

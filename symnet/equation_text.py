@@ -10,6 +10,7 @@ equations (compiler/program.py) and the tensors that they define.  Stands beside
     expression::= what a formula has (formula.py), accesses, indices as numbers, and
                   sum(e, i, ...) | max(e, i, ...) | logsumexp(e, i, ...) | argmax(e, i, ...)
                   each with a condition on indices as its last argument, if there is one: sum(e, j, j <= i)
+                  d(access, x[n,0], ...): the derivative by inputs of the same sample (derivatives.py)
 
 Ranges.  An index runs over the axes on which it stands alone; these must agree.  An index that is named in `sizes` or
 in the shape of a parameter has one range in all lines; else it has its own in each line and in each reduction.  An
@@ -24,7 +25,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ from compiler.program import (
 from compiler.verify import verify
 
 from .activations import named_functions
+from .derivatives import Derivatives
 from .errors import Quoted, SymnetError, complaint, unknown
 from .formula import CONSTANTS, FUNCTIONS, Reader, statements, without_abs
 from .index_ranges import REDUCTIONS, Entry, Line, Ranges, Scope, read_line, reduction, subscripts_of, taken_apart
@@ -88,11 +90,12 @@ def read(
     where: str,
     functions: Mapping[str, Callable[[Expr], Expr]] = MappingProxyType({}),
     coupled: bool = False,
+    below: Iterable[Equation] = (),
 ) -> Reading:
     """known: tensors that may be read, the first axis that of the samples; named: a tensor's name in the equations.
 
     functions: more of one argument that the lines may call.  coupled: the lines may reduce over the samples, and read
-    their number, N.
+    their number, N.  below: the equations that define what is known, as far as lines ask for derivatives of it.
     """
     trees = statements("\n".join(lines), where, "exec", LENGTH, TERMS)
     if not trees:
@@ -126,18 +129,23 @@ def read(
     for name in defined:
         tensors[name] = Tensor(named(name), ranges.shape(name), "value", "integer" if name in whole else "real")
     out: list[Equation] = []
-    parts = _Parts(named, {t.name for t in tensors.values()})
+    parts, derivatives = _Parts(named, {t.name for t in tensors.values()}), Derivatives()
     called = {**named_functions(), **functions}
     lonely = {line.name: sum(other.name == line.name for other in parsed) == 1 for line in parsed}
     for line in parsed:
-        out += LineReader(line, tensors, ranges, parts, where, called, coupled).equations(lonely[line.name])
+        reader = LineReader(line, tensors, ranges, parts, where, called, coupled, derivatives)
+        out += reader.equations(lonely[line.name])
+    if derivatives.requests:
+        out += derivatives.equations((*below, *out))
     equations = in_order(out)
     for equation in equations:
         points = math.prod(int(i.extent) for i in equation.domain if i.extent.is_Integer)
         if points > WORK:
             expected = f"at most {WORK} for one sample"
             raise complaint(where, Quoted(f"{points} values of the indices of {equation.lhs}"), expected)
-    given = {t: Tensor(t.name, t.shape, "input", t.kind) for t in known.values() if t.role == "value"}
+    made = {e.tensor for e in equations}
+    others = [a.tensor for e in equations for a in e.reads() if a.tensor.role == "value" and a.tensor not in made]
+    given = {t: Tensor(t.name, t.shape, "input", t.kind) for t in others}
     try:
         verify(Program(tuple(e.substitute(given) for e in equations), tuple(tensors[name] for name in defined)))
     except ProgramError as error:
@@ -217,9 +225,10 @@ class LineReader(Reader):
         where: str,
         functions: Mapping[str, Callable[[Expr], Expr]],
         coupled: bool,
+        derivatives: Derivatives,
     ) -> None:
         super().__init__(line.where, {"N": SAMPLES} if coupled else {}, functions)
-        self.coupled = coupled
+        self.coupled, self.derivatives = coupled, derivatives
         self.line, self.tensors, self.ranges, self.parts = line, tensors, ranges, parts
         self.number = ranges.lines.index(line)
         self.scope: Scope = {}
@@ -297,10 +306,12 @@ class LineReader(Reader):
                 if name not in self.tensors:
                     raise unknown(self.at(node), "tensor", name, self.tensors)
                 return self.access(node, self.tensors[name], subscripts_of(node))
+            case ast.Call(func=ast.Name(id="d")):
+                return self.derivative(node)
         op = reduction(node, self.ranges.ranks)
         if not op:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in self.functions:
-                functions = (*REDUCTIONS, "where", *self.functions)
+                functions = (*REDUCTIONS, "where", "d", *self.functions)
                 if node.func.id not in functions:
                     raise unknown(self.at(node), "function", node.func.id, functions)
             return super().scalar(node)
@@ -312,6 +323,18 @@ class LineReader(Reader):
         part = Tensor(self.parts.fresh(), tuple(i.extent for i in free), "value", kind)
         self.before.append(Equation(Access(part, *free), (*free, *bound), body, op, condition))
         return Access(part, *free)
+
+    def derivative(self, node: ast.Call) -> Access:
+        """d(u[n,0], x[n,0], ...)"""
+        if self.coupled:
+            raise complaint(self.at(node), Quoted("a derivative where samples are coupled"), "one of separate samples")
+        for argument in node.args:
+            if not isinstance(argument, ast.Subscript):
+                expected = "d(u[n,0], x[n,0], ...): an element of a tensor, and those of inputs that it is derived by"
+                raise complaint(self.at(node), Quoted(ast.unparse(node)[:60]), expected)
+        of, *by = (self.scalar(argument) for argument in node.args)
+        assert isinstance(of, Access)
+        return self.derivatives.access(of, [a for a in by if isinstance(a, Access)], self.at(node))
 
     def all_indices(self) -> Iterator[ast.Name]:
         for node in ast.walk(self.line.value):

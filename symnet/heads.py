@@ -152,10 +152,10 @@ def _head(name: str, given: Any, where: str, layers: Sequence[str]) -> Head:
     return Head(name, layer, choice, weight, checks.layer_name(own.get("target", name), f"{where}, target"))
 
 
-def check_outputs(outputs: Sequence[Output]) -> None:
+def check_outputs(outputs: Sequence[Output], inputs: Mapping[str, tuple[int, ...]]) -> None:
     """Raise SymnetError unless each output can have its loss, and those that share a target take the same."""
     for output in outputs:
-        losses.check_outputs(output.row, output.head.loss.mapping, output.shape, output.head.where)
+        losses.check_outputs(output.row, output.head.loss.mapping, output.shape, output.head.where, inputs)
     for output in outputs:
         owner = owner_of(outputs, output.target)
         if _taken(output) != _taken(owner):

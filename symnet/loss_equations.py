@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .checks import integer
@@ -38,9 +39,14 @@ class Loss:
 
 
 def build(
-    chosen: Row, options: Mapping[str, Any], prediction: Tensor, given: str, forward: Iterable[Equation] = ()
+    chosen: Row,
+    options: Mapping[str, Any],
+    prediction: Tensor,
+    given: str,
+    forward: Iterable[Equation] = (),
+    inputs: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Loss:
-    """The equations of a loss; `given` is one of its targets, `forward` defines the prediction."""
+    """The equations of a loss; `given` is one of its targets, `forward` defines the prediction from the inputs."""
     import sympy as sp
 
     from compiler.program import Tensor
@@ -55,7 +61,7 @@ def build(
     weight = Tensor("sample_weight", tuple(index.extent for index in own), "target") if weighting else None
     factor = weight[own] / count if weight else 1 / count
     if chosen.lines:
-        return _read(chosen, options, prediction, y, weight)
+        return _read(chosen, options, prediction, y, weight, forward, inputs)
     if not chosen.is_classifier:
         made = _mean(chosen, options, prediction, y)
     elif is_binary(chosen, int(outputs)):
@@ -75,7 +81,15 @@ def places(prediction: Tensor) -> tuple[tuple[Index, ...], Index]:
     return lead, Index("k", outputs)
 
 
-def _read(chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor, weight: Tensor | None) -> Loss:
+def _read(
+    chosen: Row,
+    options: Mapping[str, Any],
+    prediction: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    forward: Iterable[Equation],
+    inputs: Mapping[str, Tensor],
+) -> Loss:
     """ell as the user's equations define it: of samples, or of positions, whose mean is then taken"""
     import sympy as sp
 
@@ -85,14 +99,14 @@ def _read(chosen: Row, options: Mapping[str, Any], prediction: Tensor, y: Tensor
 
     where = "loss, equations"
     sizes = {name: integer(1)(value, f"loss, sizes, {name}") for name, value in dict(options.get("sizes", ())).items()}
-    known = {"prediction": prediction, "target": y}
+    known = {**inputs, "prediction": prediction, "target": y}
     lead, _ = places(prediction)
     whole = len(lead) == 1 and weight is None  # the user's ell is ours
 
     def named(name: str) -> str:
         return name if name == "ell" and whole else f"{name}_loss"
 
-    reading = read(chosen.lines, known, {}, sizes, named, where)
+    reading = read(chosen.lines, known, {}, sizes, named, where, below=forward)
     found, at = reading.tensors.get("ell"), prediction.shape[:-1]
     if found is None or found.shape not in (at, at[:1]) or found.kind != "real":
         shape = f"ell[{', '.join(index.name for index in lead)}], the loss at a position, or " if at[1:] else ""

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .checks import lines
+from .checks import integer, lines
 from .errors import Quoted, complaint, unknown
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Row:
 
     kind: see above.  net: what makes probabilities of a classifier's outputs, "" if they are probabilities.  heads: the
     formula's names for the outputs: with two, the first half of the outputs and the second.  domain: SIGNS or
-    COUNTS, where not every number is a target.  Parameters are above 0.
+    COUNTS, where not every number is a target.  Parameters are above 0.  columns: numbers of a target, if they are not
+    as many as outputs.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Row:
     lines: tuple[str, ...] = ()
     domain: str = ""
     aliases: tuple[str, ...] = ()
+    columns: int = 0
 
     @property
     def is_classifier(self) -> bool:
@@ -134,7 +136,7 @@ def row(name: str, options: Mapping[str, Any], where: str) -> Row:
 
 def _own(options: Mapping[str, Any], where: str) -> Row:
     """A loss in equations.  If it takes labels, outputs count as net inputs of a softmax."""
-    known = ("equations", "sizes", "targets")
+    known = ("equations", "sizes", "targets", "columns")
     for key in options:
         if key not in known:
             raise unknown(where, "option of equations", key, known)
@@ -142,7 +144,9 @@ def _own(options: Mapping[str, Any], where: str) -> Row:
     if given not in (VALUES, LABELS):
         raise unknown(f"{where}, targets", "kind of target", given, (VALUES, LABELS))
     text = lines(options["equations"], f"{where}, equations")
-    return Row("", kind=CLASSES if given == LABELS else VALUES, net="softmax" if given == LABELS else "", lines=text)
+    if given == LABELS:
+        return Row("", kind=CLASSES, net="softmax", lines=text)
+    return Row("", lines=text, columns=integer(0)(options.get("columns", 0), f"{where}, columns"))
 
 
 def _numbers(values: Mapping[Any, Any], where: str) -> None:
@@ -151,7 +155,13 @@ def _numbers(values: Mapping[Any, Any], where: str) -> None:
             raise complaint(f"{where}, {key}", value, "a number")
 
 
-def check_outputs(chosen: Row, options: Mapping[str, Any], shape: tuple[int, ...], where: str) -> None:
+def check_outputs(
+    chosen: Row,
+    options: Mapping[str, Any],
+    shape: tuple[int, ...],
+    where: str,
+    inputs: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> None:
     """Raise SymnetError unless a network with outputs of this shape, for one sample, can have this loss."""
     heads, outputs = len(chosen.heads), shape[-1]
     if outputs % heads:
@@ -162,7 +172,9 @@ def check_outputs(chosen: Row, options: Mapping[str, Any], shape: tuple[int, ...
 
         from .loss_equations import build
 
-        build(chosen, options, Tensor("prediction", (size("N"), *shape), "input"), targets(chosen, outputs)[0])
+        given = {name: Tensor(name, (size("N"), *own), "input") for name, own in inputs.items()}
+        prediction = Tensor("prediction", (size("N"), *shape))
+        build(chosen, options, prediction, targets(chosen, outputs)[0], inputs=given)
     weights = options.get("class_weights")
     if weights is not None and len(weights) != classes(chosen, outputs):
         raise complaint(f"{where}, class_weights", weights, f"{classes(chosen, outputs)} numbers, one for each class")
@@ -196,7 +208,7 @@ def classes(chosen: Row, outputs: int) -> int:
 
 def target_width(chosen: Row, outputs: int) -> int:
     """Numbers of one target, where it is no label."""
-    return outputs // len(chosen.heads)
+    return chosen.columns or outputs // len(chosen.heads)
 
 
 def hyper(options: Mapping[str, Any]) -> dict[str, float]:

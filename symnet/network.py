@@ -228,10 +228,19 @@ class Network(Readable):
     @cached_property
     def objective(self) -> Objective:
         """The losses of all heads as equations."""
+        return self._objective(self.forward)
+
+    @cached_property
+    def training_objective(self) -> Objective:
+        """The same in a training step: derivatives inside a loss are those of the network as it is trained."""
+        same = self.training_forward == self.forward
+        return self.objective if same else self._objective(self.training_forward)
+
+    def _objective(self, forward: tuple[Equation, ...]) -> Objective:
         from .objective import Objective
 
         predictions = tuple(self._built[output.head.layer].output for output in self.spec.outputs)
-        return Objective(self.spec.outputs, predictions, self.forward)
+        return Objective(self.spec.outputs, predictions, forward, self.inputs)
 
     @property
     def _only(self) -> Output:
@@ -286,13 +295,13 @@ class Network(Readable):
         """How targets are given, as the text that kernels are known by; by default each in its first way."""
         return self.objective.given(target)
 
-    def loss(self, target: Given = None) -> Joint:
+    def loss(self, target: Given = None, training: bool = False) -> Joint:
         """The equations of the loss of a sample, for targets given as `target`, one of `targets`.
 
         With losses.WEIGHTED at its end, every sample has a weight, with losses.BY_POSITION every position of it; so for
         everything below.  Of several losses: {"digit": "labels", "angle": "values"}, or that as text (`given`).
         """
-        return self.objective.loss(target)
+        return (self.training_objective if training else self.objective).loss(target)
 
     @cached_property
     def _penalties(self) -> tuple[Equation, ...]:
@@ -305,14 +314,14 @@ class Network(Readable):
         ]
         return regularizers.build(self.spec, found)
 
-    def risk(self, target: Given = None) -> tuple[Equation, ...]:
+    def risk(self, target: Given = None, training: bool = False) -> tuple[Equation, ...]:
         """loss = (1/N) sum_n ell[n]; the penalty; R = loss + penalty."""
         from compiler.program import Access, Equation, Tensor
 
         parts = [Tensor("loss"), *([regularizers.penalty()] if self._penalties else [])]
         total = [Equation(Access(Tensor("R")), (), Access(part)) for part in parts]
         mean = self.objective.means(target)["loss"]
-        return (*self.loss(target).equations, mean, *self._penalties, *total)
+        return (*self.loss(target, training).equations, mean, *self._penalties, *total)
 
     # ------------------------------------------------------------------------------------------ backward
     @cached_property
@@ -330,7 +339,7 @@ class Network(Readable):
         forward = self.training_forward if training else self.forward
         key = (target, training and forward != self.forward)
         if key not in self._gradients:
-            self._gradients[key] = self._derive(forward, self.loss(target))
+            self._gradients[key] = self._derive(forward, self.loss(target, training))
         return self._gradients[key]
 
     def _derive(self, forward: tuple[Equation, ...], loss: Joint) -> Gradients:
@@ -374,11 +383,11 @@ class Network(Readable):
             Equation(Access(norm2), own_indices(g), Access(g, *own_indices(g)) ** 2) for g in gradients.by_name.values()
         ]
         means = self.objective.means(target)
-        risk = dict.fromkeys((*self.risk(target), *means.values()))
+        risk = dict.fromkeys((*self.risk(target, True), *means.values()))
         equations = (*self.training_forward, *risk, *gradients.equations, *norm, *update.equations)
         updates = (*update.updates, *((state.tensor, state.next) for state in self._states.values()))
         guards = (norm2, Tensor("loss"))
-        return Program(equations, tuple(map(Tensor, means)), updates, guards, self.loss(target).facts).live()
+        return Program(equations, tuple(map(Tensor, means)), updates, guards, self.loss(target, True).facts).live()
 
     def gradient_program(self, target: Given = None, training: bool | None = None) -> Program:
         """Outputs R, then the gradient of each parameter in the order of `parameters`; training: as of `gradients`."""
@@ -387,7 +396,7 @@ class Network(Readable):
         training = self.is_coupled if training is None else training
         gradients = self.gradients(target, training)
         forward = self.training_forward if training else self.forward
-        equations = (*forward, *self.risk(target), *gradients.equations)
+        equations = (*forward, *self.risk(target, training), *gradients.equations)
         return Program(equations, (Tensor("R"), *gradients.by_name.values()), facts=self.loss(target).facts)
 
     def evaluation_program(self, target: Given = None) -> Program:

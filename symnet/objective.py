@@ -49,11 +49,12 @@ class Joint:
 
 @dataclass(frozen=True)
 class Objective:
-    """The outputs of a network, the tensor of each, and the equations that define these."""
+    """The outputs of a network, the tensor of each, the equations that define these, and the inputs by name."""
 
     outputs: tuple[Output, ...]
     predictions: tuple[Tensor, ...]
     forward: tuple[Equation, ...]
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
     _joint: dict[str, Joint] = field(default_factory=dict, compare=False)
 
     @cached_property
@@ -88,7 +89,7 @@ class Objective:
 
     def _part(self, output: Output, prediction: Tensor, given: str) -> Loss:
         loss = output.head.loss
-        made = loss_equations.build(output.row, loss.mapping, prediction, given, self.forward)
+        made = loss_equations.build(output.row, loss.mapping, prediction, given, self.forward, self.inputs)
         if not output.name:
             return made
         used = [t for t in (made.target, made.weight) if t is not None]

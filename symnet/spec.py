@@ -209,7 +209,7 @@ def specify(
     )
     _bounded(spec, limit)
     _penalized(spec)
-    heads.check_outputs(spec.outputs)
+    heads.check_outputs(spec.outputs, dict(spec.inputs))
     for output in spec.outputs:
         if odd := _improbable(output, next(layer for layer in made if layer.name == output.head.layer)):
             where = f"{output.head.where}: layer {output.head.layer!r}"
