@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .typeset import ONE, ONES, Hadamard, Node, Number, Product, Sum
+from .nodes import ONE, ONES, Hadamard, Node, Number, Product, Sum
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,69 +6,25 @@ so what it shows is what is compiled; it evaluates them with the oracle, which s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
-from sympy import Expr, Tuple
-from sympy.core.symbol import Str
-from sympy.logic.boolalg import Boolean
+from sympy import Expr
 
-from compiler.program import Equation, Index, Program, Tensor
+from compiler.program import Equation, Program, Tensor
 
 from .errors import complaint, unknown
 from .heads import Output, joined, owner_of, suffix
 from .notation import aligned_latex, latex_lines, readable, unicode_lines
-from .textbook import aligned, letters
+from .reduction import element
+from .textbook import Book
 
 if TYPE_CHECKING:
     from .network import Network
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-class Reduction(Expr):
-    """op over the bound indices, where the condition holds, of an expression; a scalar."""
-
-    is_commutative = True
-    is_real = True
-
-    def __new__(cls, op: str | Str, expression: Expr, bound: Iterable[Index], where: Boolean = sp.true) -> Reduction:
-        return Expr.__new__(cls, op if isinstance(op, Str) else Str(op), expression, Tuple(*bound), where)
-
-    @property
-    def op(self) -> str:
-        return str(self.args[0].name)
-
-    @property
-    def expression(self) -> Expr:
-        return self.args[1]
-
-    @property
-    def bound(self) -> tuple[Index, ...]:
-        return tuple(self.args[2])
-
-    @property
-    def where(self) -> Boolean:
-        return self.args[3]
-
-    def _sympystr(self, printer: object) -> str:
-        condition = "" if self.where is sp.true else f" where {self.where}"
-        return f"{self.op}_{','.join(i.name for i in self.bound)}({self.expression}{condition})"
-
-
-def expression(program: Program, tensor: Tensor) -> Expr:
-    """One element of the tensor: the sum of its equations, each a reduction over its bound indices."""
-    equations = program.definitions[tensor]
-    own = letters(equations)
-    terms = []
-    for equation in (aligned(e, own) for e in equations):
-        simple = equation.op == "sum" and not equation.bound and equation.where is sp.true
-        reduced = Reduction(equation.op, equation.rhs, equation.bound, equation.where)
-        terms.append(equation.rhs if simple else reduced)
-    return sp.Add(*terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +60,7 @@ class Gradient:
     @property
     def expr(self) -> Expr:
         """One element of the gradient; its leaves are accesses of the program's tensors."""
-        return expression(self.program, self.tensor)
+        return element(self.program.definitions[self.tensor], Book(self.program).own(self.tensor))
 
     # ------------------------------------------------------------------------------------------ numbers
     def evaluate(

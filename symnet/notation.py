@@ -14,8 +14,9 @@ from compiler.passes.use_facts import use_facts
 from compiler.program import Program, Tensor
 
 from . import typeset
+from .latex import latex
+from .nodes import Equal, names
 from .textbook import Book
-from .typeset import Equal, names
 
 if TYPE_CHECKING:
     from .network import Network
@@ -36,7 +37,7 @@ def reached(
 ) -> dict[Tensor, Equal]:
     """The formulas of some tensors and of all tensors that are named in them, as far as they are to be `defined`."""
     book = Book(program)
-    by_title = {book.name(tensor): tensor for tensor in program.definitions}
+    by_title = {(name.text, name.derivative): t for t in program.definitions for name in [book.name(t)]}
     found: dict[Tensor, Equal] = {}
     stack = [tensor for tensor in start if tensor in program.definitions]
     while stack:
@@ -44,7 +45,8 @@ def reached(
         if tensor in found:
             continue
         found[tensor] = book.formula(tensor)
-        named = dict.fromkeys(by_title[name] for name in names(found[tensor].right) if name in by_title)
+        titles = ((name.text, name.derivative) for name in names(found[tensor].right))
+        named = dict.fromkeys(by_title[title] for title in titles if title in by_title)
         stack += [other for other in named if defined(other)]
     return {tensor: found[tensor] for tensor in sorted(found, key=book.place.__getitem__)}
 
@@ -82,7 +84,7 @@ def unicode_lines(program: Program, backward: Collection[Tensor] | None = None) 
 
 def latex_lines(program: Program, backward: Collection[Tensor] | None = None) -> list[str]:
     """The same as LaTeX, without dollar signs."""
-    return [typeset.latex(formula) for formula in _chosen(program, backward)]
+    return [latex(formula) for formula in _chosen(program, backward)]
 
 
 def aligned_latex(lines: Iterable[str]) -> str:

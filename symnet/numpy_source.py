@@ -16,7 +16,6 @@ import numpy as np
 import sympy as sp
 from sympy import Basic, Expr
 
-from compiler.functions import FUNCTIONS
 from compiler.graph import strongly_connected
 from compiler.passes.simplify_algebra import simplify_algebra
 from compiler.passes.stabilize import stabilize
@@ -41,15 +40,7 @@ def prepared(program: Program) -> Program:
     program = stabilize(simplify_algebra(program.live()))
     book = Book(program)
 
-    def read(equation: Equation) -> Equation:
-        known = {
-            f: found
-            for f in equation.rhs.atoms(*FUNCTIONS)
-            if (found := book.known_value(f, equation.tensor)) is not None
-        }
-        return equation.map(lambda e: e.xreplace(known))
-
-    return program.with_equations(map(read, program.equations)).live()
+    return program.with_equations(map(book.read, program.equations)).live()
 
 
 @dataclass(slots=True)

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 import sympy as sp
 from sympy import Basic, Expr
 
-from compiler.program import Access, Equation, Index, Tensor, indices
+from compiler.program import Access, Equation, Index, Tensor, affine, indices, outer_accesses
 
 from .assemble import Term, hadamard, product, scaled
-from .scalar import NoMatrixForm, Scalars, weight
-from .typeset import (
+from .nodes import (
     ONE,
+    ONES,
     TWO,
     Call,
     Element,
     Group,
     Hadamard,
+    Iverson,
     Node,
     Norm,
     Over,
@@ -35,9 +36,12 @@ from .typeset import (
     Product,
     Transpose,
 )
+from .scalar import NoMatrixForm, Scalars, weight
 
 if TYPE_CHECKING:
     from .textbook import Book
+
+ROW_OF_ONES = Transpose(ONES)
 
 
 class Terms:
@@ -47,33 +51,64 @@ class Terms:
         self.book = book
         self.equation = equation
         self.onehots: dict[Index, list[Node]] = {}
+        self.edges: dict[frozenset[Index], list[Node]] = {}  # matrices that no expression stands for
+        self.steps = self._steps()
         self.free = self._left()
-        domain = [i for i in equation.domain if not self.is_sample(i)]
+        domain = [i for i in equation.domain if not self.is_sample(i) and i not in self.steps]
         samples = [i for i in equation.domain if self.is_sample(i)]
         if len(samples) > 1:
             raise NoMatrixForm
         self.sample = samples[0] if samples else None
         self.over_samples = self.sample is not None and self.sample not in equation.lhs.subscripts
         self.bound = [i for i in domain if i not in self.free]
+        self.bound_steps = [i for i in self.steps if i in equation.bound]
+        self.where_steps: list[Basic] = []
         self._conditions()
 
     def is_sample(self, index: Index) -> bool:
-        return self.book.rows is not None and index.high == self.book.rows and index.low == 0
+        rows = self.book.rows
+        return self.book.notation != "matrix" and rows is not None and index.high == rows and index.low == 0
+
+    def _steps(self) -> list[Index]:
+        """The indices that run along a recurrence."""
+        found: dict[Index, None] = {}
+        for access in (self.equation.lhs, *outer_accesses(self.equation.rhs)):
+            for axis, subscript in enumerate(access.subscripts):
+                if (access.tensor, axis) in self.book.stages:
+                    found |= dict.fromkeys(indices(subscript))
+        return list(found)
+
+    def parts(self, access: Access) -> tuple[Expr | None, list[tuple[Expr, Expr]], list[Expr]]:
+        """(the sample, (subscript, extent) of the axes that are written, the steps)"""
+        sample_axis = self.book.sample_axis(access.tensor)
+        sample: Expr | None = None
+        written: list[tuple[Expr, Expr]] = []
+        steps: list[Expr] = []
+        for axis, (subscript, extent) in enumerate(zip(access.subscripts, access.tensor.shape, strict=True)):
+            if axis == sample_axis:
+                sample = subscript
+            elif (access.tensor, axis) in self.book.stages:
+                form = affine(subscript)
+                if form is None or form.gathers:
+                    raise NoMatrixForm
+                steps.append(subscript)
+            else:
+                written.append((subscript, extent))
+        return sample, written, steps
 
     # ------------------------------------------------------------------------------------------ left-hand side
     def _left(self) -> list[Index]:
         """The free indices besides the sample; a label as a subscript is a column of the identity."""
-        tensor, subscripts = self.equation.tensor, list(self.equation.lhs.subscripts)
-        shape = list(tensor.shape)
-        if self.book.samples(tensor):
-            first = subscripts.pop(0)
-            shape.pop(0)
-            if not isinstance(first, Index) or not self.is_sample(first):
-                raise NoMatrixForm
-        if self.book.rows in shape or len(shape) > 2:
+        tensor = self.equation.tensor
+        sample, written, steps = self.parts(self.equation.lhs)
+        if self.book.samples(tensor) and not (isinstance(sample, Index) and self.is_sample(sample)):
+            raise NoMatrixForm
+        if any(not isinstance(step, Index) for step in steps):
+            raise NoMatrixForm
+        if not self.is_flat([extent for _, extent in written]):
             raise NoMatrixForm
         free: list[Index] = []
-        for subscript, extent in zip(subscripts, shape, strict=True):
+        for subscript, extent in written:
             if isinstance(subscript, Index) and (subscript.low, subscript.high) == (0, extent):
                 free.append(subscript)
                 continue
@@ -83,11 +118,18 @@ class Terms:
             raise NoMatrixForm
         return free
 
+    def is_flat(self, extents: Sequence[Expr]) -> bool:
+        """Is it a scalar, a vector or a matrix?"""
+        return len(extents) <= 2 and (self.book.notation == "matrix" or self.book.rows not in extents)
+
     def _conditions(self) -> None:
         """index = label is a factor onehot(label)."""
         if self.equation.where is sp.true:
             return
         for part in sp.And.make_args(self.equation.where):
+            if self.steps and not part.has(Access) and set(indices(part)) <= set(self.steps):
+                self.where_steps.append(part)
+                continue
             if not isinstance(part, sp.Eq):
                 raise NoMatrixForm
             sides = sorted(part.args, key=lambda side: not isinstance(side, Index))
@@ -107,49 +149,47 @@ class Terms:
     # ------------------------------------------------------------------------------------------ accesses
     def axes(self, access: Access) -> tuple[Index, ...]:
         """Its indices besides the sample.  Raises NoMatrixForm if they are not plain, or not the whole axis."""
-        tensor, subscripts, shape = access.tensor, access.subscripts, access.tensor.shape
-        if self.book.samples(tensor):
-            if subscripts[0] != self.sample:
+        sample, written, _ = self.parts(access)
+        if self.book.samples(access.tensor):
+            if sample != self.sample:
                 raise NoMatrixForm
-            subscripts, shape = subscripts[1:], shape[1:]
-            if len(subscripts) == 1 and isinstance(subscripts[0], Access):
-                self.label(subscripts[0])
+            if len(written) == 1 and isinstance(written[0][0], Access):
+                self.label(written[0][0])
                 return ()
-        if self.book.rows in shape or len(shape) > 2 or len(set(subscripts)) != len(subscripts):
+        subscripts = [subscript for subscript, _ in written]
+        if not self.is_flat([extent for _, extent in written]) or len(set(subscripts)) != len(subscripts):
             raise NoMatrixForm
-        for subscript, extent in zip(subscripts, shape, strict=True):
+        for subscript, extent in written:
             if not isinstance(subscript, Index) or (subscript.low, subscript.high) != (0, extent):
+                raise NoMatrixForm
+            if subscript in self.steps:
                 raise NoMatrixForm
         return tuple(subscripts)
 
     def access(self, access: Access, context: tuple[Index, ...]) -> Node:
         """One tensor within an expression whose elements have the indices of `context`."""
         axes, tensor = self.axes(access), access.tensor
-        if len(axes) < tensor.rank - self.book.samples(tensor):
-            return Element(self.book.name(tensor), (self.label(access.subscripts[1]),))
+        _, written, steps = self.parts(access)
+        name = self.book.staged(self.book.name(tensor), steps)
+        if len(axes) < len(written):
+            return Element(name, (self.label(written[0][0]),))
+        node = name if steps else self.book.inlined(tensor) or name
         if len(context) == 2 and len(axes) == 1:
-            raise NoMatrixForm
-        node = self.book.inlined(tensor) or self.book.name(tensor)
+            if self.book.notation != "matrix":
+                raise NoMatrixForm
+            return Product((node, ROW_OF_ONES)) if axes[0] == context[0] else Product((ONES, Transpose(node)))
         return Transpose(node) if len(axes) == 2 and axes != context else node
 
     def softmax(self, exponent: Expr, context: tuple[Index, ...]) -> Node | None:
         """exp(z[k] - s) where s is the logsumexp over k of z[k]"""
-        for term in exponent.args if exponent.is_Add else ():
-            read = -term
-            if not isinstance(read, Access) or read.tensor not in self.book.program.definitions:
-                continue
-            (equation, *more) = self.book.program.definitions[read.tensor]
-            if equation.op != "logsumexp" or more or equation.where is not sp.true or len(equation.bound) != 1:
-                continue
-            if equation.bound[0] not in indices(equation.rhs):
-                continue
-            new: dict[Basic, Basic] = dict(zip(equation.lhs.subscripts, read.subscripts, strict=True))
-            if len(context) != 1 or equation.bound[0].args[1:] != context[0].args[1:]:
-                continue
-            other = context[0]
-            if equation.rhs.xreplace({**new, equation.bound[0]: other}) == exponent - term:
-                return Call("softmax", (self.scalars(context).node(exponent - term),))
-        return None
+        found = self.book.logsumexp_in(exponent)
+        if found is None:
+            return None
+        index, net = found
+        rows = 2 if self.book.notation == "matrix" else 1
+        if len(context) != rows or context[-1] != index:
+            return None
+        return Call("softmax", (self.scalars(context).node(net),))
 
     def scalars(self, context: tuple[Index, ...]) -> Scalars:
         return Scalars(self.book, self, self.equation.tensor, context)
@@ -157,24 +197,23 @@ class Terms:
     # ------------------------------------------------------------------------------------------ terms
     def reduction(self) -> Node:
         """max, logsumexp, argmax over all elements of a vector or matrix"""
-        if self.free or self.over_samples or self.onehots or not 1 <= len(self.bound) <= 2:
+        if self.over_samples or self.onehots or self.bound_steps or self.where_steps or not 1 <= len(self.bound) <= 2:
             raise NoMatrixForm
-        if not set(self.bound) <= set(indices(self.equation.rhs)):
+        axes = (*self.free, *self.bound)
+        if len(self.free) > (self.book.notation == "matrix") or len(axes) > 2:
             raise NoMatrixForm
-        return Call(self.equation.op, (self.scalars(tuple(self.bound)).node(self.equation.rhs),))
+        if not set(axes) <= set(indices(self.equation.rhs)):
+            raise NoMatrixForm
+        return Call(self.equation.op, (self.scalars(axes).node(self.equation.rhs),))
 
     def terms(self) -> Iterator[Term]:
         rhs = self.equation.rhs
-        reduced = {*self.bound, *([self.sample] if self.over_samples else [])}
+        reduced = {*self.bound, *self.bound_steps, *([self.sample] if self.over_samples else [])}
         parts = sp.Add.make_args(rhs)
         if not all(reduced <= {*indices(part), *self.onehots} for part in parts):
             parts = (rhs,)  # a summand without the index would be counted once for each value of it
-        ordered = sorted(parts, key=lambda part: (self.rank(part), str(part)))
+        ordered = sorted(parts, key=lambda part: (self.book.rank(part), str(part)))
         yield from (self.term(part) for part in ordered)
-
-    def rank(self, expression: Expr) -> int:
-        """The place of the last definition in it."""
-        return max((self.book.place.get(a.tensor, -1) for a in leaves(expression)[0]), default=-2)
 
     def term(self, expression: Expr) -> Term:
         coefficient: Expr = sp.Integer(1)
@@ -186,14 +225,14 @@ class Terms:
             if bare:
                 raise NoMatrixForm
             axes = list(dict.fromkeys(i for access in found for i in self.axes(access)))
-            key = (self.rank(factor), weight(factor), str(factor))
+            key = (self.book.rank(factor), weight(factor), str(factor))
             if len(axes) > 2:
                 raise NoMatrixForm
             if len(axes) == 2:
                 matrices.setdefault(frozenset(axes), []).append(factor)
             elif axes:
                 vectors.setdefault(axes[0], []).append((key, self.scalars((axes[0],)).node(factor)))
-            elif any(self.book.samples(a.tensor) for a in found):
+            elif any(self.book.samples(a.tensor) or self.parts(a)[2] for a in found):
                 alone.append((key, self.scalars(()).node(factor)))
             elif found and self.scalars(()).node(factor) == ONE:
                 continue
@@ -201,6 +240,9 @@ class Terms:
                 coefficient *= factor
         for index, nodes in self.onehots.items():
             vectors.setdefault(index, []).extend(((-1, False, str(node)), node) for node in nodes)
+        conditions = [Scalars(self.book, None, self.equation.tensor).condition(part) for part in self.where_steps]
+        if not self.bound_steps:
+            alone[:0] = [((-3, False, ""), Iverson(condition)) for condition in conditions]
         over_samples = self.over_samples
         if over_samples and self.sample not in indices(expression) and not self.onehots:
             coefficient, over_samples = coefficient * self.sample.extent, False  # type: ignore[union-attr]
@@ -211,6 +253,9 @@ class Terms:
         body = tree.product(self.free, [node for _, node in sorted(alone, key=lambda item: item[0]) if node != ONE])
         if over_samples:
             body = Over("sum", (), body if body is not None else ONE, samples=str(self.book.rows))
+        if self.bound_steps:
+            names = tuple(i.name for i in self.bound_steps)
+            body = Over("sum", names, body if body is not None else ONE, tuple(conditions))
         sign, written = self.scalars(()).coefficient(coefficient)
         if written is None and body is None:
             written = ONE

@@ -6,6 +6,7 @@ element: a product of two vectors is ⊙, a function acts on each element; a Pie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sympy as sp
@@ -15,8 +16,8 @@ from sympy.core.relational import Relational
 from compiler.functions import FUNCTIONS, expm1, log1p, logistic
 from compiler.program import Access, Index, Tensor, indices
 
-from .pieces import Piece, intervals, named
-from .typeset import (
+from .assemble import Term, product
+from .nodes import (
     ONE,
     Call,
     Element,
@@ -27,11 +28,14 @@ from .typeset import (
     Name,
     Node,
     Number,
+    Over,
     Power,
     Product,
     Relation,
     Sum,
 )
+from .pieces import Piece, intervals, named
+from .reduction import Reduction
 
 if TYPE_CHECKING:
     from .products import Terms
@@ -73,6 +77,10 @@ class Scalars:
                 return self._power(expression)
             case sp.Piecewise():
                 return self._pieces(expression)
+            case Reduction():
+                conditions = [] if expression.where is sp.true else sorted(sp.And.make_args(expression.where), key=str)
+                written = tuple(map(self.condition, conditions))
+                return self.reduction(expression.op, expression.expression, expression.bound, written).node
             case _:
                 return self._function(expression)
 
@@ -98,11 +106,34 @@ class Scalars:
                 return Relation(SIGNS[type(condition)], self.node(left), self.node(right))
         return Name(str(condition))
 
+    # ------------------------------------------------------------------------------------------ terms with indices
+    def ordered(self, expression: Expr) -> list[Expr]:
+        """The summands in the order in which they are written."""
+        return sorted(sp.Add.make_args(expression), key=lambda part: (self.book.rank(part), str(part)))
+
+    def term(self, expression: Expr, brackets: tuple[Node, ...] = ()) -> Term:
+        sign, body = self.signed(expression)
+        return Term(sign, None, product([*brackets, body]))
+
+    def reduction(self, op: str, rhs: Expr, bound: Sequence[Index], conditions: tuple[Node, ...]) -> Term:
+        """op over the bound indices; a number that all summands share stands in front of a sum."""
+        names = tuple(i.name for i in bound)
+        if op != "sum":
+            return Term(1, None, Over(op, names, self.node(rhs), conditions))
+        front: list[Expr] = []
+        rest: list[Expr] = []
+        for factor in sp.Mul.make_args(rhs):
+            alone = not factor.has(Index) and all(a.tensor.role == "hyper" for a in factor.atoms(Access))
+            (front if alone else rest).append(factor)
+        sign, coefficient = self.coefficient(sp.Mul(*front))
+        inner_sign, body = self.signed(sp.Mul(*rest))
+        return Term(sign * inner_sign, coefficient, Over(op, names, body, conditions))
+
     # ------------------------------------------------------------------------------------------ kinds of nodes
     def _access(self, access: Access) -> Node:
         if self.terms is not None:
             return self.terms.access(access, self.context)
-        if self.book.inlined(access.tensor) == ONE:
+        if self.book.notation != "index" and self.book.inlined(access.tensor) == ONE:
             return ONE
         name = self.book.name(access.tensor)
         return Element(name, tuple(self.node(s) for s in access.subscripts)) if access.subscripts else name
@@ -120,7 +151,7 @@ class Scalars:
     def _sum(self, expression: Expr) -> Node:
         def order(term: Expr) -> tuple:
             negative = bool(term.as_coeff_Mul()[0].is_negative)
-            place = self.terms.rank(term) if self.terms is not None else 0
+            place = self.book.rank(term)
             return negative, subscript and term.is_number, place, str(term)
 
         subscript = self.terms is None and expression.is_integer  # i + 1, but 1 + z
@@ -148,7 +179,7 @@ class Scalars:
 
     def _side_by_side(self, factors: list[Expr]) -> Node | None:
         def order(factor: Expr) -> tuple:
-            place = self.terms.rank(factor) if self.terms is not None else 0
+            place = self.book.rank(factor)
             return not factor.is_number, place, weight(factor), str(factor)
 
         factors = sorted(factors, key=order)
@@ -174,8 +205,10 @@ class Scalars:
             if known is not None:
                 return self._access(known)
             argument = expression.args[0]
-            if isinstance(expression, sp.exp) and self.terms is not None:
-                found = self.terms.softmax(argument, self.context)
+            if isinstance(expression, sp.exp):
+                found = (
+                    self.terms.softmax(argument, self.context) if self.terms is not None else self._softmax(argument)
+                )
                 if found is not None:
                     return found
             if isinstance(expression, logistic) and argument.could_extract_minus_sign():
@@ -183,6 +216,18 @@ class Scalars:
         if isinstance(expression, (expm1, log1p)):
             return self.node(type(expression).definition(argument))
         return Call(expression.func.__name__, tuple(self.node(a) for a in expression.args))
+
+    def _softmax(self, exponent: Expr) -> Node | None:
+        """exp(z[n,k] - s[n]) where s is the logsumexp over k of z[n,k]: an element of softmax(z[n])"""
+        found = self.book.logsumexp_in(exponent)
+        if found is None:
+            return None
+        index, net = found
+        if not isinstance(net, Access) or net.subscripts[-1] != index or net.subscripts.count(index) > 1:
+            return None
+        *front, last = (self.node(s) for s in net.subscripts)
+        row = Element(self.book.name(net.tensor), tuple(front)) if front else self.book.name(net.tensor)
+        return Element(Call("softmax", (row,)), (last,))
 
     def _pieces(self, expression: sp.Piecewise) -> Node:
         """max, min, | |, sign, or a sum of pieces, each with the bracket that says where it holds"""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,11 @@ from sympy import Piecewise
 
 from compiler.functions import logistic
 from compiler.program import Access, Equation, Index, Program, Tensor, outer_accesses, position, size
+from symnet.alignment import aligned, letters
 from symnet.constructors import equations
 from symnet.errors import SymnetError
-from symnet.gradient import Reduction
 from symnet.network import Network
-from symnet.notation import formulas, known, latex_lines, reached, readable, show, unicode_lines
-from symnet.reference import evaluate
-from symnet.scalar import NoMatrixForm
-from symnet.spec import dense
-from symnet.textbook import Book, aligned, letters
-from symnet.typeset import (
+from symnet.nodes import (
     ONES,
     Call,
     Element,
@@ -44,8 +40,14 @@ from symnet.typeset import (
     Sum,
     Transpose,
     names,
-    unicode,
 )
+from symnet.notation import formulas, known, latex_lines, reached, readable, show, unicode_lines
+from symnet.reduction import Reduction
+from symnet.reference import evaluate
+from symnet.scalar import NoMatrixForm
+from symnet.spec import dense
+from symnet.textbook import Book
+from symnet.typeset import unicode
 
 from .programs import sample
 from .tolerance import gradient_program
@@ -250,8 +252,7 @@ def test_a_comparison_of_two_tensors_is_written_as_it_was_meant() -> None:
 def test_an_adjoint_that_is_1_is_not_written_as_a_factor() -> None:
     recurrence = equations("h[n,t] = tanh(w*h[n,t-1] + x[n,t])", parameters={"w": []})
     lines = str(Network(5, [recurrence], "softmax_cross_entropy").gradient("equations1.w")).splitlines()
-    assert lines[1] == "lse = logsumexp(h1)"
-    assert lines[2].startswith("(∂ℓ/∂h1)[n,k] = exp(h1[n,k] - lse[n]) + ")
+    assert lines[-2] == ("∂ℓ/∂h1[n,t] = softmax(h1[n])[t] + w1 (1 - h1[n,t+1]²) (∂ℓ/∂h1[n,t+1]) - [t = y[n]]")
 
 
 # ---------------------------------------------------------------------------------------------- no name is left open
@@ -273,9 +274,9 @@ def test_a_matrix_product_inside_an_expression_is_written_where_it_stands() -> N
     assert "    z1 = (b1 + W1 x) ⊙ σ(c1 + V1 x)" in show(network).splitlines()
 
 
-def test_a_part_without_matrix_form_is_defined_in_the_line_before() -> None:
+def test_a_part_without_matrix_form_is_written_where_it_stands() -> None:
     lines = str(Network(5, [FILTER, dense(2)], "squared_error").gradient("equations1.K")).splitlines()
-    assert lines[0] == "part1_1[n,i] = Σ_u K1[u] x[n,i+u]"
+    assert lines[-1] == "∂R/∂K1[u] = (2/N) Σ_{n,i} x[n,i+u] (Σ_j K1[j] x[n,i+j]) δ1[n,i]"
 
 
 @pytest.mark.parametrize("layer", [GATED, FILTER, DIVIDED, dense(4, activation="mish")])
@@ -351,6 +352,16 @@ class Reader:
 
     def __init__(self, tensors: Mapping[str, Value], rows: int, of_samples: set[str], sizes: Mapping[str, int]) -> None:
         self.tensors, self.rows, self.of_samples, self.sizes = tensors, rows, of_samples, sizes
+        self.staged: dict[str, list[int]] = {}  # the axes along which recurrences run
+        self.steps: dict[str, int] = {}
+        self.extents: dict[str, int] = {}
+
+    def at(self, array: Value, axes: list[int], steps: list[int]) -> Value:
+        """The array at these steps, 0 outside."""
+        for axis, step in sorted(zip(axes, steps, strict=True), reverse=True):
+            inside = 0 <= step < array.shape[axis]
+            array = np.take(array, step, axis) if inside else np.zeros_like(np.take(array, 0, axis))
+        return array
 
     def value(self, node: Node, n: int, classes: int) -> Value:
         def of(part: Node) -> Value:
@@ -363,9 +374,13 @@ class Reader:
                 return np.array(math.pi)
             case Name(text) if text in self.sizes:
                 return np.array(float(self.sizes[text]))
-            case Name(text, derivative):
+            case Name(text) if text in self.steps:
+                return np.array(float(self.steps[text]))
+            case Name(text, derivative, step=steps):
                 text = f"d_{text}" if derivative else text
                 found = np.asarray(self.tensors[text], dtype=float)
+                if steps:
+                    found = self.at(found, self.staged[text], [int(of(step)) for step in steps])
                 found = found[n] if text in self.of_samples else found
                 return found[:, None] if found.ndim == 1 else found
             case Number(text):
@@ -407,6 +422,14 @@ class Reader:
                 return reduce(np.logical_and if word == "and" else np.logical_or, map(of, parts))
             case Element(inner, (label,)):
                 return of(inner)[int(of(label)), 0]
+            case Over("sum", (letter, *letters), body, conditions):
+                total = np.array(0.0)
+                for step in range(self.extents[letter]):
+                    self.steps[letter] = step
+                    rest = Over("sum", tuple(letters), body, conditions)
+                    if letters or all(of(c) for c in conditions):
+                        total = total + of(rest if letters else body)
+                return total
             case Over("sum", (), body):
                 return sum(self.value(body, sample, classes) for sample in range(self.rows))
             case Call("onehot", (label,)):
@@ -462,6 +485,7 @@ def check_by_reading(
     values = {**dense_values, **evaluate(program, given, sizes, list(program.definitions))}
     of_samples = {t.name for t in program.tensors if book.samples(t)}
     reader = Reader(values, rows, of_samples, sizes)
+    reader.staged = {t.name: [a for a in range(t.rank) if (t, a) in book.stages] for t in program.tensors}
     read = 0
     for tensor in program.definitions:
         text = unicode(book.formula(tensor))
@@ -471,8 +495,17 @@ def check_by_reading(
             continue
         if "uniform" in text or ("onehot" in text and not classes):
             continue
-        for n in range(rows) if book.samples(tensor) else (0,):
-            expected = values[tensor.name][n] if book.samples(tensor) else values[tensor.name]
+        reader.extents = {
+            i.name: int(i.extent.xreplace({size(k): v for k, v in sizes.items()}))
+            for e in program.definitions[tensor]
+            for i in (*aligned(e, book.own(tensor)).domain, *book.own(tensor))
+        }
+        axes = reader.staged[tensor.name]
+        ranges = [range(values[tensor.name].shape[axis]) for axis in axes]
+        for n, *steps in product(range(rows) if book.samples(tensor) else (0,), *ranges):
+            reader.steps = {book.own(tensor)[axis].name: step for axis, step in zip(axes, steps, strict=True)}
+            expected = reader.at(values[tensor.name], axes, steps)
+            expected = expected[n] if book.samples(tensor) else expected
             expected = expected[:, None] if expected.ndim == 1 else expected
             got = reader.value(body, n, classes)
             got = got.reshape(()) if got.size == 1 else got
@@ -607,12 +640,12 @@ j2 = Index("l", 4)
 best = Tensor("best", (N,), "value", "integer")
 slot = Index("t", 5, 1)
 WITH_INDICES = {
-    "h[t,n,i] = Σ_m U[i,m] h[t-1,n,m] + p[t,n,i]": [
+    "hₜ = hₜ₋₁ Uᵀ + pₜ": [
         Equation(h[t, n, i], (t, n, i, m), U[i, m] * h[t - 1, n, m]),
         Equation(h[t, n, i], (t, n, i), p[t, n, i]),
     ],
     "s[n,j] = Σ_u K[u] x[n,j+u]": [Equation(s[n, j], (n, j, u), K[u] * x[n, j + u])],
-    "s[n,i] = Σ_{j,u: i=j+u} K[u] x[n,j]": [Equation(s[n, j + u], (n, j, u), K[u] * x[n, j])],
+    "s[n,i] = Σ_u K[u] x[n,i-u]": [Equation(s[n, j + u], (n, j, u), K[u] * x[n, j])],
     "e[n,j] = E[ids[n],j]": [Equation(e[n, j], (n, j), E[ids[n], j])],
     "F = Σ onehot(ids) xᵀ": [Equation(Tensor("F", (9, 4))[ids[n], j], (n, j), x[n, j])],
     "s[n,j] = Σ_{i,k} T[i,j,k] y[n,i]": [Equation(s[n, j], (n, i, j, k), deep[i, j, k] * y[n, i])],
@@ -671,7 +704,7 @@ def test_an_argmax_condition_is_written() -> None:
 
 def test_latex_of_index_notation() -> None:
     program = Program([Equation(s[n, j], (n, j, u), K[u] * x[n, j + u])], [s])
-    assert latex_lines(program) == [r"s[n, j] = \sum_{u} K[u] \, x[n, j + u]"]
+    assert latex_lines(program) == [r"s_{n,j} = \sum_{u} K_{u} \, x_{n,j + u}"]
 
 
 # ---------------------------------------------------------------------------------------------- scalars
