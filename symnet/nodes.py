@@ -215,9 +215,12 @@ def mapped(node: Any, change: Callable[[Any], Any]) -> Any:
 
 def bound_letters(node: object) -> set[str]:
     """The letters over which reductions in a formula run."""
-    found: set[str] = set()
-    mapped(node, lambda part: found.update(part.indices) or part if isinstance(part, Over) else part)
-    return found
+    if isinstance(node, tuple):
+        return set().union(*map(bound_letters, node))
+    if not is_dataclass(node):
+        return set()
+    found = set().union(*(bound_letters(getattr(node, f.name)) for f in fields(node)))
+    return found | set(node.indices) if isinstance(node, Over) else found
 
 
 def size(node: object) -> int:
