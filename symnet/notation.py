@@ -1,7 +1,8 @@
 """The formulas of a program or a network, as text: what `symnet show` prints and `print(net.gradient(...))` says.
 
 In: a Program (or a Network).  Out: lines of Unicode or LaTeX.  Everything is read off the equations that are compiled,
-after facts about the data have been used, before numerical stabilization (softmax is then still one function of z).
+after facts about the data have been used and scatters turned into sums, before numerical stabilization (softmax is then
+still one function of z).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from compiler.passes.gather import gather
 from compiler.passes.use_facts import use_facts
 from compiler.program import Program, Tensor
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 def readable(program: Program) -> Program:
     """The program as it is read."""
-    return use_facts(program.live())
+    return gather(use_facts(program.live()))
 
 
 def formulas(program: Program) -> dict[Tensor, Equal]:

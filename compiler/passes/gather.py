@@ -52,7 +52,9 @@ def _along(equation: Equation, axis: int) -> Equation:
         if any(other in indices(*others) for other, _ in parts.terms):
             continue  # then it stays on the left, and the element is known already
         taken = {i.name for i in equation.domain}
-        own = fresh_index(Index("i", extent), taken)
+        own = next(
+            (Index(name, extent) for name in "ijkl" if name not in taken), fresh_index(Index("i", extent), taken)
+        )
         new: dict[Basic, Basic] = {index: own - (subscript - index)}
         left = (*equation.lhs.subscripts[:axis], own, *equation.lhs.subscripts[axis + 1 :])
         domain = tuple(own if i == index else i for i in equation.domain)

@@ -47,16 +47,14 @@ class _Convolution(WrittenLayer):
         if channels % groups or self.units % groups:
             found = f"{groups} groups of {channels} channels and {self.units} units"
             raise complaint(f"{self.where}, groups", Quoted(found), "a number that divides both")
-        taps = [axis.tap for axis in axes if axis.size > 1]
         per_unit = channels // groups
-        bound = [*taps, *(["c"] if per_unit > 1 else [])]
+        alone = groups > 1 and per_unit == 1  # one channel for each kernel: no sum over channels
+        bound = [*(axis.tap for axis in axes), *([] if alone else ["c"])]
         unit, channel = _member("g", "o", groups, self.units), _member("g", "c", groups, channels)
         places = ",".join(axis.position for axis in axes)
-        kernel = ",".join([unit, *(axis.tap if axis.size > 1 else "0" for axis in axes), "c" if per_unit > 1 else "0"])
+        kernel = ",".join([unit, *(axis.tap for axis in axes), "0" if alone else "c"])
         read = ",".join([*(axis.subscript for axis in axes), channel])
-        value = f"W[{kernel}]*x[n,{read}]"
-        value = f"sum({value}, {', '.join(bound)})" if bound else value
-        lines = [f"z[n,{places},{unit}] = {value}"]
+        lines = [f"z[n,{places},{unit}] = sum(W[{kernel}]*x[n,{read}], {', '.join(bound)})"]
         fan = math.prod(axis.size for axis in axes)
         fans = (fan * per_unit, fan * self.units)
         shape = (self.units, *(axis.size for axis in axes), per_unit)
@@ -68,7 +66,7 @@ class _Convolution(WrittenLayer):
             else:
                 lines.append(f"z[n,{places},k] += b[k]")
             parameters["b"] = Learned((self.units,), self.bias_initializer or Choice("zeros"), fans)
-        extents = index_sizes(axes, taps=True) | ({"c": per_unit} if per_unit > 1 else {})
+        extents = index_sizes(axes) | ({} if alone else {"c": per_unit})
         if groups > 1:
             extents |= {"g": groups} | ({"o": self.units // groups} if self.units > groups else {})
         return Written(
@@ -137,5 +135,5 @@ def _member(group: str, member: str, groups: int, count: int) -> str:
     """Element `member` of a group among `count` elements in `groups` groups."""
     size = count // groups
     if groups == 1:
-        return member if count > 1 or member == "o" else "0"
+        return member
     return group if size == 1 else f"{size}*{group}+{member}"

@@ -34,14 +34,12 @@ class _Pooling(WrittenLayer):
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         axes = axes_of(inputs[0], self.size, self.stride, self.padding, 1, self.axes, self.where)
-        taps = [axis.tap for axis in axes if axis.size > 1]
+        taps = [axis.tap for axis in axes]
         places = ",".join(axis.position for axis in axes)
         value = f"x[n,{','.join(axis.subscript for axis in axes)},c]"
         conditions = {axis: axis.inside for axis in axes if axis.inside}
         lines = []
-        if not taps:
-            lines.append(f"a[n,{places},c] = {value}")
-        elif not self.average:
+        if not self.average:
             arguments = [value, *taps, *([" and ".join(conditions.values())] if conditions else [])]
             lines.append(f"a[n,{places},c] = max({', '.join(arguments)})")
         else:
@@ -56,7 +54,7 @@ class _Pooling(WrittenLayer):
             else:
                 lines.append(f"a[n,{places},c] = sum({value}/{count}, {', '.join(taps)})")
         shape = (*(axis.output for axis in axes), inputs[0][-1])
-        return Written(tuple(lines), "a", shape, sizes=index_sizes(axes, taps=True))
+        return Written(tuple(lines), "a", shape, sizes=index_sizes(axes))
 
     @property
     def words(self) -> str:

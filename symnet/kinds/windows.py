@@ -56,9 +56,10 @@ class Axis:
     @property
     def subscript(self) -> str:
         """What output p reads at tap u."""
-        terms = [_times(self.stride, self.position)] if self.output > 1 else []
-        terms += [_times(self.dilation, self.tap)] if self.size > 1 else []
-        return ("+".join(terms) + (f"-{self.low}" if self.low else "")) or "0"
+        if self.size == self.length and self.output == 1 and not self.low:
+            return self.tap  # the window is all of the axis
+        terms = (_times(self.stride, self.position), _times(self.dilation, self.tap))
+        return "+".join(terms) + (f"-{self.low}" if self.low else "")
 
     @property
     def inside(self) -> str:
@@ -102,10 +103,9 @@ def axes_of(
     return tuple(made)
 
 
-def index_sizes(axes: Sequence[Axis], taps: bool) -> dict[str, int]:
-    """The sizes of the indices; of the taps only if no parameter has them."""
-    found = {axis.position: axis.output for axis in axes}
-    return found | ({axis.tap: axis.size for axis in axes if axis.size > 1} if taps else {})
+def index_sizes(axes: Sequence[Axis]) -> dict[str, int]:
+    """The sizes of the indices of positions and of taps."""
+    return {axis.position: axis.output for axis in axes} | {axis.tap: axis.size for axis in axes}
 
 
 def described(size: Sizes | str, stride: Sizes | None, padding: Padding, dilation: Sizes = 1) -> str:
