@@ -1,8 +1,9 @@
-"""LLVM IR or generated Numba source in, a native function out: compiled once, kept as an object file in the cache.
+"""LLVM IR or generated source in, a native function out: compiled once, kept as an object file in the cache.
 
 The only module that touches interfaces of numba and llvmlite that are not public.  Everything becomes a relocatable
 object (no address of this process inside) under a key that hashes its content and all it depends on.  Loading one
-takes llvmlite.binding alone, so a process that finds everything in the cache imports neither numba nor sympy.
+takes llvmlite.binding alone, so a process that finds everything in the cache does not import sympy; and none imports
+numba, unless it asks for Numba's translation of the source.
 
     build_kernel(name, ir)                           LLVM IR text            -> Native
     build_source(text, entry, namespace, depends)    generated Python text   -> Native
@@ -78,25 +79,27 @@ def build_source(
     namespace: Mapping[str, Value] | None = None,
     depends: Iterable[Native] = (),
     subnormals: bool = True,
+    by_numba: bool = False,
 ) -> Native:
-    """The function `entry(table)` of the generated module, compiled by Numba: C type `void f(int64_t *table)`.
+    """The function `entry(table)` of the generated text, C type `void f(int64_t *table)`; translate.py has its dialect.
 
-    `table` is a pointer to int64.  The text is executed with `namespace` and with the names of
-    compiler.kernels.intrinsics (pointer_f32, select, reduce_add, exp, ...); nothing else is visible, not even
-    builtins except `range` and `int`.  `depends` are the functions that the text calls through Extern: they are
+    The text may name what `namespace` has and the functions of compiler.kernels.emitters (pointer_f32, select,
+    reduce_add, exp, ...), nothing else.  `depends` are the functions that the text calls through Extern: they are
     restored with this one.  With `subnormals=False` it and all that it calls take subnormal numbers for zero (on
     x86-64; the state of the processor is put back at the end): arithmetic with them is a hundred times slower, and
-    an optimizer's moments decay into them.
+    an optimizer's moments decay into them.  With `by_numba` Numba compiles the text, to the same function: a judge of
+    the translator, ten times as slow.
     """
     with _LOCK:
         depends = tuple(depends)
-        names = dict(namespace or {})
-        described = json.dumps([[k, _describe(v)] for k, v in sorted(names.items())])
-        key = disk.key("source", text, entry, described, *[d.key for d in depends], f"{VECTOR_BITS} {subnormals}")
+        names = {name: _plain(value) for name, value in (namespace or {}).items()}
+        described = json.dumps(sorted(names.items()))
+        options = f"{VECTOR_BITS} {subnormals} {by_numba}"
+        key = disk.key("source", text, entry, described, *[d.key for d in depends], options)
         found = restore(key)
         if found is not None:
             return found
-        ir = _numba_ir(text, entry, names, key, subnormals)
+        ir = source_ir(text, entry, names, subnormals, by_numba)
         return _finish(key, entry, f"{entry}_{key[:16]}", ir, tuple(d.key for d in depends))
 
 
@@ -128,12 +131,13 @@ def _finish(key: str, name: str, symbol: str, ir: str, depends: tuple[str, ...],
     return _load(key, symbol, needs, code)
 
 
-def _describe(value: Value) -> list[str]:
+def _plain(value: Value) -> Any:
+    """A number, or (symbol, result, argument kinds) of an external function."""
     match value:
         case Extern(symbol, signature):
-            return ["extern", symbol, signature]
-        case bool() | int() | float() | str():
-            return [type(value).__name__, repr(value)]
+            return (symbol, *parse_signature(signature))
+        case int() | float() if not isinstance(value, bool):
+            return value
     raise NativeError(f"a {type(value).__name__} cannot stand in the namespace of generated source")
 
 
@@ -206,9 +210,37 @@ def _attributed(ir: str) -> str:
     return _DEFINE.sub(rf'\1 "prefer-vector-width"="{VECTOR_BITS}" \2', ir)
 
 
-# ---------------------------------------------------------------------------------------------- Numba
-def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str, subnormals: bool = True) -> str:
-    """The LLVM IR of a generated module, as Numba lowers it, before optimization, with a C entry named `entry`."""
+# ---------------------------------------------------------------------------------------------- generated source
+BODY = "body"  # the function that the C entry calls
+
+
+def source_ir(text: str, entry: str, names: Mapping[str, Any], subnormals: bool = True, by_numba: bool = False) -> str:
+    """The LLVM IR of generated source with its C entry, before optimization; the text becomes a file to look at."""
+    name = f"{entry}_{sha256(text.encode()).hexdigest()[:16]}"
+    path = disk.write_source(f"{name}.py", text)
+    try:
+        made = _numba_ir(text, entry, names) if by_numba else _translated(text, entry, names)
+    except Exception as error:
+        raise NativeError(f"{path or name}: {error}") from error
+    return _with_entry(made, entry, subnormals)
+
+
+def _translated(text: str, entry: str, names: Mapping[str, Any]) -> str:
+    from .translate import translate
+
+    return translate(text, entry, names).replace(f'@"{entry}"', f'@"{BODY}"')
+
+
+def _with_entry(ir: str, entry: str, subnormals: bool) -> str:
+    """The module with the C entry named `entry`, which calls the body."""
+    before, after, inlining = ("", "", "alwaysinline") if subnormals or not _is_x86() else (*_FLUSHED, "noinline")
+    called = f'\ndefine void @"{entry}"(ptr noalias %table) {{\n{before}  call void @"{BODY}"(ptr %table) {inlining}\n'
+    control = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n" if before else ""
+    return f"{ir}{called}{after}  ret void\n}}\n{control}"
+
+
+def _numba_ir(text: str, entry: str, names: Mapping[str, Any]) -> str:
+    """The LLVM IR of a generated module, as Numba lowers it, before optimization."""
     from numba import types
     from numba.core import compiler
     from numba.core.compiler_lock import global_compiler_lock
@@ -217,14 +249,10 @@ def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str, subnorma
 
     from .kernels import intrinsics
 
-    name = f"{entry}_{sha256(text.encode()).hexdigest()[:16]}"
-    path = disk.write_source(f"{name}.py", text)
-    filename = str(path) if path is not None else f"<{name}>"
-    space: dict[str, Any] = {"__builtins__": {}, "__name__": f"symnet_generated_{key[:16]}", **intrinsics.NAMESPACE}
-    space.update(
-        {name: intrinsics.extern(v.symbol, v.signature) if isinstance(v, Extern) else v for name, v in names.items()}
-    )
-    exec(compile(text, filename, "exec"), space)  # the text is our own: no user's text reaches it
+    space: dict[str, Any] = {"__builtins__": {}, "__name__": "symnet_generated", **intrinsics.NAMESPACE}
+    space |= {name: intrinsics.extern(*v) if isinstance(v, tuple) else v for name, v in names.items()}
+    # the text is our own: of users' text it has but checked identifiers, in comments
+    exec(compile(text, "<generated>", "exec"), space)
 
     flags = compiler.Flags()
     flags.nrt = False
@@ -240,14 +268,11 @@ def _numba_ir(text: str, entry: str, names: dict[str, Value], key: str, subnorma
         context.refresh()
         cpu_target.typing_context.refresh()
         library = _Library()
-        try:
-            result = compiler.compile_extra(
-                cpu_target.typing_context, context, space[entry], (types.CPointer(types.int64),), types.void, flags, {},
-                library=library,
-            )  # fmt: skip
-        except Exception as error:
-            raise NativeError(f"{filename}: {error}") from error
-        return library.linked(result.fndesc.llvm_func_name, entry, subnormals)
+        result = compiler.compile_extra(
+            cpu_target.typing_context, context, space[entry], (types.CPointer(types.int64),), types.void, flags, {},
+            library=library,
+        )  # fmt: skip
+        return library.linked(result.fndesc.llvm_func_name)
 
 
 class _Library:
@@ -272,23 +297,16 @@ class _Library:
         if library not in self._libraries:
             self._libraries.append(library)
 
-    def linked(self, function: str, entry: str, subnormals: bool) -> str:
-        """One module's text: what was collected, what it links to, and the C entry."""
+    def linked(self, function: str) -> str:
+        """One module's text: what was collected, what it links to, and the body that the C entry calls."""
         module = llvm.parse_assembly("\n".join(self._texts))
         for library in self._libraries:
             module.link_in(library._get_module_for_linking(), preserve=True)
         text = str(module)
         quoted = f'@"{function}"' if f'@"{function}"' in text else f"@{function}"
-        before, after, inlining = ("", "", "alwaysinline") if subnormals or not _is_x86() else (*_FLUSHED, "noinline")
         return (
-            text
-            + (
-                f'\ndefine void @"{entry}"(ptr noalias %table) {{\n{before}'
-                "  %result = alloca ptr\n  %error = alloca ptr\n"
-                f"  %status = call i32 {quoted}(ptr %result, ptr %error, ptr %table) {inlining}\n{after}"
-                "  ret void\n}\n"
-            )
-            + ("declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n" if before else "")
+            f'{text}\ndefine void @"{BODY}"(ptr %table) {{\n  %result = alloca ptr\n  %error = alloca ptr\n'
+            f"  %status = call i32 {quoted}(ptr %result, ptr %error, ptr %table) alwaysinline\n  ret void\n}}\n"
         )
 
 

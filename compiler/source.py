@@ -1,9 +1,9 @@
 """The tree of loops -> the text of one Python function, each line beside the formula that it computes.
 
-The text is compiled by Numba (through `native`) or run as it is by Python (`executable.interpret`).  Names in it are
-synthesized: M is the block of memory, p<k> arrays of the caller, v<k> values, r<k> running values of reductions, k<k>
-constants, c<k> subexpressions that do not change in the loop that follows.  All stores of an iteration come after all
-its computations, and a choice is `select`, never a branch, so that LLVM makes neither masked stores nor jumps.
+The text is compiled (translate.py, through `native`) or run as it is by Python (`executable.interpret`).  Names in it
+are synthesized: M is the block of memory, p<k> arrays of the caller, v<k> values, r<k> running values of reductions,
+k<k> constants, c<k> subexpressions that do not change in the loop that follows.  All stores of an iteration come after
+all its computations, and a choice is `select`, never a branch, so that LLVM makes neither masked stores nor jumps.
 """
 
 from __future__ import annotations

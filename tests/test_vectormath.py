@@ -65,7 +65,7 @@ def test_a_loop_that_calls_it_is_vectorized_in_its_own_precision(name: str, dtyp
     text = (
         f"def g(table):\n    x = {pointer}(table[0])\n    for i in range(4096):\n        x[i] = {name}(x[8192 + i])\n"
     )
-    module = str(native.optimized(native._numba_ir(text, "g", {}, "0" * 64), "g", "g"))
+    module = str(native.optimized(native.source_ir(text, "g", {}), "g", "g"))
     kind = "float" if dtype == "float32" else "double"
     assert re.search(rf"load <\d+ x {kind}>", module) and re.search(rf"store <\d+ x {kind}>", module)
     assert dtype == "float64" or "double" not in module

@@ -3,10 +3,8 @@
     mix(z)             splitmix64's output function at z + 0x9E3779B97F4A7C15       (Steele, Lea, Flood 2014)
     hash(k1, ..., kn)  h = 0x9E3779B97F4A7C15; for each k: h = mix(h xor (k * 0xD1342543DE82EF95)), modulo 2^64
     uniform(k...)      float64: (hash >> 11) * 2^-53;  float32: (hash >> 40) * 2^-24
-    shuffle(order, n, seed, epoch)   Fisher-Yates on order[0:n] as it stands: for i = n-1 ... 1 swap i with
-                       j = high 64 bits of hash(seed, epoch, i) * (i+1)
 
-`hash_of`, `uniform_of` and `shuffled` are the same in Python's integers, for tests and for callers without a kernel.
+`hash_of` and `uniform_of` are the same in Python's integers, for tests and for callers without a kernel.
 """
 
 from __future__ import annotations
@@ -39,14 +37,6 @@ def uniform_of(*keys: int, dtype: str = "float64") -> float:
     return (h >> 11) * 2.0**-53 if dtype == "float64" else (h >> 40) * 2.0**-24
 
 
-def shuffled(order: Iterable[int], seed: int, epoch: int) -> list[int]:
-    items = list(order)
-    for i in range(len(items) - 1, 0, -1):
-        j = hash_of(seed, epoch, i) * (i + 1) >> 64
-        items[i], items[j] = items[j], items[i]
-    return items
-
-
 # ---------------------------------------------------------------------------------------------- as LLVM instructions
 def emit_hash(builder: Any, keys: Iterable[Any]) -> Any:
     """The hash of values of type i64."""
@@ -73,12 +63,3 @@ def emit_uniform(builder: Any, keys: Iterable[Any], dtype: str) -> Any:
     kind, shift, unit = (ir.DoubleType(), 11, 2.0**-53) if dtype == "float64" else (ir.FloatType(), 40, 2.0**-24)
     bits = builder.lshr(emit_hash(builder, keys), ir.Constant(ir.IntType(64), shift))
     return builder.fmul(builder.sitofp(bits, kind), ir.Constant(kind, unit))
-
-
-def emit_position(builder: Any, h: Any, count: Any) -> Any:
-    """The high 64 bits of h * count: a number in [0, count)."""
-    from llvmlite import ir
-
-    wide = ir.IntType(128)
-    product = builder.mul(builder.zext(h, wide), builder.zext(count, wide))
-    return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))

@@ -1,0 +1,225 @@
+"""The functions that generated source may call, as LLVM instructions: one emitter each, for typed values.
+
+pointer_f32(address) ...     an integer address as a pointer; p[i] reads and writes, p may be offset(p, n)
+select(c, a, b)              a if c else b without a branch (both are evaluated; never a masked store)
+maximum(a, b), minimum(a, b) NaN if either is NaN
+reduce_add(s, x)             s + x, free to be reassociated: for the running value of a reduction only
+reduce_max(s, x)             maximum(s, x), likewise
+quotient(a, b)               compiler.kernels.vectormath
+call_address(address, table) calls void(int64*) at an address
+F32(x), F64(x), I64(x)       conversions; F32 of a literal is a float32 constant
+isfinite(x)                  by bits, whatever the flags
+exp, log, expm1, ...         compiler.kernels.vectormath, float32 or float64 by argument
+sin, cos, tan                the C library's
+uniform_f32(k, ...), uniform_f64(k, ...)    compiler.kernels.random
+
+Stands below translate.py, which turns generated source into instructions, and intrinsics.py, which gives the same
+functions to Numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from llvmlite import ir
+
+from . import random, vectormath
+
+KINDS: Mapping[str, Any] = MappingProxyType(
+    {
+        "i1": ir.IntType(1),
+        "i8": ir.IntType(8),
+        "i32": ir.IntType(32),
+        "i64": ir.IntType(64),
+        "f32": ir.FloatType(),
+        "f64": ir.DoubleType(),
+    }
+)
+FLOATS = ("f32", "f64")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An LLVM value and its kind: i1, i8, i32, i64, f32, f64, or a pointer to one of these, such as "f32*"."""
+
+    kind: str
+    ir: Any
+
+    @property
+    def element(self) -> str:
+        """What a pointer points to; "" for other kinds."""
+        return self.kind[:-1] if self.kind.endswith("*") else ""
+
+
+def llvm_type(kind: str) -> Any:
+    return KINDS[kind[:-1]].as_pointer() if kind.endswith("*") else KINDS[kind]
+
+
+def constant(kind: str, number: float) -> Value:
+    return Value(kind, ir.Constant(KINDS[kind], number))
+
+
+def converted(builder: Any, value: Value, kind: str) -> Value:
+    """The value in another kind; integers are signed, except for i1 and i8."""
+    made, found = value.ir, value.kind
+    if found == kind:
+        return value
+    if found not in KINDS:
+        raise TypeError(f"{found} is no number")
+    target = KINDS[kind]
+    if found in FLOATS and kind in FLOATS:
+        made = builder.fpext(made, target) if kind == "f64" else builder.fptrunc(made, target)
+    elif kind in FLOATS:
+        made = builder.uitofp(made, target) if found in ("i1", "i8") else builder.sitofp(made, target)
+    elif found in FLOATS:
+        made = builder.fptosi(made, target)
+    elif target.width < KINDS[found].width:
+        made = builder.trunc(made, target)
+    else:
+        made = builder.zext(made, target) if found in ("i1", "i8") else builder.sext(made, target)
+    return Value(kind, made)
+
+
+def declared(module: Any, kind: Any, name: str) -> Any:
+    """The function of this name in the module, declared if need be."""
+    found = module.globals.get(name)
+    return found if found is not None else ir.Function(module, kind, name)
+
+
+# ---------------------------------------------------------------------------------------------- emitters
+Emitter = Callable[..., Value]
+
+
+def _pointer(element: str) -> Emitter:
+    def emit(builder: Any, address: Value) -> Value:
+        kind = f"{element}*"
+        if address.element:
+            return Value(kind, builder.bitcast(address.ir, llvm_type(kind)))
+        return Value(kind, builder.inttoptr(address.ir, llvm_type(kind)))
+
+    return emit
+
+
+def _offset(builder: Any, pointer: Value, count: Value) -> Value:
+    return Value(pointer.kind, builder.gep(pointer.ir, [count.ir], inbounds=True))
+
+
+def _select(builder: Any, condition: Value, a: Value, b: Value) -> Value:
+    return Value(a.kind, builder.select(condition.ir, a.ir, converted(builder, b, a.kind).ir))
+
+
+def _extremum(name: str, flags: tuple[str, ...]) -> Emitter:
+    def emit(builder: Any, a: Value, b: Value) -> Value:
+        kind = KINDS[a.kind]
+        function = declared(builder.module, ir.FunctionType(kind, [kind, kind]), f"llvm.{name}.{a.kind}")
+        return Value(a.kind, builder.call(function, [a.ir, b.ir], fastmath=flags))
+
+    return emit
+
+
+def _reduce_add(builder: Any, running: Value, term: Value) -> Value:
+    term = converted(builder, term, running.kind)
+    return Value(running.kind, builder.fadd(running.ir, term.ir, flags=("reassoc", "contract")))
+
+
+def _quotient(builder: Any, a: Value, b: Value) -> Value:
+    return Value(a.kind, vectormath.emit(vectormath.quotient, builder, a.ir, b.ir))
+
+
+def _call_address(builder: Any, address: Value, table: Value) -> Value:
+    kind = ir.FunctionType(ir.VoidType(), [KINDS["i64"].as_pointer()])
+    return Value("void", builder.call(builder.inttoptr(address.ir, kind.as_pointer()), [table.ir]))
+
+
+def _isfinite(builder: Any, x: Value) -> Value:
+    kind = KINDS["i32" if x.kind == "f32" else "i64"]
+    exponent = ir.Constant(kind, 0x7F800000 if x.kind == "f32" else 0x7FF0000000000000)
+    bits = builder.and_(builder.bitcast(x.ir, kind), exponent)
+    return Value("i1", builder.icmp_unsigned("!=", bits, exponent))
+
+
+def _cast(kind: str) -> Emitter:
+    return lambda builder, x: converted(builder, x, kind)
+
+
+def _real(builder: Any, x: Value) -> Value:
+    return x if x.kind in FLOATS else converted(builder, x, "f64")
+
+
+def _function(name: str) -> Emitter:
+    """A function of vectormath, float32 or float64 by its argument; an integer becomes float64."""
+
+    def emit(builder: Any, x: Value) -> Value:
+        x = _real(builder, x)
+        return Value(x.kind, vectormath.emit(vectormath.FORMULAS[name], builder, x.ir))
+
+    return emit
+
+
+def _library(name: str) -> Emitter:
+    """A function of the C library for which there is no vector form."""
+
+    def emit(builder: Any, x: Value) -> Value:
+        x = _real(builder, x)
+        kind = KINDS[x.kind]
+        symbol = name + ("f" if x.kind == "f32" else "")
+        return Value(x.kind, builder.call(declared(builder.module, ir.FunctionType(kind, [kind]), symbol), [x.ir]))
+
+    return emit
+
+
+def _uniform(kind: str) -> Emitter:
+    def emit(builder: Any, *keys: Value) -> Value:
+        wide = [converted(builder, key, "i64").ir for key in keys]
+        return Value(kind, random.emit_uniform(builder, wide, "float64" if kind == "f64" else "float32"))
+
+    return emit
+
+
+EMITTERS: Mapping[str, Emitter] = MappingProxyType(
+    {
+        "F32": _cast("f32"),
+        "F64": _cast("f64"),
+        "I64": _cast("i64"),
+        "pointer_f32": _pointer("f32"),
+        "pointer_f64": _pointer("f64"),
+        "pointer_i64": _pointer("i64"),
+        "pointer_i32": _pointer("i32"),
+        "pointer_u8": _pointer("i8"),
+        "offset": _offset,
+        "select": _select,
+        "maximum": _extremum("maximum", ()),
+        "minimum": _extremum("minimum", ()),
+        "quotient": _quotient,
+        "reduce_add": _reduce_add,
+        "reduce_max": _extremum("maximum", ("nsz",)),
+        "call_address": _call_address,
+        "isfinite": _isfinite,
+        **{name: _library(name) for name in ("sin", "cos", "tan")},
+        "uniform_f32": _uniform("f32"),
+        "uniform_f64": _uniform("f64"),
+        **{name: _function(name) for name in vectormath.FORMULAS},
+    }
+)
+
+
+def emit_extern(builder: Any, symbol: str, result: str, wanted: tuple[str, ...], given: tuple[Value, ...]) -> Value:
+    """A call of the external C function `symbol`; a pointer comes back as an address."""
+    byte = KINDS["i8"].as_pointer()
+    types = [byte if kind.endswith("*") else KINDS[kind] for kind in wanted]
+    returned = ir.VoidType() if result == "void" else byte if result.endswith("*") else KINDS[result]
+    passed = []
+    for value, kind in zip(given, wanted, strict=True):
+        if not kind.endswith("*"):
+            passed.append(converted(builder, value, kind).ir)
+        elif value.element:
+            passed.append(builder.bitcast(value.ir, byte))
+        else:
+            passed.append(builder.inttoptr(value.ir, byte))
+    called = builder.call(declared(builder.module, ir.FunctionType(returned, types), symbol), passed)
+    if result.endswith("*"):
+        return Value("i64", builder.ptrtoint(called, KINDS["i64"]))
+    return Value(result, called)
