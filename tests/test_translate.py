@@ -46,7 +46,7 @@ TEXTS = {
     "powers": "for k in range(4):\n    x[k] = x[k + 4]**3 + x[k + 4]**1 + (1 + x[k + 4]**2)**0.5",
     "comparisons with NaN": "n = x[0] - x[0]\nn = n/n\ni[0] = 1 if n != n else 0\ni[1] = 1 if n < 1 or n >= 1 else 0",
     "a return ends it": "i[0] = 1\nif x[0] < 1e9:\n    return\ni[0] = 2",
-    "blocks are no scopes": "if x[0] < 0:\n    r = 1.0\nelse:\n    r = 2.0\nfor k in range(3):\n    r += x[k]\nx[9] = r",
+    "blocks are no scopes": "if x[0] < 0:\n    r = 1.0\nelse:\n    r = 2.0\nr += x[1]\nx[9] = r",
 }
 
 
