@@ -313,7 +313,7 @@ def equations(
     """A layer as its equations, in text: one, a list of them, or one a line.
 
     sizes: of indices, {"i": 16}.  parameters: name -> shape, each axis an integer or the index that runs over it; or
-    {"shape": [...], "initializer": ...}.  options: output (the tensor defined last), inputs, share.
+    {"shape": [...], "initializer": ...}.  options: output (the tensor defined last), l2, l1, inputs, share.
 
     >>> text = "z[n,i] = sum(W[i,j]*x[n,j], j) + b[i]"
     >>> affine = equations(text, sizes={"i": 3}, parameters={"W": ["i", "j"], "b": ["i"]})

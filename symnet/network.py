@@ -366,7 +366,9 @@ class Network(Readable):
         chosen = optimizers.row(choice.name, choice.mapping, "optimizer")
         gradients = self.gradients(target, training=True).by_name
         pairs = [(tensor, gradients[name]) for name, tensor in self.tensors.items()]
-        return optimizers.build(chosen, pairs)
+        weights = {name: parameter.is_weight for name, parameter in self._details.items()}
+        decaying = optimizers.decayed(chosen, weights, "optimizer")
+        return optimizers.build(chosen, pairs, [self.tensors[name] for name in decaying])
 
     def training_program(self, optimizer: Optimizer, target: Given = None) -> Program:
         """One step: outputs the data loss, and of several losses each; updates parameters and states.

@@ -13,19 +13,23 @@ parameters = {learning_rate = 0.1, momentum = 0.9}}, with `scalars` and `memory`
 where it needs them.  With every optimizer go, as equations before its own:
 
     schedule      the learning rate of an update, see schedules.py
+    weight_decay  decoupled: W times 1 - (learning rate)*weight_decay, apart from the gradient; adamw has 0.01
+    decay         what decays: patterns of parameters' names such as ["*.W", "head.*"]; if not said, the weights, as
+                  penalties have them: no bias, no gain or shift of a normalization, no learned slope
     clip_norm     g times min(1, clip_norm / (norm of all gradients together + 1e-6)), as PyTorch does
     clip_value    every element of g, after that, at most clip_value in size
 
 Sources: momentum: Polyak 1964; nesterov: Sutskever et al. 2013; adagrad: Duchi et al. 2011; adadelta: Zeiler 2012;
 rmsprop: Hinton 2012; adam: Kingma and Ba 2015; adamw: Loshchilov and Hutter 2019; nadam: Dozat 2016; clip_norm:
-Pascanu et al. 2013.
+Pascanu et al. 2013; weight_decay: Loshchilov and Hutter 2019.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +49,7 @@ class Row:
     update: the next value of W.  states: (state of the shape of W, its next value).  scalars: rank-0 values, in order;
     a rank-0 state is in `memory` with its initial value and gets its next one from the scalar `<state>_next`.
     gradient: what the other formulas read as g, in g itself, or "" for g as it is.  tensors: the tensor's name of a
-    symbol, where it is another; no layer and no user can give a name with a dot.
+    symbol, where it is another; no layer and no user can give a name with a dot.  decay: patterns of what decays.
     """
 
     name: str
@@ -57,9 +61,13 @@ class Row:
     aliases: tuple[str, ...] = ()
     gradient: str = ""
     tensors: Mapping[str, str] = field(default_factory=dict)
+    decay: tuple[str, ...] = ()
 
     def tensor(self, symbol: str) -> str:
         return self.tensors.get(symbol, symbol)
+
+
+KEEP = "decay_keep"  # the scalar that what decays is multiplied by
 
 
 # fmt: off
@@ -86,8 +94,8 @@ ROWS: tuple[Row, ...] = (
     Row("adam", {**_rate(1e-3), **_BETAS, **_EPSILON},
         "W - alpha_step*m_next/(sqrt(v_next)*root + epsilon)", _MOMENTS, _CORRECTED),
     Row("adamw", {**_rate(1e-3), **_BETAS, **_EPSILON, "weight_decay": Hyper("decay", 1e-2)},
-        "W*keep - alpha_step*m_next/(sqrt(v_next)*root + epsilon)", _MOMENTS,
-        (*_CORRECTED, ("keep", "1 - alpha*decay"))),
+        f"W*{KEEP} - alpha_step*m_next/(sqrt(v_next)*root + epsilon)", _MOMENTS,
+        (*_CORRECTED, (KEEP, "1 - alpha*decay"))),
     Row("nadam", {**_rate(2e-3), **_BETAS, **_EPSILON, "momentum_decay": Hyper("psi", 4e-3)},
         "W - (alpha_gradient*g + alpha_moment*m_next)/(sqrt(v_next)*root + epsilon)", _MOMENTS,
         (("mu", "beta1*(1 - 0.5*0.96**(step*psi))"),
@@ -112,7 +120,7 @@ class Update:
     hyper: Mapping[str, float]
 
 
-COMMON = ("schedule", "clip_norm", "clip_value")
+COMMON = ("schedule", "clip_norm", "clip_value", "weight_decay", "decay")
 OWN = ("formula", "states", "scalars", "memory", "parameters")
 _CLIP = Hyper("clip", None, 5e-324)  # greater than 0
 
@@ -120,8 +128,10 @@ _CLIP = Hyper("clip", None, 5e-324)  # greater than 0
 def row(name: str, options: Mapping[str, Any], where: str) -> Row:
     """The row of a choice, its options checked; they are the defaults of its hyper-parameters, and its schedule and
     its clipping are among its formulas."""
-    given = {key: value for key, value in options.items() if key not in COMMON}
+    own = TABLE[name].hyper if name in TABLE else {}
+    given = {key: value for key, value in options.items() if key not in COMMON or key in own}
     found = _tabled(name, given, where) if name else _own(given, where)
+    found = _decaying(found, options, where)
     if "schedule" in options:
         found = _scheduled(found, options["schedule"], f"{where}, schedule")
     found = _clipped(found, options, where)
@@ -160,7 +170,9 @@ def _own(given: Mapping[str, Any], where: str) -> Row:
     for key, formulas in tables.items():
         letters = "A-Za-z0-9" if key in ("states", "memory") else "A-Za-z0-9_"
         for name in formulas:
-            if not re.fullmatch(f"[A-Za-z][{letters}]{{0,31}}", name) or name.startswith(("schedule_", "clip_")):
+            if not re.fullmatch(f"[A-Za-z][{letters}]{{0,31}}", name) or name.startswith(
+                ("schedule_", "clip_", "decay_")
+            ):
                 raise complaint(f"{where}, {key}", name, "a name of letters and digits")
             if name in taken:
                 raise complaint(f"{where}, {key}", name, f"a name other than {', '.join(taken)}")
@@ -199,6 +211,44 @@ def _ordered(formulas: Mapping[str, Any], defined: Callable[[str], str], where: 
             raise complaint(where, Quoted(f"{rest} in a circle"), "formulas of which none needs its own value")
         done += ready
     return tuple((name, formulas[name]) for name in done)
+
+
+def _decaying(base: Row, options: Mapping[str, Any], where: str) -> Row:
+    """W becomes W*keep in the update, unless it is so already; `decay` as checked patterns."""
+    if "weight_decay" in options and KEEP not in dict(base.scalars):
+        if "learning_rate" not in base.hyper:
+            found = Quoted("an optimizer without a learning_rate")
+            raise complaint(f"{where}, weight_decay", found, "one of its parameters of that name")
+        default = Hyper("decay", None).check(options["weight_decay"], f"{where}, weight_decay")
+        base = replace(
+            base,
+            hyper={**base.hyper, "decoupled weight_decay": Hyper("decay_rate", default)},
+            update=re.sub(r"\bW\b", f"(W*{KEEP})", base.update),
+            scalars=(*base.scalars, (KEEP, f"1 - {base.hyper['learning_rate'].symbol}*decay_rate")),
+            tensors={**base.tensors, "decay_rate": "weight.decay", KEEP: "weight.keep"},
+        )
+    if "decay" not in options:
+        return base
+    if KEEP not in dict(base.scalars):
+        raise complaint(f"{where}, decay", Quoted("no weight_decay"), "one, or no `decay`")
+    patterns = options["decay"]
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, list | tuple) or not patterns or not all(isinstance(p, str) and p for p in patterns):
+        raise complaint(f"{where}, decay", options["decay"], 'patterns of names of parameters, such as ["*.W"]')
+    return replace(base, decay=tuple(patterns))
+
+
+def decayed(chosen: Row, weights: Mapping[str, bool], where: str) -> set[str]:
+    """The names of the parameters that decay; weights: every name, and whether it is a weight."""
+    if not chosen.decay:
+        return {name for name, is_weight in weights.items() if is_weight}
+    found: set[str] = set()
+    for pattern in chosen.decay:
+        names = {name for name in weights if fnmatchcase(name, pattern)}
+        if not names:
+            raise unknown(f"{where}, decay", "parameter", pattern, weights)
+        found |= names
+    return found
 
 
 def _scheduled(base: Row, value: Any, where: str) -> Row:
@@ -250,7 +300,7 @@ def structure(chosen: Row) -> str:
     return repr(
         (
             chosen.name, chosen.update, chosen.states, chosen.scalars, chosen.memory, chosen.gradient,
-            [(key, hyper.symbol) for key, hyper in chosen.hyper.items()], sorted(chosen.tensors.items()),
+            [(key, hyper.symbol) for key, hyper in chosen.hyper.items()], sorted(chosen.tensors.items()), chosen.decay,
         )
     )  # fmt: skip
 
@@ -298,8 +348,13 @@ def _formulas(chosen: Row, where: str) -> _Read:
     )
 
 
-def build(chosen: Row, pairs: Sequence[tuple[Tensor, Tensor]]) -> Update:
-    """The equations of one update of every (parameter, gradient); with clip_norm they read the rank-0 tensor norm2."""
+def build(chosen: Row, pairs: Sequence[tuple[Tensor, Tensor]], decaying: Collection[Tensor] | None = None) -> Update:
+    """The equations of one update of every (parameter, gradient); with clip_norm they read the rank-0 tensor norm2.
+
+    decaying: the parameters that decay where the optimizer has a weight_decay; None: all.
+    """
+    import sympy as sp
+
     from compiler.program import Access, Equation, Tensor
 
     from .layers import own_indices
@@ -327,6 +382,8 @@ def build(chosen: Row, pairs: Sequence[tuple[Tensor, Tensor]]) -> Update:
             **{symbols[name]: Access(old, *indices) for name, old in olds.items()},
             **{symbols[f"{name}_next"]: Access(new, *indices) for name, new in news.items()},
         }
+        if KEEP in rank0 and decaying is not None and parameter not in decaying:
+            at[Access(rank0[KEEP])] = sp.Integer(1)
         for name, formula in made.states:
             equations.append(Equation(Access(news[name], *indices), indices, formula.xreplace(at)))
         equations.append(Equation(Access(after, *indices), indices, made.update.xreplace(at)))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from .. import checks
 from ..checks import Choice, Pairs, by, declare
 from ..errors import Quoted, complaint
-from .base import AXES, Layer, Shape, names
+from .base import AXES, Layer, Shape, names, strength
 
 DECLARED = 256  # parameters or sizes of a layer in equations
 
@@ -57,7 +57,8 @@ class Equations(Layer):
 
     They read the layers of `inputs` by their names, a single one also as x; the first axis of these is the samples.
     sizes: of indices.  parameters: shapes, an axis an integer or the index that runs over it.  output: the tensor that
-    is the output, by default the one that is defined last.
+    is the output, by default the one that is defined last.  l2, l1: strengths of the penalties of its weights, which
+    are its parameters of more than one axis.
     """
 
     kind: ClassVar[str] = "equations"
@@ -66,6 +67,8 @@ class Equations(Layer):
     sizes: Pairs = field(default=Pairs(), metadata=by(_sizes))
     learned: Pairs = field(default=Pairs(), metadata={**by(_declared), "key": "parameters"})
     output: str = field(default="", metadata=by(checks.layer_name))
+    l2: float | None = field(default=None, metadata=by(strength))
+    l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
     several: ClassVar[bool] = True
