@@ -8,20 +8,25 @@ reads reads the one before it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from .errors import Quoted, complaint, unknown
 from .kinds import Layer, Shape
+from .ties import Place, tied
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """order: the layers, each after those that it reads.  reads: their names.  owners: whose parameters it uses."""
+    """order: the layers, each after those that it reads.  reads: their names.  owners: whose parameters it uses.
+
+    ties: (layer, parameter) that is another layer's -> that one.
+    """
 
     order: tuple[Layer, ...]
     reads: Mapping[str, tuple[str, ...]]
     owners: Mapping[str, str]
     shapes: Mapping[str, Shape]
+    ties: Mapping[Place, Place] = field(default_factory=dict)
 
     def below(self, layer: Layer) -> tuple[Shape, ...]:
         """The shapes of what a layer reads."""
@@ -49,7 +54,9 @@ def connect(inputs: Sequence[tuple[str, Shape]], layers: Sequence[Layer], output
     for layer in layers:
         if layer.share:
             _same_parameters(layer, by_name[owners[layer.name]], graph)
-    return graph
+    if not any(layer.tie.entries for layer in layers):
+        return graph
+    return replace(graph, ties=tied(layers, owners, {x.name: x.parameters(graph.below(x)) for x in layers}))
 
 
 def _reads(inputs: list[str], layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:

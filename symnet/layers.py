@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -342,3 +342,21 @@ def build(layer: kinds.Layer, place: Place) -> Built:
     if isinstance(layer, kinds.WrittenLayer):
         return written(layer, place)
     return BUILDERS[type(layer)](layer, place)
+
+
+def tie(built: Mapping[str, Built], ties: Mapping[tuple[str, str], tuple[str, str]]) -> dict[str, Built]:
+    """The layers with the tensors of tied parameters in the place of their own, which are gone."""
+    new: dict[Basic, Basic] = {
+        built[layer].parameters[name].tensor: built[other].parameters[its].tensor
+        for (layer, name), (other, its) in ties.items()
+    }
+    made = {}
+    for layer, found in built.items():
+        kept = {name: p for name, p in found.parameters.items() if p.tensor not in new}
+        made[layer] = replace(
+            found,
+            equations=tuple(e.substitute(new) for e in found.equations),
+            parameters=MappingProxyType(kept),
+            inference=None if found.inference is None else tuple(e.substitute(new) for e in found.inference),
+        )
+    return made

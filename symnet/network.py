@@ -197,7 +197,7 @@ class Network(Readable):
     @cached_property
     def _built(self) -> Mapping[str, Built]:
         """Each layer as equations, in the order in which they are computed."""
-        from .layers import Place, build
+        from .layers import Place, build, tie
 
         graph = self.spec.graph
         numbers = {layer.name: number for number, layer in enumerate(self.spec.layers, 1)}
@@ -207,7 +207,7 @@ class Network(Readable):
             place = Place(numbers[layer.name], below, numbers[graph.owners[layer.name]])
             built[layer.name] = build(layer, place)
             outputs[layer.name] = built[layer.name].output
-        return built
+        return tie(built, graph.ties) if graph.ties else built
 
     @cached_property
     def forward(self) -> tuple[Equation, ...]:

@@ -137,6 +137,7 @@ class Spec:
             for layer in self.layers
             if not layer.share
             for name, shape in layer.parameters(self.graph.below(layer)).items()
+            if (layer.name, name) not in self.graph.ties
         }
 
     def states(self) -> dict[str, Shape]:

@@ -6,7 +6,7 @@ for one sample, without the axis of the samples.  layers.py writes their equatio
 the door.
 
 Every layer may say which layers it reads (`inputs`; else it reads the one before), and layers with parameters may use
-those of another layer of their kind (`share`).
+those of another layer of their kind (`share`), or single parameters of any layer (`tie`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def check_initializers(layer: Layer, shapes: Mapping[str, Shape]) -> None:
             raise complaint(where, choice.name, "none", f"This layer has no {name}.")
         if layer.share:
             raise complaint(where, choice.name, "none", f"Its parameters are those of {layer.share!r}.")
+        if name in layer.tie.mapping:
+            raise complaint(where, choice.name, "none", f"Its {name} is {layer.tie.mapping[name]}.")
         initializers.check(choice.name, choice.mapping, shapes[name], where)
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .. import activations, checks
-from ..checks import Choice, by
-from .base import IDENTITY, Layer, Shape, learned_shapes, names, strength
+from ..checks import Choice, Pairs, by
+from .base import IDENTITY, Layer, Shape, learned_shapes, names, strength, ties
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Dense(Layer):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     @property
     def chosen(self) -> activations.Settings:
@@ -64,6 +65,7 @@ class Maxout(Layer):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0][:-1], self.units)

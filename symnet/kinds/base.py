@@ -6,12 +6,13 @@ equations in text.  Nothing here loads SymPy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .. import activations, checks
-from ..checks import Choice
+from ..checks import Choice, Pairs
 from ..errors import complaint
 
 Shape = tuple[int, ...]
@@ -26,6 +27,18 @@ def names(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise complaint(where, value, "the name of a layer, or a list of names")
     return tuple(checks.layer_name(name, where) for name in value)
+
+
+def ties(value: Any, where: str) -> Pairs:
+    """Parameters of a layer and those that stand for them: { W = "embed.E" }."""
+    if isinstance(value, Pairs):
+        return value
+    if not isinstance(value, Mapping):
+        raise complaint(where, value, "a table of parameters and those that stand for them, such as { W = 'embed.E' }")
+    for name, other in value.items():
+        if not isinstance(other, str) or not re.fullmatch(r"\w+\.\w+", other):
+            raise complaint(f"{where}, {name}", other, "the name of a parameter, such as 'embed.E'")
+    return Pairs(tuple((checks.layer_name(name, where), other) for name, other in value.items()))
 
 
 def strength(value: Any, where: str) -> float | None:
@@ -49,6 +62,7 @@ class Layer:
     kind: ClassVar[str]  # its name in a spec
     several: ClassVar[bool] = False  # reads more than one layer
     share: str = ""
+    tie: Pairs = Pairs()
     name: str
     inputs: tuple[str, ...]
 
@@ -84,7 +98,9 @@ class Layer:
     def __str__(self) -> str:
         text = f"{self.kind} {self.words}".rstrip()
         read = f" of {', '.join(self.inputs)}" if self.inputs else ""
-        return f"{self.name}: {text}{read}{f' with the parameters of {self.share}' if self.share else ''}"
+        tied = [f"{name} = {other}" for name, other in self.tie.entries]
+        whose = f" with the parameters of {self.share}" if self.share else f" with {', '.join(tied)}" if tied else ""
+        return f"{self.name}: {text}{read}{whose}"
 
 
 @dataclass(frozen=True, slots=True)

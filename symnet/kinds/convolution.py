@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .. import activations, checks
-from ..checks import Choice, by
+from ..checks import Choice, Pairs, by
 from ..errors import Quoted, complaint
-from .base import IDENTITY, Learned, Shape, Written, WrittenLayer, names, strength
+from .base import IDENTITY, Learned, Shape, Written, WrittenLayer, names, strength, ties
 from .windows import Padding, Sizes, axes_of, described, index_sizes, sizes
 
 
@@ -106,6 +106,7 @@ class Conv1D(_Convolution):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class Conv2D(_Convolution):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
 
 def _member(group: str, member: str, groups: int, count: int) -> str:

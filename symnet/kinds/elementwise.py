@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .. import activations, checks
-from ..checks import Choice, by
+from ..checks import Choice, Pairs, by
 from ..errors import complaint
-from .base import AXES, Layer, Shape, learned_shapes, names
+from .base import AXES, Layer, Shape, learned_shapes, names, ties
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Activation(Layer):
     name: str = field(default="", metadata=by(checks.layer_name))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     @property
     def chosen(self) -> activations.Settings:

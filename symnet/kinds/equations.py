@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from .. import checks
 from ..checks import Choice, Pairs, by, declare
 from ..errors import Quoted, complaint
-from .base import AXES, Layer, Shape, names, strength
+from .base import AXES, Layer, Shape, names, strength, ties
 
 DECLARED = 256  # parameters or sizes of a layer in equations
 
@@ -71,6 +71,7 @@ class Equations(Layer):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
     several: ClassVar[bool] = True
 
     @property

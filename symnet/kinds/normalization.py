@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from .. import checks
-from ..checks import Choice, by
+from ..checks import Choice, Pairs, by
 from ..errors import complaint
-from .base import AXES, Kept, Learned, Shape, Written, WrittenLayer, names
+from .base import AXES, Kept, Learned, Shape, Written, WrittenLayer, names, ties
 
 ONES = Choice("constant", (("value", 1.0),))
 LETTERS = "ijklmp"
@@ -44,6 +44,7 @@ class BatchNorm(WrittenLayer):
     name: str = field(default="", metadata=by(checks.layer_name))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         (shape,) = inputs
@@ -90,6 +91,7 @@ class LayerNorm(WrittenLayer):
     name: str = field(default="", metadata=by(checks.layer_name))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         (shape,) = inputs
@@ -125,6 +127,7 @@ class RMSNorm(WrittenLayer):
     name: str = field(default="", metadata=by(checks.layer_name))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         (shape,) = inputs

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .. import activations, checks
-from ..checks import Choice, by
+from ..checks import Choice, Pairs, by
 from ..errors import Quoted, complaint
-from .base import Learned, Shape, Written, WrittenLayer, names, strength
+from .base import Learned, Shape, Written, WrittenLayer, names, strength, ties
 
 GLOROT = Choice("glorot_uniform")
 TANH = Choice("tanh")
@@ -179,6 +179,7 @@ class Elman(Recurrent):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     @property
     def functions(self) -> dict[str, Choice]:
@@ -227,6 +228,7 @@ class GRU(Recurrent):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     def learned(self, features: int) -> dict[str, Learned]:
         own = {"c": Learned((self.units,))} if self.bias and self.reset_after else {}
@@ -280,6 +282,7 @@ class LSTM(Recurrent):
     l1: float | None = field(default=None, metadata=by(strength))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
+    tie: Pairs = field(default=Pairs(), metadata=by(ties))
 
     def learned(self, features: int) -> dict[str, Learned]:
         parameters = Recurrent.learned(self, features)
