@@ -12,7 +12,7 @@ import pytest
 
 from compiler.calling import interpret
 from compiler.program import Program, Tensor
-from symnet import losses, typeset
+from symnet import losses
 from symnet.checks import Choice
 from symnet.cli import main
 from symnet.constructors import dense, equations
@@ -21,7 +21,7 @@ from symnet.errors import SymnetError
 from symnet.heads import taken_apart
 from symnet.model_file import load
 from symnet.network import Network
-from symnet.notation import show
+from symnet.notation import latex_lines, show
 from symnet.plan import structure
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step_gradient, magnitudes
@@ -181,7 +181,8 @@ def test_formulas_of_several_losses_name_each(network: Network) -> None:
     text = show(network)
     assert "ℓ = ℓ_digit + weight_angle ℓ_angle + weight_early ℓ_early" in text
     assert "δ4 = softmax(z4) - onehot(y_digit)" in text and "δ5 = weight_angle (z5 - y_angle)" in text
-    assert typeset.latex(typeset.Name("ell_digit")) == r"\ell_{\mathrm{digit}}"
+    risk = Program((*network.forward, *network.risk()), (Tensor("R"),))
+    assert r"\ell_{\mathrm{digit}}" in "".join(latex_lines(risk))
     values = network.initial_parameters(0)
     for y in (Y, {**Y, "digit": np.eye(3)[Y["digit"]]}):
         found = network.gradient("body.W").evaluate(values, X, y)
