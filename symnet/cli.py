@@ -6,6 +6,7 @@
     symnet check spec.toml              compare the compiled gradient with three independent ways to get it
     symnet source spec.toml             print the generated source of a training step
     symnet graph spec.toml -o net.svg   draw the network, or its equations (also Mermaid and DOT)
+    symnet report spec.toml -o net.html train, and write all about the network on one page of HTML
     symnet predict model data.csv       print a prediction a line
     symnet --version
 
@@ -19,7 +20,6 @@ import argparse
 import math
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,9 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import Quoted, SymnetError, complaint
 
-FEW = 20  # rows below which an accuracy says little
+ROWS = 32  # samples that a report is measured on
 
 if TYPE_CHECKING:
-    from .history import Epoch
     from .network import Network
 
 
@@ -86,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     graph.add_argument("--format", choices=("mermaid", "dot", "svg"), help="else by the ending of -o, else mermaid")
     graph.add_argument("-o", "--output", help="a file; else it is printed")
     graph.set_defaults(run=_graph)
+    report = commands.add_parser("report", help="train, and write all about the network on one page of HTML")
+    report.add_argument("spec", help="a TOML file")
+    report.add_argument("-o", "--output", help="the page; else beside the spec")
+    report.add_argument("--untrained", action="store_true", help="without training, though the spec has [train]")
+    report.set_defaults(run=_report)
     predict = commands.add_parser("predict", help="predict with a trained model")
     predict.add_argument("model", help="a file that `symnet train` wrote")
     predict.add_argument("data", help="a .csv, .csv.gz or .npy file: the inputs, with or without targets after them")
@@ -105,93 +109,42 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
-# ---------------------------------------------------------------------------------------------- train
+# ---------------------------------------------------------------------------------------------- train, report
 def _train(options: argparse.Namespace) -> None:
-    from .data import check_data, split
     from .network import Network
-    from .tables import load_data, some
+    from .training_job import train
 
     network = Network.from_toml(Path(options.spec))
-    spec = network.spec
-    train = spec.train
-    if train is None:
-        raise complaint(options.spec, Quoted("no table [train]"), "[train] with the key data")
-    target = Path(
-        options.model or (spec.path(train.model) if train.model else Path(options.spec).with_suffix(".safetensors"))
+    named = options.model or (
+        network.spec.train and network.spec.train.model and network.spec.path(network.spec.train.model)
     )
-    if not target.parent.is_dir():
-        raise complaint("model", str(target), "a file in a folder that exists")
-    seed = train.seed if options.seed is None else options.seed
-    X, y = load_data(network, spec.path(train.data))
-    count = check_data(network, X, y, train.dtype).rows
-    parts = split(count, seed, train.validation_split, train.test_split)
-    print(
-        f"{count} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test"
-    )
-    for name, rows in (("validation", parts.validation), ("test", parts.test)):
-        if 0 < len(rows) < FEW:
-            what = "accuracy" if network.is_classifier else "loss"
-            print(f"the {name} {what} is of {len(rows)} row{'s' * (len(rows) > 1)} only: it says little")
-    print("compiling ...", flush=True)
-    start = time.perf_counter()
-    model = network.compile(train.optimizer, train.dtype, seed, options.memory_limit)
-    if train.scale != "none":
-        model.scale(some(X, parts.train), train.scale)
-    model.prepare(some(X, parts.train), some(y, parts.train), train.batch_size, train.shuffle)
-    if len(parts.validation) or len(parts.test):
-        model.evaluate(some(X, parts.train[:1]), some(y, parts.train[:1]))
-    how = "compiled in" if model.kernels.compiled else "from the cache in"
-    print(f"{how} {time.perf_counter() - start:.1f} s", flush=True)
-    validated = len(parts.validation) > 0
-    stopping = train.early_stopping
-    try:
-        history = model.fit(
-            some(X, parts.train),
-            some(y, parts.train),
-            train.epochs,
-            train.batch_size,
-            validation_data=(some(X, parts.validation), some(y, parts.validation)) if validated else None,
-            shuffle=train.shuffle,
-            callbacks=[lambda epoch: _progress(epoch, train.epochs)],
-            restore_best=validated if stopping is None else stopping.restore_best,
-            patience=None if stopping is None else stopping.patience,
-            monitor="loss" if stopping is None else stopping.monitor,
-        )
-    except KeyboardInterrupt:
-        if model.progress.step:
-            model.save(target)
-            print(f"{target}: the latest parameters, after {model.progress.step} steps", flush=True)
-        raise
-    model.save(target)
-    print(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
-    print(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
-    if len(parts.test):
-        found = model.evaluate(some(X, parts.test), some(y, parts.test))
-        if "accuracy" in found or len(found) == 1:
-            accurate = "accuracy" in found
-            print(f"test accuracy {100 * found['accuracy']:.2f} %" if accurate else f"test loss {found['loss']:.6g}")
-        else:
-            print("test " + ", ".join(_named(name, value) for name, value in found.items()))
+    target = Path(named or Path(options.spec).with_suffix(".safetensors"))
+    train(network, options.spec, target, _say, options.seed, options.memory_limit)
 
 
-def _progress(epoch: Epoch, epochs: int) -> None:
-    text = f"epoch {epoch.epoch + 1:{len(str(epochs))}}/{epochs}  loss {_number(epoch.loss)}"
-    if epoch.validation_loss is not None:
-        text += f"  validation loss {_number(epoch.validation_loss)}"
-    if epoch.accuracy is not None:
-        text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
-    text += "".join(f"  {_named(name, v)}" for name, v in epoch.parts.items() if name.endswith("accuracy"))
+def _say(line: str) -> None:
     # one write: Ctrl-C between a line and its end would glue the next message to it
-    print(text + "\n", end="", flush=True)
+    print(line + "\n", end="", flush=True)
 
 
-def _named(name: str, value: float) -> str:
-    return f"{name} {100 * value:.2f} %" if name.endswith("accuracy") else f"{name} {value:.6g}"
+def _report(options: argparse.Namespace) -> None:
+    from .html_report import html_report
+    from .network import Network
+    from .tables import some
+    from .training_job import train
 
-
-def _number(loss: float) -> str:
-    """In nine columns, whatever its size."""
-    return f"{loss:9.4f}" if loss == 0 or 1e-4 <= abs(loss) < 1e4 else f"{loss:9.3e}"
+    network = Network.from_toml(Path(options.spec))
+    output = Path(options.output or Path(options.spec).with_suffix(".html"))
+    if not output.parent.is_dir():
+        raise complaint("output", str(output), "a file in a folder that exists")
+    if network.spec.train is None or options.untrained:
+        text = html_report(network.compile())
+    else:
+        done = train(network, options.spec, None, _say)
+        first = done.parts.train[:ROWS]
+        text = html_report(done.model, done.history, done.model._checked(some(done.X, first), some(done.y, first)))
+    output.write_text(text, encoding="utf-8")
+    print(f"{output}: {len(text.encode()):,} bytes")
 
 
 # ---------------------------------------------------------------------------------------------- show, predict

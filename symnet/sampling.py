@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .heads import owner_of, suffix, taken_apart
-from .losses import DISTRIBUTION, parted
+from . import losses
 
 if TYPE_CHECKING:
+    from compiler.program import Tensor
+
+    from .heads import Output
     from .network import Network
 
 
-def sample(network: Network, target: str, rows: int, seed: int = 0) -> dict[str, Any]:
-    """A number for each element of the inputs, targets, parameters and constants; a pure function of its arguments.
+def sample(network: Network, target: str | None, rows: int, seed: int = 0) -> dict[str, Any]:
+    """A value for every tensor that the gradient of `rows` samples reads; a pure function of its arguments.
 
     Parameters are as they are first drawn, and what starts from zeros is drawn, too, so that nothing is hidden by them.
     """
     rng = np.random.default_rng(seed)
-    given = taken_apart(network.spec.outputs, target)
-    owners_of_targets = {f"y{suffix(name)}": owner_of(network.spec.outputs, name) for name in given}
     first = network.initial_parameters(seed)
     owners = {tensor.name: name for name, tensor in network.tensors.items()}
-    values: dict[str, Any] = {**network.constants, **network.hyper}
+    truths = _truths(network, target)
+    values: dict[str, Any] = {**network.constants, **network.hyper, "step": 1, "seed": seed}
     for tensor in network.gradient_program(target).tensors:
         shape = tuple(int(n) if n.is_Integer else rows for n in tensor.shape)
         match tensor.role:
@@ -35,11 +36,34 @@ def sample(network: Network, target: str, rows: int, seed: int = 0) -> dict[str,
                 values[tensor.name] = drawn if drawn.any() else rng.normal(0, 0.1, shape)
             case "input":
                 values[tensor.name] = rng.normal(size=shape)
-            case "target" if tensor.kind == "integer":
-                values[tensor.name] = rng.integers(0, owners_of_targets[tensor.name].classes, shape)
+            case "state":
+                values[tensor.name] = rng.uniform(0.5, 1.5, shape)
             case "target":
-                drawn = rng.uniform(0.1, 0.9, shape)
-                judged = owners_of_targets.get(tensor.name)  # none where these are weights
-                sums_to_one = judged is not None and parted(given[judged.name])[0] == DISTRIBUTION
-                values[tensor.name] = drawn / drawn.sum(-1, keepdims=True) if sums_to_one else drawn
+                values[tensor.name] = _target(truths.get(tensor.name), tensor, shape, rng)
     return values
+
+
+def _truths(network: Network, target: str | None) -> dict[str, tuple[Output, bool]]:
+    """The output that each target tensor judges, and whether its rows sum to 1."""
+    joint = network.loss(target)
+    return {
+        part.target.name: (network.outputs[name], bool(part.facts))
+        for name, part in joint.parts.items()
+        if network.outputs[name].target == name
+    }
+
+
+def _target(
+    truth: tuple[Output, bool] | None, tensor: Tensor, shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray[Any, np.dtype[Any]]:
+    if truth is None:  # weights of samples
+        return rng.uniform(0.5, 1.5, shape)
+    output, sums_to_1 = truth
+    if tensor.kind == "integer":
+        return rng.integers(0, output.classes, shape)
+    if output.row.domain == losses.SIGNS:
+        return rng.choice([-1.0, 1.0], shape)
+    if output.row.domain == losses.COUNTS:
+        return rng.poisson(2.0, shape).astype(float)
+    drawn = rng.uniform(0.1, 0.9, shape)
+    return np.asarray(drawn / drawn.sum(-1, keepdims=True)) if sums_to_1 else drawn

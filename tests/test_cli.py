@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet.cli import _progress, main
+from symnet.cli import main
 from symnet.data import split
 from symnet.history import Epoch
+from symnet.training_job import _progress
 
 LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
 
@@ -280,10 +281,8 @@ def test_a_measure_on_few_rows_says_on_how_many(own, trained, capsys):
     ("loss", "text"),
     [(0.0, "0.0000"), (0.25, "0.2500"), (9999.0, "9999.0000"), (1e4, "1.000e+04"), (9e-5, "9.000e-05")],
 )
-def test_progress_stands_in_columns_whatever_the_size_of_a_loss(capsys, loss, text):
-    _progress(Epoch(8, loss, loss, 0.975, 1.0), 30)
-    _progress(Epoch(9, 12.5, 12.5, 1.0, 1.0), 30)
-    first, second = capsys.readouterr().out.splitlines()
+def test_progress_stands_in_columns_whatever_the_size_of_a_loss(loss, text):
+    first, second = _progress(Epoch(8, loss, loss, 0.975, 1.0), 30), _progress(Epoch(9, 12.5, 12.5, 1.0, 1.0), 30)
     assert first == f"epoch  9/30  loss {text:>9}  validation loss {text:>9}  validation accuracy  97.50 %"
     assert second.startswith("epoch 10/30  ") and len(first) == len(second)
 
@@ -301,3 +300,15 @@ def test_early_stopping_ends_the_training_and_keeps_the_best_epoch(tmp_path, cap
     (best,) = [int(found[1]) for line in lines if (found := re.search(r"the parameters of epoch (\d+)", line))]
     assert len(losses) == best + 4 < 5000
     assert losses[best - 1] == min(losses)
+
+
+def test_a_report_is_trained_and_written_and_leaves_no_model(own, tmp_path, capsys):
+    spec = own()
+    assert main(["report", spec, "-o", "page.html"]) == 0
+    out = capsys.readouterr().out
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "epoch " in out and out.splitlines()[-1] == f"page.html: {len(page.encode()):,} bytes"
+    assert ">Loss<" in page and not Path("spec.safetensors").exists()
+    assert main(["report", spec, "--untrained"]) == 0
+    assert ">Loss<" not in Path("spec.html").read_text(encoding="utf-8")
+    assert main(["report", spec, "-o", "nowhere/page.html"]) == 2
