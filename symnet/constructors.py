@@ -193,7 +193,8 @@ def dropout(rate: float = 0.5, name: str | None = None, **options: Any) -> Dropo
     """In training each element is set to 0 with the probability `rate`, and the others are divided by 1 - rate.
 
     In evaluation and prediction it changes nothing.  Masks are a pure function of the model's seed, the layer, the
-    number of the step and the element, so that training can be repeated and resumed.  Source: Srivastava et al. 2014.
+    number of the step and the element, so that training can be repeated and resumed.  options: seed, of its own masks
+    in place of the model's; inputs.  Source: Srivastava et al. 2014.
     """
     made: Dropout = _made(Dropout, "", {"rate": rate}, name, options)
     return made

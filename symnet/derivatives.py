@@ -12,8 +12,9 @@ Sources: forward accumulation: Wengert 1964; derivatives of a network in its los
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import sympy as sp
 from sympy import Basic, Expr, Integer
@@ -57,8 +58,9 @@ class Request:
 
 @dataclass(slots=True)
 class Derivatives:
-    """What the lines of one text ask for."""
+    """What the lines of one text ask for; `below` defines what they read."""
 
+    below: Sequence[Equation] = ()
     requests: dict[tuple[Tensor, tuple[Direction, ...]], Request] = field(default_factory=dict)
 
     def access(self, of: Access, by: Sequence[Access], where: str) -> Access:
@@ -66,7 +68,7 @@ class Derivatives:
         sample, inputs = of.subscripts[0] if of.subscripts else None, [a.tensor for a in by]
         if not by or len(by) > ORDER:
             raise complaint(where, Quoted(f"{len(by)} inputs after the first argument"), f"from 1 to {ORDER}")
-        if of.tensor in inputs or of.tensor.kind != "real" or of.tensor.role in ("target", "parameter", "input"):
+        if of.tensor in inputs or of.tensor.kind != "real" or of.tensor.role in ("target", "parameter"):
             raise complaint(where, Quoted(f"the derivative of {of.tensor.name}"), "one of what the network computes")
         directions = []
         for access in by:
@@ -83,14 +85,25 @@ class Derivatives:
             directions.append(Direction(access.tensor, tuple(slot)))
         key = of.tensor, tuple(sorted(directions, key=lambda d: (d.tensor.name, str(d.slot))))
         if key not in self.requests:
-            name = f"{of.tensor.name}_{''.join(d.label for d in key[1])}"
+            name = _fresh(f"{of.tensor.name}_{''.join(d.label for d in key[1])}", self.taken)
             extents = tuple(index.extent for index in _front(key[1]))
             self.requests[key] = Request(Tensor(name, (*extents, *of.tensor.shape)), *key, where)
         return Access(self.requests[key].tensor, *_front(key[1]), *of.subscripts)
 
-    def equations(self, known: Iterable[Equation]) -> list[Equation]:
-        """The equations of all that was asked for; `known` defines what these derivatives are of."""
-        pending, made = list(self.requests.values()), _Tangents(list(known))
+    @property
+    def taken(self) -> set[str]:
+        return {a.tensor.name for e in self.below for a in (e.lhs, *e.reads())}
+
+    @property
+    def named(self) -> set[Tensor]:
+        """What is derived, and the inputs that it is derived by."""
+        requests = self.requests.values()
+        return {tensor for r in requests for tensor in (r.of, *(direction.tensor for direction in r.by))}
+
+    def equations(self, lines: Iterable[Equation]) -> list[Equation]:
+        """The equations of all that was asked for, of what is defined below or by these lines."""
+        taken = self.taken | {request.tensor.name for request in self.requests.values()}
+        pending, made = list(self.requests.values()), _Tangents([*self.below, *lines], taken)
         while pending:
             waiting = {request.tensor for request in pending}
             ready = [request for request in pending if not waiting & made.read(request.of)]
@@ -116,6 +129,7 @@ class _Tangents:
     """All that was derived so far; `tables`: along a direction, tensor -> its derivative."""
 
     known: list[Equation]
+    taken: set[str]
     made: list[Equation] = field(default_factory=list)
     tables: dict[tuple[Direction, Request | None], dict[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -132,10 +146,10 @@ class _Tangents:
                 found = Quoted(f"a derivative of {request.of.name}, where {equation.tensor.name} couples the samples")
                 raise complaint(request.where, found, "samples that are independent", "Use layer_norm for batch_norm.")
         current = request.of
-        for count, direction in enumerate(request.by, 1):
+        for order, direction in enumerate(request.by, 1):
             # carried axes are those of one request: another may read its derivatives summed over them
             table = self.tables.setdefault((direction, request if direction.carried else None), {})
-            last = request.tensor.name if count == len(request.by) else ""
+            last = request.tensor.name if order == len(request.by) else ""
             if current not in table:
                 self._derive(current, direction, table, last)
             if last and table[current] != request.tensor:  # an earlier request came to it on its way
@@ -149,7 +163,7 @@ class _Tangents:
         def name(tensor: Tensor) -> str:
             if last and tensor == wanted:
                 return last
-            return f"{tensor.name}{'' if tensor in derived else '_'}{direction.label}"
+            return _fresh(f"{tensor.name}{'' if tensor in derived else '_'}{direction.label}", self.taken)
 
         unit = Tensor(f"unit.{direction.label}", (*(i.extent for i in carried), *x.shape))
         equations = self.below(wanted)
@@ -164,6 +178,7 @@ class _Tangents:
             own = _everywhere(target)
             made.append(Equation(Access(target, *own), own, Integer(0)))
             defined.add(target)
+        self.taken |= {tensor.name for tensor in defined}
         table |= {tensor: tangent for tensor, tangent in found.adjoints.items() if tangent in defined}
         self.made += made
 
@@ -174,12 +189,12 @@ def _at(equation: Equation, unit: Tensor, direction: Direction) -> list[Equation
     if not read:
         return [equation]
     (access,) = read
-    count = len(direction.carried)
-    own = iter(access.subscripts[:count])
+    carried = len(direction.carried)
+    own = iter(access.subscripts[:carried])
     slots = [next(own) if isinstance(s, Index) else s for s in direction.slot]
     new: dict[Basic, Basic] = {}
     where = equation.where
-    for subscript, slot in zip(access.subscripts[count + 1 :], slots, strict=True):
+    for subscript, slot in zip(access.subscripts[carried + 1 :], slots, strict=True):
         here, there = subscript.xreplace(new), slot.xreplace(new)
         parts = affine(here)
         plain = None if parts is None or not isinstance(there, Integer) else parts.plain
@@ -224,6 +239,11 @@ def _without_zeros(equations: list[Equation], tangents: set[Tensor]) -> list[Equ
         if len(left) == len(equations):
             return left
         equations = left
+
+
+def _fresh(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name}_{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 def _everywhere(tensor: Tensor) -> tuple[Index, ...]:

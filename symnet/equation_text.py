@@ -66,11 +66,15 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Equations in dependence order, every tensor by the name that the text has for it, and which it defines."""
+    """Equations in dependence order, every tensor by the name that the text has for it, and which it defines.
+
+    derived: what it derives, and the inputs that it derives by.
+    """
 
     equations: tuple[Equation, ...]
     tensors: Mapping[str, Tensor]
     defined: tuple[str, ...]
+    derived: frozenset[Tensor] = frozenset()
 
 
 def check_name(name: str, where: str) -> str:
@@ -129,14 +133,14 @@ def read(
     for name in defined:
         tensors[name] = Tensor(named(name), ranges.shape(name), "value", "integer" if name in whole else "real")
     out: list[Equation] = []
-    parts, derivatives = _Parts(named, {t.name for t in tensors.values()}), Derivatives()
+    parts, derivatives = _Parts(named, {t.name for t in tensors.values()}), Derivatives(tuple(below))
     called = {**named_functions(), **functions}
     lonely = {line.name: sum(other.name == line.name for other in parsed) == 1 for line in parsed}
     for line in parsed:
         reader = LineReader(line, tensors, ranges, parts, where, called, coupled, derivatives)
         out += reader.equations(lonely[line.name])
     if derivatives.requests:
-        out += derivatives.equations((*below, *out))
+        out += derivatives.equations(out)
     equations = in_order(out)
     for equation in equations:
         points = math.prod(int(i.extent) for i in equation.domain if i.extent.is_Integer)
@@ -150,13 +154,16 @@ def read(
         verify(Program(tuple(e.substitute(given) for e in equations), tuple(tensors[name] for name in defined)))
     except ProgramError as error:
         raise SymnetError(f"{where}: {error}") from None
-    return Reading(equations, MappingProxyType(tensors), tuple(defined))
+    return Reading(equations, MappingProxyType(tensors), tuple(defined), frozenset(derivatives.named))
 
 
-def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: int) -> Reading:
+def read_layer(
+    layer: Equations, below: Sequence[Tensor], number: int, owner: int, before: Sequence[Equation] = ()
+) -> Reading:
     """The equations of a layer: its tensors carry its number, its parameters that of the layer that owns them.
 
-    With the number 0 tensors are called as in the text: so errors name what the user wrote.
+    With the number 0 tensors are called as in the text: so errors name what the user wrote.  before: the equations that
+    define what it reads.
     """
     where = f"{layer.where}, equations"
     names = layer.names
@@ -169,8 +176,8 @@ def read_layer(layer: Equations, below: Sequence[Tensor], number: int, owner: in
     parameters = {name: declared.shape for name, declared in layer.learned.entries}
 
     named = numbered(parameters, number, owner)
-    reading = read(layer.equations, known, parameters, layer.sizes.mapping, named, where)
-    read_tensors = {a.tensor for e in reading.equations for a in e.reads()}
+    reading = read(layer.equations, known, parameters, layer.sizes.mapping, named, where, below=before)
+    read_tensors = {a.tensor for e in reading.equations for a in e.reads()} | reading.derived
     for name, tensor in zip(names, below, strict=True):
         if tensor not in read_tensors:
             raise complaint(f"{layer.where}, inputs", name, "an input that the equations read")

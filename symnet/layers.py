@@ -78,11 +78,16 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a layer stands: its number, what it reads, and the number of the layer whose parameters it uses."""
+    """Where a layer stands: its number, what it reads, and the number of the layer whose parameters it uses.
+
+    training, inference: the equations of all layers before it.
+    """
 
     number: int
     below: tuple[Tensor, ...]
     owner: int
+    training: Sequence[Equation] = ()
+    inference: Sequence[Equation] = ()
 
     def parameter(
         self, letter: str, shape: Sequence[int], how: Choice, fans: tuple[int, int] = (1, 1), weight: bool = False
@@ -193,7 +198,8 @@ def dropout(layer: kinds.Dropout, place: Place) -> Built:
     if layer.rate == 0:
         return Built((same,), a)
     rate = exact(layer.rate)
-    draw = uniform(Access(SEED), Integer(place.number), Access(STEP), *own)
+    seed = Access(SEED) if layer.seed is None else Integer(layer.seed)
+    draw = uniform(seed, Integer(place.number), Access(STEP), *own)
     kept = sp.Piecewise((Integer(0), draw < rate), (x[own] / (1 - rate), True))
     return Built((Equation(a[own], own, kept),), a, inference=(same,))
 
@@ -265,7 +271,11 @@ def _unflattened(a: Tensor, flat: Tensor) -> Equation:
 def equations(layer: kinds.Equations, place: Place) -> Built:
     from .equation_text import output, read_layer
 
-    reading = read_layer(layer, place.below, place.number, place.owner)
+    at = place.below, place.number, place.owner
+    reading = read_layer(layer, *at, place.training)
+    inference = None
+    if reading.derived and place.inference != place.training:
+        inference = read_layer(layer, *at, place.inference).equations
     parameters = {}
     for name, declared in layer.learned.entries:
         tensor = reading.tensors[name]
@@ -274,7 +284,7 @@ def equations(layer: kinds.Equations, place: Place) -> Built:
         by_default = Choice("glorot_uniform" if len(shape) > 1 else "zeros")
         parameters[name] = Parameter(tensor, declared.initializer or by_default, fans, len(shape) > 1)
     made = output(reading, layer.output, layer.where)
-    return Built(reading.equations, made, MappingProxyType(parameters))
+    return Built(reading.equations, made, MappingProxyType(parameters), inference)
 
 
 def written(layer: kinds.WrittenLayer, place: Place) -> Built:

@@ -202,11 +202,15 @@ class Network(Readable):
         graph = self.spec.graph
         numbers = {layer.name: number for number, layer in enumerate(self.spec.layers, 1)}
         outputs, built = dict(self.inputs), {}
+        training: list[Equation] = []
+        inference: list[Equation] = []
         for layer in graph.order:
             below = tuple(outputs[name] for name in graph.reads[layer.name])
-            place = Place(numbers[layer.name], below, numbers[graph.owners[layer.name]])
-            built[layer.name] = build(layer, place)
-            outputs[layer.name] = built[layer.name].output
+            place = Place(numbers[layer.name], below, numbers[graph.owners[layer.name]], training, inference)
+            built[layer.name] = made = build(layer, place)
+            outputs[layer.name] = made.output
+            training += made.equations
+            inference += made.inference or made.equations
         return tie(built, graph.ties) if graph.ties else built
 
     @cached_property

@@ -126,6 +126,27 @@ def test_dropout_is_differentiated_as_it_is_drawn_and_coupled_samples_are_refuse
         net.compile()
 
 
+def test_a_layer_may_give_derivatives_too_and_the_loss_those_of_the_same_tensors() -> None:
+    layers = [
+        sn.dense(4, "tanh", name="hidden", inputs="x"),
+        sn.dense(1, name="energy"),
+        sn.equations("f[n,j] = -d(energy[n,0], x[n,j])", inputs=["energy", "x"], name="f"),
+        sn.concat("energy", "f", name="out"),
+    ]
+    loss = {"equations": "ell[n] = (prediction[n,1] - target[n,1])**2 + d(prediction[n,0], x[n,1])**2"}
+    net = sn.Network(2, layers, loss)
+    rng = np.random.default_rng(3)
+    values = {tensor.name: rng.normal(size=[int(k) for k in tensor.shape]) for tensor in net.tensors.values()}
+    x, y = rng.normal(size=(5, 2)), rng.normal(size=(5, 3))
+    slope = (1 - np.tanh(x @ values["W1"].T + values["b1"]) ** 2) * values["W2"][0]
+    force = -slope @ values["W1"]
+    found = evaluate(net.gradient_program(), {**values, "x": x, "y": y}, {"N": 5})["R"]
+    assert found == pytest.approx(np.mean((force[:, 0] - y[:, 1]) ** 2 + force[:, 1] ** 2), rel=1e-12)
+    risk = net.gradient_program().outputs[0]
+    equations = [e for e in net.gradient_program().equations if not e.tensor.name.startswith(("d_", "delta"))]
+    check_gradient(equations, risk, tuple(net.tensors.values()), {**values, "x": x, "y": y}, {"N": 5})
+
+
 def test_formulas_name_each_derivative() -> None:
     text = show(network("oscillator"))
     for line in (

@@ -152,6 +152,20 @@ def test_the_gradient_of_training_and_the_one_of_prediction_differ_and_both_are_
     assert np.abs(predicting["dense1.b"]).max() > 1e-6
 
 
+def test_dropout_has_a_seed_of_its_own_and_any_axes_in_the_native_loop_too() -> None:
+    layers = [sn.dense(3, "tanh"), sn.dropout(0.5, seed=7), sn.flatten(), sn.dense(1)]
+    net = sn.Network((4, 2), layers)
+    assert sn.Network.from_toml(net.to_toml()) == net
+    rng = np.random.default_rng(2)
+    X, y, values = rng.normal(size=(9, 4, 2)), rng.normal(size=(9, 1)), net.initial_parameters(0)
+    _, found = net.value_and_gradient(values, X, y, training=True)
+    for name in found:
+        ours = net.gradient(name, training=True)
+        for seed in (0, 1):
+            np.testing.assert_allclose(found[name], ours.evaluate(values, X, y, {"seed": seed}), 1e-10, 1e-14)
+    assert not np.allclose(found["dense1.W"], net.gradient("dense1.W").evaluate(values, X, y))
+
+
 def test_more_rows_than_a_chunk_are_one_batch_where_samples_are_coupled() -> None:
     net = sn.Network(2, [sn.dense(2), sn.batch_norm(), sn.dense(1)])
     rng = np.random.default_rng(1)

@@ -64,13 +64,21 @@ class LogSoftmax(Softmax):
     kind: ClassVar[str] = "log_softmax"
 
 
+def _seed(value: object, where: str) -> int | None:
+    return None if value is None else checks.integer(0)(value, where)
+
+
 @dataclass(frozen=True, slots=True)
 class Dropout(Layer):
-    """In training each element is 0 with the probability `rate`, and the others are divided by 1 - rate."""
+    """In training each element is 0 with the probability `rate`, and the others are divided by 1 - rate.
+
+    seed: of its own masks; None: the model's.
+    """
 
     kind: ClassVar[str] = "dropout"
     rate: float = field(default=0.5, metadata=by(checks.number(0, 1)))
     name: str = field(default="", metadata=by(checks.layer_name))
+    seed: int | None = field(default=None, metadata=by(_seed))
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
 
     @property
