@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from symnet.constructors import dense, equations
 from symnet.data import check_data
 from symnet.errors import SymnetError
 from symnet.heads import taken_apart
+from symnet.kinds import KINDS
 from symnet.model_file import load
 from symnet.network import Network
 from symnet.notation import latex_lines, show
@@ -444,6 +445,12 @@ def test_ties_reach_through_shared_layers_and_other_ties() -> None:
 def test_ties_that_do_not_fit_are_refused(last: Any, message: str) -> None:
     with pytest.raises(SymnetError, match=message):
         Network(input=4, layers=[dense(4, name="a"), last])
+
+
+def test_what_can_be_shared_can_be_tied() -> None:
+    for kind in KINDS.values():
+        keys = {f.metadata.get("key", f.name) for f in fields(kind)}  # type: ignore[arg-type]
+        assert ("share" in keys) == ("tie" in keys), kind
 
 
 @pytest.mark.parametrize("wrong", ["a.W", {"W": "a"}, {"W": 3}])
