@@ -160,7 +160,7 @@ def by(check: Check) -> dict[str, Check]:
 
 def declare(table: type[Table], given: Mapping[str, Any], where: str) -> Table:
     """The dataclass `table` from a mapping, every key checked."""
-    known = {f.metadata.get("key", f.name): f for f in fields(table)}  # type: ignore[arg-type]
+    known = {f.metadata.get("key", f.name): f for f in fields(table) if "check" in f.metadata}  # type: ignore[arg-type]
     for name in given:
         if name not in known:
             raise unknown(where, "key", name, known)

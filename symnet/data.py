@@ -109,7 +109,7 @@ def check_data(
     Of several losses, y is a dict by the names of targets, and weights are for all of them, or such a dict.
     """
     x = check_inputs(network, X, dtype, names[0])
-    rows = len(next(iter(x.values())))
+    rows = len(next(iter(x.values()))) if x else _rows(y)
     outputs = network.spec.outputs
     wanted = {output.target: owner_of(outputs, output.target) for output in outputs}
     given = {"": y} if "" in wanted else _by_name(y, wanted, names[1])
@@ -132,6 +132,12 @@ def check_data(
             checked = _weights(weighted[name], rows, output.positions, dtype, called)
             made[name] = replace(made[name], weights=checked)
     return Data(x, made)
+
+
+def _rows(y: Any) -> int:
+    """The samples of a network without inputs, counted by its targets."""
+    first = next(iter(y.values()), ()) if isinstance(y, Mapping) else y
+    return len(first) if hasattr(first, "__len__") else 0
 
 
 def _by_name(given: Any, wanted: Mapping[str, Any], where: str, *, complete: bool = True) -> dict[str, Any]:
@@ -196,6 +202,10 @@ def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: str) 
 def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[str, Array]:
     """The inputs by the names of their tensors: n >= 1 rows, finite, C-contiguous in `dtype`; raises SymnetError."""
     shapes = dict(network.spec.inputs)
+    if not shapes:
+        if X is not None and X != {}:
+            raise complaint(name, Quoted(f"a {type(X).__name__}"), "None: this network reads nothing but constants")
+        return {}
     if not isinstance(X, Mapping):
         if len(shapes) > 1:
             expected = f"a dict of arrays with the keys {', '.join(shapes)}"

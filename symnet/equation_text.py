@@ -35,6 +35,7 @@ from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
 from compiler.graph import in_order
+from compiler.nest import sparse_rows
 from compiler.program import (
     Access,
     Equation,
@@ -53,8 +54,10 @@ from .derivatives import Derivatives
 from .errors import Quoted, SymnetError, complaint, unknown
 from .formula import CONSTANTS, FUNCTIONS, Reader, statements, without_abs
 from .index_ranges import REDUCTIONS, Entry, Line, Ranges, Scope, read_line, reduction, subscripts_of, taken_apart
+from .kinds.base import numbered as tensor_name
 
 if TYPE_CHECKING:
+    from .constants import Constant
     from .kinds import Equations
 
 LENGTH = 20_000  # characters of all lines
@@ -143,7 +146,8 @@ def read(
         out += derivatives.equations(out)
     equations = in_order(out)
     for equation in equations:
-        points = math.prod(int(i.extent) for i in equation.domain if i.extent.is_Integer)
+        visited = [i for i in equation.domain if i not in sparse_rows(equation)]  # of a row, what is stored
+        points = math.prod(int(i.extent) for i in visited if i.extent.is_Integer)
         if points > WORK:
             expected = f"at most {WORK} for one sample"
             raise complaint(where, Quoted(f"{points} values of the indices of {equation.lhs}"), expected)
@@ -173,6 +177,7 @@ def read_layer(
     known = dict(zip(names, below, strict=True))
     if len(names) == 1:
         known.setdefault("x", below[0])
+    known |= constant_tensors(layer.arrays(()), number)
     parameters = {name: declared.shape for name, declared in layer.learned.entries}
 
     named = numbered(parameters, number, owner)
@@ -184,14 +189,19 @@ def read_layer(
     return reading
 
 
+def constant_tensors(constants: Mapping[str, Constant], number: int) -> dict[str, Tensor]:
+    """The tensors of a layer's constants, by what its equations call them."""
+    return {
+        name: Tensor(c.tensor if c.name else tensor_name(name, number), c.shape, "constant", c.kind, c.sparse)
+        for name, c in constants.items()
+    }
+
+
 def numbered(parameters: Collection[str], number: int, owner: int) -> Callable[[str], str]:
     """The names of a layer's tensors: W -> W1, beta -> beta_1; with the number 0 as they are."""
 
     def named(name: str) -> str:
-        layers = owner if name in parameters else number
-        if not layers:
-            return name
-        return f"{name}{layers}" if len(name) == 1 else f"{name}_{layers}"
+        return tensor_name(name, owner if name in parameters else number)
 
     return named
 

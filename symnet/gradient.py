@@ -86,8 +86,8 @@ class Gradient:
             if name not in self.network.tensors and name not in self.network.states:
                 raise unknown("parameters", "parameter", name, self.network.tensors)
         inputs = self._inputs(X)
-        rows = len(next(iter(inputs.values())))
         truths = _targets(self.network, y)
+        rows = len(next(iter((inputs or truths).values())))
         given = joined({name: _kind_of(owner_of(self.network.spec.outputs, name), t) for name, t in truths.items()})
         program = (
             self.program if given == self.target else gradient(self.network, self.name, given, self.training).program

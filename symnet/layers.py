@@ -288,7 +288,7 @@ def equations(layer: kinds.Equations, place: Place) -> Built:
 
 
 def written(layer: kinds.WrittenLayer, place: Place) -> Built:
-    from .equation_text import numbered, read
+    from .equation_text import constant_tensors, numbered, read
 
     plan = layer.written(tuple(tuple(int(n) for n in x.shape[1:]) for x in place.below))
     nexts = {kept.next: name for name, kept in plan.states.items()}
@@ -304,6 +304,7 @@ def written(layer: kinds.WrittenLayer, place: Place) -> Built:
     }
     numbering = numbered(shapes, place.number, place.owner)
     known |= {name: Tensor(named(name), kept.shape, "state") for name, kept in plan.states.items()}
+    known |= constant_tensors(plan.constants, place.number)
     readings = [
         read(lines, known, shapes, plan.sizes, named, f"{layer.where}, equations", functions, plan.coupled)
         for lines in (plan.lines, plan.inference)

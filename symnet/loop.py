@@ -6,6 +6,7 @@ In: a Model and checked Data.  Out: steps made, the model's parameters and progr
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -267,7 +268,8 @@ class Loop:
     def _diagnosis(self, rows: int) -> str:
         """Which tensor of the step that failed is not finite, as the oracle finds it."""
         model, c = self._model, self.control
-        if rows * len(model.memory.persistent) > WORK:
+        held = sum(math.prod(constant.shape) for constant in model.network.spec.arrays.values())
+        if rows * len(model.memory.persistent) > WORK or held**2 > WORK:  # the oracle makes sparse constants dense
             return ""
         given = {name: array[c["POSITION"] :][:rows] for name, array in self._data.arrays.items()}
         if self._order[2]:

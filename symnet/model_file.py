@@ -4,7 +4,8 @@
     state:<layer>.<state>                    states of layers: running means and variances
     optimizer:<state>:<layer>.<parameter>    the optimizer's states, so that training goes on as if it had not stopped
     input:<tensor>:mean, input:<tensor>:deviation    the scaling of an input, if there is one
-    metadata                                 format; spec; model: optimizer, dtype, seed, progress
+    constant:<name>:<part>                   constants of the network: see constants.py
+    metadata                                 format; spec; constants; model: optimizer, dtype, seed, progress
 
 A file is checked against its own spec from its header, before an array is read or a parameter allocated.
 """
@@ -15,17 +16,18 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from . import storage
+from . import constants, storage
 from .errors import Quoted, SymnetError, complaint
 from .loop import Progress
 from .network import Network
 from .scaling import Scaling
 from .spec import specify
+from .toml_text import to_toml
 from .training import Model, compile_network
 
 FORMAT = "symnet model 1"
@@ -43,12 +45,16 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
             del progress["part_sums"]
         for tensor, scaling in model.scaling.items():
             arrays |= {f"input:{tensor}:{name}": value for name, value in asdict(scaling).items()}
+    spec = model.network.spec
+    arrays |= constants.to_arrays(spec.constants)
     optimizer = {"name": model.optimizer.name, **model.optimizer.mapping}
     metadata = {
         "format": FORMAT,
-        "spec": json.dumps(tomllib.loads(model.network.to_toml())),
+        "spec": json.dumps(tomllib.loads(to_toml(replace(spec, constants=())))),
         "model": json.dumps({"optimizer": optimizer, "dtype": model.dtype, "seed": model.seed, "progress": progress}),
     }
+    if spec.constants:
+        metadata["constants"] = json.dumps(constants.describe(spec.constants))
     storage.write(path, arrays, metadata)
 
 
@@ -59,7 +65,11 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise complaint(str(path), metadata.get("format", Quoted("a file without our metadata")), FORMAT)
     try:
         spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
-        network = Network.from_spec(specify(layers=spec["layer"], train=spec.get("train"), **spec["network"]))
+        given = json.loads(metadata.get("constants", "{}"))
+        held, _ = storage.read(path, [name for name in entries if name.startswith("constant:")] if given else [])
+        known = constants.from_arrays(given, held)
+        made = specify(layers=spec["layer"], train=spec.get("train"), constants=known, **spec["network"])
+        network = Network.from_spec(made)
         progress = Progress.checked(record["progress"])
         optimizer = dict(record["optimizer"])
         dtype, seed = record["dtype"], record["seed"]
@@ -75,6 +85,7 @@ def load(path: str | os.PathLike[str]) -> Model:
             for key, shape in network.spec.inputs
             for name in SCALING
         }
+    shapes |= {name: (array.shape, str(array.dtype)) for name, array in constants.to_arrays(known).items()}
     _expect(path, entries, shapes)
     model = compile_network(network, optimizer, dtype, seed)
     states = model.kernels.plan.states

@@ -61,6 +61,8 @@ class Network(Readable):
     target of its own, or with `target` that of another.
     l2, l1: lambda and lambda_1 in R = loss + lambda/2 * (sum of all squared weights) + lambda_1 * (sum of their
     absolute values), biases excepted; a layer may have strengths of its own.
+    constants: name -> array, SciPy sparse matrix or edges of a graph ({"edges": pairs, "nodes": 34}), which layers read
+    by name (constants.py); a network whose first layer reads constants alone has no input, and its X is None.
     train: the keys of [train] in TOML, for the command line.  Two networks are equal if they are declared the same.
 
     >>> from symnet.spec import dense
@@ -81,10 +83,13 @@ class Network(Readable):
         inputs: Mapping[str, Any] | None = None,
         l1: float = 0.0,
         losses: Mapping[str, Any] | None = None,
+        constants: Mapping[str, Any] | None = None,
     ) -> None:
         if loss is None and losses is None:
             loss = "squared_error"
-        made = specify(input, layers, loss, l2, train, limit=limit, inputs=inputs, l1=l1, losses=losses)
+        made = specify(
+            input, layers, loss, l2, train, limit=limit, inputs=inputs, l1=l1, losses=losses, constants=constants
+        )
         object.__setattr__(self, "spec", made)
 
     @classmethod
@@ -169,15 +174,26 @@ class Network(Readable):
         return MappingProxyType(hyper_values(self.spec))
 
     @property
-    def constants(self) -> Mapping[str, tuple[float, ...]]:
-        """Values of the constant tensors in the equations, by name."""
-        return MappingProxyType(
-            {
-                name + suffix(head.name): values
-                for head in self.spec.heads
-                for name, values in losses.constants(head.loss.mapping).items()
-            }
-        )
+    def constants(self) -> Mapping[str, Any]:
+        """Values of the constant tensors in the equations, by name: arrays, of sparse ones SciPy's csr_array."""
+        return MappingProxyType({**self._numbers, **{name: c.value for name, c in self.spec.arrays.items()}})
+
+    @property
+    def _numbers(self) -> dict[str, tuple[float, ...]]:
+        return {
+            name + suffix(head.name): values
+            for head in self.spec.heads
+            for name, values in losses.constants(head.loss.mapping).items()
+        }
+
+    def constant_arguments(self, dtype: str) -> dict[str, Array]:
+        """The constants as kernels of a dtype take them, by the names of their slots."""
+        import numpy as np
+
+        found: dict[str, Array] = {name: np.array(values, dtype) for name, values in self._numbers.items()}
+        for constant_name, constant in self.spec.arrays.items():
+            found |= constant.arguments(constant_name, dtype)
+        return found
 
     # ------------------------------------------------------------------------------------------ forward
     @cached_property

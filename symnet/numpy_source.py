@@ -446,5 +446,6 @@ def _constants(network: Network, given: Sequence[Tensor], names: Mapping[Tensor,
     values: Mapping[str, Any] = network.constants
     for tensor in given:
         if tensor.role == "constant":
-            array = np.asarray(values[tensor.name])
+            value = values[tensor.name]
+            array = np.asarray(value.toarray() if tensor.sparse else value)
             yield f"{names[tensor]} = np.array({array.tolist()!r})"

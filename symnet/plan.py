@@ -79,7 +79,8 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     plain = replace(spec, train=None, heads=heads, layers=layers, **_switches(spec))
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
-    return json.dumps([to_toml(plain), optimizers.structure(_row(optimizer))])
+    arrays = {name: constant.structure for name, constant in spec.arrays.items()}
+    return json.dumps([to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
 
 
 def _switches(table: Any) -> dict[str, Any]:

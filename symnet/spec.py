@@ -19,11 +19,13 @@ from typing import Any
 
 from . import checks, heads, losses, optimizers, regularizers
 from .checks import Choice, by, declare
+from .constants import Constant, declared
 from .constructors import dense
 from .errors import Quoted, SymnetError, complaint, unknown
 from .graph import Graph, connect
 from .heads import Head, Output
 from .kinds import KINDS, Dense, Layer, LogSoftmax, Maxout, Shape, Softmax, check_initializers, named, sample_shape
+from .kinds.base import numbered
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
 LAYERS = 10_000
@@ -103,6 +105,7 @@ class Spec:
     train: Train | None = None
     folder: str = field(default="", compare=False)  # where relative paths start; not part of what is declared
     l1: float = 0.0
+    constants: tuple[Constant, ...] = ()
 
     @cached_property
     def graph(self) -> Graph:
@@ -148,6 +151,15 @@ class Spec:
             for name, shape in layer.states(self.graph.below(layer)).items()
         }
 
+    @cached_property
+    def arrays(self) -> dict[str, Constant]:
+        """The constants in the equations, by the names of their tensors."""
+        return {
+            constant.tensor if constant.name else numbered(name, number): constant
+            for number, layer in enumerate(self.layers, 1)
+            for name, constant in layer.arrays(self.graph.below(layer)).items()
+        }
+
     @property
     def input(self) -> int:
         """The number of inputs, of all together."""
@@ -179,6 +191,7 @@ def specify(
     inputs: Any = None,
     l1: Any = 0.0,
     losses: Any = None,
+    constants: Any = None,
 ) -> Spec:
     """A checked Spec from Python values; layers are what `dense` returns or mappings with the key `kind`."""
     if isinstance(layers, str | Mapping) or not isinstance(layers, Iterable):
@@ -189,7 +202,9 @@ def specify(
         raise complaint(
             "layers", Quoted(found), f"from 1 to {LAYERS}", "" if layers else "Declare at least the output."
         )
-    made = tuple(_layer(layer, number) for number, layer in enumerate(layers, 1))
+    given = declared(constants, folder)
+    by_name = {constant.name: constant for constant in given}
+    made = tuple(_layer(layer, number).bound(by_name) for number, layer in enumerate(layers, 1))
     numbers: dict[str, int] = {}
     for number, layer in enumerate(made, 1):
         if numbers.setdefault(layer.name, number) != number:
@@ -200,15 +215,17 @@ def specify(
     if isinstance(train, Mapping):
         train = declare(Train, train, "train")
     spec = Spec(
-        _inputs(input, inputs),
+        _inputs(input, inputs, bool(given)),
         made,
         _heads(loss, losses, made),
         checks.number(0)(l2, "network, l2"),
         train,
         str(folder),
         checks.number(0)(l1, "network, l1"),
+        given,
     )
     _bounded(spec, limit)
+    _read_constants(spec)
     _penalized(spec)
     heads.check_outputs(spec.outputs, dict(spec.inputs))
     for output in spec.outputs:
@@ -223,6 +240,18 @@ def specify(
     if train is not None and train.validation_split + train.test_split >= 1:
         raise complaint("train", Quoted("validation_split + test_split of 1 or more"), "data left to train on")
     return spec
+
+
+def _read_constants(spec: Spec) -> None:
+    """Every constant has a name of its own, and a layer that reads it."""
+    read = {name for layer in spec.layers for name in layer.named_constants}
+    read |= {constant.name for layer in spec.layers for constant in layer.arrays(spec.graph.below(layer)).values()}
+    for constant in spec.constants:
+        if constant.name in spec.graph.shapes:
+            advice = "An input or a layer has it already."
+            raise complaint(f"network, constants, {constant.name}", constant.name, "a name of its own", advice)
+        if constant.name not in read:
+            raise complaint(f"network, constants, {constant.name}", Quoted("no layer that reads it"), "one that does")
 
 
 def _penalized(spec: Spec) -> None:
@@ -263,7 +292,9 @@ def _improbable(output: Output, last: Layer) -> str:
     return ""
 
 
-def _inputs(input: Any, inputs: Any) -> tuple[tuple[str, Shape], ...]:
+def _inputs(input: Any, inputs: Any, by_constants: bool) -> tuple[tuple[str, Shape], ...]:
+    if input is None and inputs is None and by_constants:
+        return ()  # the first layer reads constants
     if (input is None) == (inputs is None):
         found = "neither 'input' nor 'inputs'" if input is None else "both 'input' and 'inputs'"
         raise complaint("network", Quoted(found), "input = 64, or inputs = { image = [64], age = [1] }")

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -96,14 +96,14 @@ def replace_file(path: str | os.PathLike[str], parts: list[bytes]) -> None:
             os.close(folder)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays and the metadata of a file."""
+def read(path: str | os.PathLike[str], wanted: Sequence[str] | None = None) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays and the metadata of a file; wanted: the names of the arrays, if not all."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             entries, metadata, start = _header(file.read(8), file, size, path)
             arrays = {}
-            for name, entry in entries.items():
+            for name, entry in entries.items() if wanted is None else [(n, entries[n]) for n in wanted]:
                 file.seek(start + entry.begin)
                 array = np.empty(entry.shape, DTYPES[entry.dtype])
                 bytes_read = file.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from .checks import Choice, Pairs
+from .constants import as_text
 from .errors import Quoted, SymnetError, complaint, unknown
 from .kinds import Declared
 from .spec import INPUT, LIMIT, EarlyStopping, Spec, specify
 
 TEXT = 2**22  # characters of a spec
 DOTS = 32  # parts of a dotted key
-NETWORK = ("input", "inputs", "loss", "losses", "l2", "l1")
+NETWORK = ("input", "inputs", "loss", "losses", "l2", "l1", "constants")
 
 
 def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
@@ -72,7 +73,8 @@ def _read(text: str, where: str, folder: str, limit: int) -> Spec:
         if name not in NETWORK:
             raise unknown(f"{where}, [network]", "key", name, NETWORK)
     for name in ("input", "loss"):
-        if name not in network and {"input": "inputs", "loss": "losses"}[name] not in network:
+        others = {"input": ("inputs", "constants"), "loss": ("losses",)}[name]
+        if name not in network and not any(other in network for other in others):
             raise complaint(f"{where}, [network]", Quoted(f"no key {name!r}"), f"{name!r}, which must be given")
     return specify(layers=layers, train=document.get("train"), folder=folder, limit=limit, **network)
 
@@ -87,6 +89,8 @@ def to_toml(spec: Spec) -> str:
     ]
     if spec.heads[0].name:
         blocks.append(["[network.losses]", *_pairs({head.name: head.declared for head in spec.heads}, {})])
+    if spec.constants:
+        blocks.append(["[network.constants]", *_pairs({c.name: as_text(c) for c in spec.constants}, {})])
     for layer in spec.layers:
         blocks.append(["[[layer]]", f'kind = "{layer.kind}"', *_pairs(*_given(layer))])
     if spec.train is not None:
@@ -95,6 +99,8 @@ def to_toml(spec: Spec) -> str:
 
 
 def _inputs(spec: Spec) -> dict[str, Any]:
+    if not spec.inputs:
+        return {}
     if [name for name, _ in spec.inputs] != [INPUT]:
         return {"inputs": Pairs(spec.inputs)}
     shape = spec.inputs[0][1]
@@ -107,7 +113,8 @@ def _loss(spec: Spec) -> dict[str, Any]:
 
 
 def _given(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    entries = sorted(fields(table), key=lambda entry: entry.name != "name")  # the name first
+    entries = [entry for entry in fields(table) if "check" in entry.metadata]
+    entries.sort(key=lambda entry: entry.name != "name")  # the name first
     keys = {f.name: f.metadata.get("key", f.name) for f in entries}
     return {keys[f.name]: getattr(table, f.name) for f in entries}, {keys[f.name]: f.default for f in entries}
 

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,7 +206,7 @@ class Model:
 
     def _outputs(self, purpose: str, what: str, X: Any, dtypes: Sequence[Any]) -> list[Array]:
         inputs = self._scaled(check_inputs(self.network, X, self.dtype))
-        count = len(next(iter(inputs.values())))
+        count = len(next(iter(inputs.values()))) if inputs else 1
         with self.lock:
             call = self.call(purpose, what)
             shapes = call.kernel.manifest["outputs"]
@@ -260,9 +260,13 @@ class Model:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
         call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed})
-        for name, values in self.network.constants.items():
-            call.put(name, np.array(values, self.dtype))
+        for name, array in self._constants.items():
+            call.put(name, array)
         return call
+
+    @cached_property
+    def _constants(self) -> dict[str, Array]:
+        return self.network.constant_arguments(self.dtype)
 
     # ------------------------------------------------------------------------------------------ reading
     @property

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from .. import activations, checks
 from ..checks import Choice, Pairs
-from ..errors import complaint
+from ..constants import Constant
+from ..errors import complaint, unknown
 
 Shape = tuple[int, ...]
 AXES = 6  # of one sample
@@ -88,6 +89,23 @@ class Layer:
         return {}
 
     @property
+    def named_constants(self) -> tuple[str, ...]:
+        """The constants of the network that it names; where there are any, it has the field own_constants()."""
+        return ()
+
+    def bound(self, constants: Mapping[str, Constant]) -> Self:
+        """The layer with the constants of the network that it names."""
+        for name in self.named_constants:
+            if name not in constants:
+                raise unknown(self.where, "constant", name, constants)
+        found = tuple(constants[name] for name in dict.fromkeys(self.named_constants))
+        return replace(self, constants=found) if found else self  # type: ignore[type-var]
+
+    def arrays(self, inputs: tuple[Shape, ...]) -> Mapping[str, Constant]:
+        """The constants that its equations read, by what they call them."""
+        return {}
+
+    @property
     def words(self) -> str:
         return ""
 
@@ -101,6 +119,18 @@ class Layer:
         tied = [f"{name} = {other}" for name, other in self.tie.entries]
         whose = f" with the parameters of {self.share}" if self.share else f" with {', '.join(tied)}" if tied else ""
         return f"{self.name}: {text}{read}{whose}"
+
+
+def own_constants() -> Any:
+    """The field of a kind that names constants of the network: no key of a spec, filled by Layer.bound."""
+    return field(default=(), metadata={"bound": True}, repr=False)
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of a layer's tensor: W -> W1, beta -> beta_1; with the number 0 as it is."""
+    if not number:
+        return name
+    return f"{name}{number}" if len(name) == 1 else f"{name}_{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +161,8 @@ class Written:
     not give otherwise.  functions: names that the lines call -> activations.  inference: the lines where nothing is
     trained, if they are others.  coupled: the lines may reduce over the samples and read their number, N.  activation:
     of the output, with its learned parameters along the last axis.  states: name -> Kept; lines of either kind may
-    read a state, and the first lines define its next value.
+    read a state, and the first lines define its next value.  constants: name -> Constant (constants.py) that the lines
+    read: one of the network's, or constants.dense("", array), the layer's own.
     """
 
     lines: tuple[str, ...]
@@ -145,6 +176,7 @@ class Written:
     coupled: bool = False
     activation: activations.Settings | None = None
     states: Mapping[str, Kept] = field(default_factory=dict)
+    constants: Mapping[str, Constant] = field(default_factory=dict)
 
 
 class WrittenLayer(Layer):
@@ -155,6 +187,9 @@ class WrittenLayer(Layer):
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         """The equations; SymnetError if the inputs do not fit."""
         raise NotImplementedError
+
+    def arrays(self, inputs: tuple[Shape, ...]) -> Mapping[str, Constant]:
+        return self.written(inputs).constants
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return self.written(inputs).shape

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, ClassVar
 
 from .. import checks
 from ..checks import Choice, Pairs, by, declare
+from ..constants import Constant
 from ..errors import Quoted, complaint
-from .base import AXES, Layer, Shape, names, strength, ties
+from .base import AXES, Layer, Shape, names, own_constants, strength, ties
 
 DECLARED = 256  # parameters or sizes of a layer in equations
 
@@ -72,7 +74,15 @@ class Equations(Layer):
     inputs: tuple[str, ...] = field(default=(), metadata=by(names))
     share: str = field(default="", metadata=by(checks.layer_name))
     tie: Pairs = field(default=Pairs(), metadata=by(ties))
+    constants: tuple[Constant, ...] = own_constants()
     several: ClassVar[bool] = True
+
+    def bound(self, constants: Mapping[str, Constant]) -> Equations:
+        words = {word for line in self.equations for word in re.findall(r"[A-Za-z][A-Za-z0-9]*", line)}
+        return replace(self, constants=tuple(c for name, c in constants.items() if name in words))
+
+    def arrays(self, inputs: tuple[Shape, ...]) -> Mapping[str, Constant]:
+        return {constant.name: constant for constant in self.constants}
 
     @property
     def names(self) -> tuple[str, ...]:
