@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import sympy as sp
 
@@ -150,7 +151,7 @@ def place_values(
     item_size: int,
     runs: Sequence[Sequence[Tensor]] = (),
 ) -> Arena:
-    """Best fit by live range; a range is closed at both ends, so a result never overwrites what it is made from.
+    """By live range, the better of two ways; a range is closed at both ends: a result never overwrites its arguments.
 
     `runs` are tensors to be laid side by side in this order (gradients, as their parameters are)."""
     first: dict[Tensor, int] = {}
@@ -168,27 +169,62 @@ def place_values(
         for tensor in run:
             offsets[tensor] = top
             top += sizes[tensor]
+    fixed = top - start
+    ranges = {t: (first[t], last[t], sizes[t]) for t in sorted(first, key=first.__getitem__) if t not in offsets}
+    placed, length = min((_by_time(ranges), _by_size(ranges)), key=lambda found: found[1])
+    offsets |= {t: top + offset for t, offset in placed.items()}
+    return Arena(offsets, top + length, fixed + _alive_at_once(ranges), sum(sizes.values()))
+
+
+Ranges = Mapping[Tensor, tuple[int, int, int]]  # first and last node, size
+
+
+def _by_time(ranges: Ranges) -> tuple[dict[Tensor, int], int]:
+    """Each when it begins to live, in the smallest place that is free."""
+    offsets: dict[Tensor, int] = {}
+    top = 0
     alive: list[Tensor] = []
     free: list[tuple[int, int]] = []
-    bound = fixed = top - start
-    for tensor in sorted((t for t in first if t not in offsets), key=lambda t: first[t]):
-        for ended in [t for t in alive if last[t] < first[tensor]]:
+    for tensor, (first, _, size) in ranges.items():
+        for ended in [t for t in alive if ranges[t][1] < first]:
             alive.remove(ended)
-            free.append((offsets[ended], sizes[ended]))
+            free.append((offsets[ended], ranges[ended][2]))
         free = _merge(free)
-        fitting = [f for f in free if f[1] >= sizes[tensor]]
+        fitting = [f for f in free if f[1] >= size]
         if fitting:
             chosen = min(fitting, key=lambda f: (f[1], f[0]))
             free.remove(chosen)
-            if chosen[1] > sizes[tensor]:
-                free.append((chosen[0] + sizes[tensor], chosen[1] - sizes[tensor]))
+            if chosen[1] > size:
+                free.append((chosen[0] + size, chosen[1] - size))
             offsets[tensor] = chosen[0]
         else:
             offsets[tensor] = top
-            top += sizes[tensor]
+            top += size
         alive.append(tensor)
-        bound = max(bound, fixed + sum(sizes[t] for t in alive))
-    return Arena(offsets, top, bound, sum(sizes.values()))
+    return offsets, top
+
+
+def _by_size(ranges: Ranges) -> tuple[dict[Tensor, int], int]:
+    """The largest first, each in the lowest gap that those leave that live with it."""
+    offsets: dict[Tensor, int] = {}
+    for tensor in sorted(ranges, key=lambda t: -ranges[t][2]):
+        first, last, size = ranges[tensor]
+        place = 0
+        for other in sorted(offsets, key=offsets.__getitem__):
+            begin, end, taken = ranges[other]
+            if begin <= last and first <= end and offsets[other] < place + size:
+                place = max(place, offsets[other] + taken)
+        offsets[tensor] = place
+    return offsets, max((offsets[t] + ranges[t][2] for t in offsets), default=0)
+
+
+def _alive_at_once(ranges: Ranges) -> int:
+    """The largest sum of sizes that are alive at once."""
+    changes: dict[int, int] = {}
+    for first, last, size in ranges.values():
+        changes[first] = changes.get(first, 0) + size
+        changes[last + 1] = changes.get(last + 1, 0) - size
+    return max(accumulate(changes[at] for at in sorted(changes)), default=0)
 
 
 def _bytes(tensor: Tensor, capacity: Mapping[str, int], item_size: int) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf, prod
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ import sympy as sp
 from sympy import Basic, Expr
 
 from compiler.passes.agreement import Z, evaluate
-from compiler.passes.rewriting import operations
+from compiler.passes.cost import cost
 from compiler.program import Access, Equation, Index, Program, Tensor, outer_accesses
 
 from . import reference, typeset
@@ -98,8 +98,13 @@ def inspect(network: Network, target: str, values: Mapping[str, Any], rows: int)
         for equation, argument, slope in maps(network.forward)
         if argument.subscripts == equation.lhs.subscripts
     )
+    spent = cost(program, {"N": rows})
     return Inspection(
-        slopes, _reaching(network, target, found), _unlearned(network, target, program), *_cost(program, rows)
+        slopes,
+        _reaching(network, target, found),
+        _unlearned(network, target, program),
+        spent.operations,
+        8 * spent.elements,
     )
 
 
@@ -223,7 +228,7 @@ def _bound(equation: Equation, bounds: Mapping[Tensor, float], found: Mapping[st
     return bounds[adjoint.tensor] * float(np.linalg.norm(np.asarray(found[rest.tensor.name], float), 2))
 
 
-# ---------------------------------------------------------------------------------------------- zero gradients, cost
+# ---------------------------------------------------------------------------------------------- zero gradients
 def _unlearned(network: Network, target: str, program: Program) -> tuple[str, ...]:
     """Parameters whose gradient is zero to 50 digits on random numbers, twice."""
     names = {t.name: name for name, t in network.gradients(target).by_name.items()}
@@ -233,19 +238,3 @@ def _unlearned(network: Network, target: str, program: Program) -> tuple[str, ..
             found = evaluate_mp(program, sample(network, target, 3, seed), {"N": 3}, left)
             left = [name for name in left if all(abs(g) <= ZERO for g in np.ravel(found[name]))]
     return tuple(names[name] for name in left)
-
-
-def _cost(program: Program, rows: int) -> tuple[int, int]:
-    """Operations (functions count as one) of all equations; bytes of what each reads and writes, in float64."""
-
-    def number(extents: Any) -> int:
-        return prod(int(n) if n.is_Integer else rows for n in extents)
-
-    total, moved = 0, 0
-    for equation in program.equations:
-        arithmetic, functions = operations(equation.rhs)
-        points = number([i.extent for i in equation.domain])
-        total += points * (arithmetic + functions + bool(equation.bound))
-        tensors = dict.fromkeys([equation.tensor, *(a.tensor for a in equation.reads())])
-        moved += 8 * sum(number(t.shape) for t in tensors)
-    return total, moved

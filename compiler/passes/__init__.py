@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..program import Program
+from .cost import cost
 from .gather import gather
 from .reuse_values import reuse_values
 from .rewriting import operations
@@ -39,13 +41,18 @@ READABLE: tuple[Pass, ...] = PASSES[:4]
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """What a pass did: (before, after) of equations, arithmetic operations and function calls, as written down."""
+    """What a pass did: (before, after) of equations, arithmetic operations and function calls, as written down.
+
+    flops, elements: what they cost at run time, (before, after), each as (for no row, for each row of a batch).
+    """
 
     name: str
     reason: str
     equations: tuple[int, int]
     operations: tuple[int, int]
     functions: tuple[int, int]
+    flops: tuple[tuple[int, int], tuple[int, int]]
+    elements: tuple[tuple[int, int], tuple[int, int]]
     milliseconds: float
 
 
@@ -62,14 +69,21 @@ def run_passes(
         program = function(program)
         milliseconds = 1e3 * (time.perf_counter() - start)
         after = _count(program)
-        pairs = list(zip(before, after, strict=True))
-        rows.append(PassReport(name, reason, pairs[0], pairs[1], pairs[2], milliseconds))
+        equations, called, functions, flops, elements = zip(before, after, strict=True)
+        rows.append(PassReport(name, reason, equations, called, functions, flops, elements, milliseconds))
         before = after
         if verify is not None:
             verify(program)
     return program, tuple(rows)
 
 
-def _count(program: Program) -> tuple[int, int, int]:
+def _count(program: Program) -> tuple[Any, ...]:
+    """(before, after) of what a row of the report has."""
     counted = [operations(e.rhs) for e in program.equations]
-    return len(counted), sum(a for a, _ in counted), sum(f for _, f in counted)
+    names = [size.name for size in program.sizes]
+    one, two = (cost(program, dict.fromkeys(names, rows)) for rows in (1, 2))
+    flops, elements = two.operations - one.operations, two.elements - one.elements
+    return (
+        len(counted), sum(a for a, _ in counted), sum(f for _, f in counted),
+        (one.operations - flops, flops), (one.elements - elements, elements),
+    )  # fmt: skip
