@@ -68,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     show = commands.add_parser("show", help="print a network's equations and gradients")
     show.add_argument("spec", help="a TOML file")
+    show.add_argument("--notation", default="textbook", help="textbook (column vectors), matrix (batched) or index")
+    show.add_argument("--derivatives", default="written", help="written out, or named: f' with its definition")
+    show.add_argument("--parameter", help="one gradient only, such as hidden1.W, or of one number, hidden1.W[2,3]")
+    show.add_argument("--depth", default="recursion", help="of one gradient: recursion, complete or closed")
+    show.add_argument(
+        "--format", default="text", help="text, latex, mathtext, markdown, mathml, html, json, or numpy: source"
+    )
     show.set_defaults(run=_show)
     explain = commands.add_parser("explain", help="print how a gradient is derived, step by step")
     explain.add_argument("spec", help="a TOML file")
@@ -150,9 +157,17 @@ def _report(options: argparse.Namespace) -> None:
 # ---------------------------------------------------------------------------------------------- show, predict
 def _show(options: argparse.Namespace) -> None:
     from .network import Network
-    from .notation import show
 
-    print(show(Network.from_toml(Path(options.spec))))
+    network = Network.from_toml(Path(options.spec))
+    of = network if options.parameter is None else network.gradient(options.parameter)
+    if options.format == "numpy":
+        print(of.to_numpy(), end="")
+        return
+    if options.parameter is None:
+        sheet = network.formulas(options.notation, options.derivatives)
+    else:
+        sheet = network.gradient(options.parameter).formulas(options.notation, options.depth, options.derivatives)
+    print(sheet.written(options.format).rstrip("\n"))
 
 
 def _explain(options: argparse.Namespace) -> None:

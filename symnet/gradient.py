@@ -6,19 +6,23 @@ so what it shows is what is compiled; it evaluates them with the oracle, which s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sympy import Expr
+from sympy import Expr, Integer
 
 from compiler.program import Equation, Program, Tensor
 
+from .closed_form import MOST
 from .errors import complaint, unknown
 from .heads import Output, joined, owner_of, suffix
-from .notation import aligned_latex, latex_lines, readable, unicode_lines
+from .jupyter import bundle
+from .notation import gradient_sheet, readable, unicode_lines
 from .reduction import element
+from .sheet import Sheet
 from .textbook import Book
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Gradient:
     """dR/dW for one parameter W; it has the shape of W.
 
+    at: where in the parameter, of the gradient with respect to one number, gradient("dense1.W[2,3]").
     name: the parameter's name in the network.  tensor: the gradient's own tensor.  program: the equations it needs, in
     order, with the gradient as the output.
 
@@ -47,10 +52,11 @@ class Gradient:
     network: Network
     target: str
     training: bool = False
+    at: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.network.parameters[self.name]
+        return self.network.parameters[self.name] if self.at is None else ()
 
     @property
     def equations(self) -> tuple[Equation, ...]:
@@ -60,7 +66,9 @@ class Gradient:
     @property
     def expr(self) -> Expr:
         """One element of the gradient; its leaves are accesses of the program's tensors."""
-        return element(self.program.definitions[self.tensor], Book(self.program).own(self.tensor))
+        own = Book(self.program).own(self.tensor)
+        general = element(self.program.definitions[self.tensor], own)
+        return general if self.at is None else general.xreplace(dict(zip(own, map(Integer, self.at), strict=True)))
 
     # ------------------------------------------------------------------------------------------ numbers
     def evaluate(
@@ -100,7 +108,8 @@ class Gradient:
                 raise complaint(f"y[{name!r}]" if name else "y", truth.shape, f"the shape {shape}")
             values[tensor.name] = truth.reshape(shape).astype(np.int64 if tensor.kind == "integer" else np.float64)
         values |= inputs
-        return evaluate(program, values, {"N": rows})[self.tensor.name]
+        found = evaluate(program, values, {"N": rows})[self.tensor.name]
+        return found if self.at is None else found[self.at]
 
     def _inputs(self, X: Any) -> dict[str, Array]:
         """The inputs by the names of their tensors, in float64."""
@@ -115,22 +124,44 @@ class Gradient:
         """Python source of gradient(parameters, X, y), which needs NumPy alone and gives the same array."""
         from .numpy_source import of_network
 
-        return of_network(self.network, self.program, {self.name: self.tensor}, self.target, True)
+        return of_network(self.network, self.program, {self.name: self.tensor}, self.target, True, self.at)
 
     # ------------------------------------------------------------------------------------------ text
     @property
     def _lines(self) -> tuple[Program, set[Tensor]]:
-        return readable(self.program), {e.tensor for e in self.network.gradients(self.target, self.training).equations}
+        return readable(self.program), {e.tensor for e in self.network.gradients(self.target).equations}
+
+    def formulas(
+        self, notation: str = "textbook", depth: str = "recursion", derivatives: str = "written", most: int = MOST
+    ) -> Sheet:
+        """The formula on a page that has every format (sheet.py): print it, or .latex(), .markdown(), .json(), ...
+
+        notation: "textbook", "matrix" or "index".  depth: "recursion": with the deltas that it names; "complete": with
+        everything that it needs, in order; "closed": one formula, of at most `most` signs.  derivatives: "written", or
+        "named": f' with its definition.
+        """
+        return gradient_sheet(self, notation, depth, derivatives, most)
+
+    def show(self, notation: str = "textbook", depth: str = "recursion", derivatives: str = "written") -> str:
+        return self.formulas(notation, depth, derivatives).text()
 
     def __str__(self) -> str:
+        if self.at is not None:
+            return self.show()
         return "\n".join(unicode_lines(*self._lines))
 
-    def latex(self) -> str:
+    def latex(self, notation: str = "textbook", depth: str = "recursion", derivatives: str = "written") -> str:
         """The deltas that it needs and the gradient itself, aligned at the equals signs."""
-        return aligned_latex(latex_lines(*self._lines))
+        return self.formulas(notation, depth, derivatives).latex()
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
+
+    def _repr_html_(self) -> str:
+        return self.formulas().html()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return bundle(str(self), self._repr_html_(), self._repr_latex_())
 
 
 def _targets(network: Network, y: Any) -> dict[str, Array]:
@@ -153,13 +184,32 @@ def _kind_of(output: Output, y: Array) -> str:
 
 
 def gradient(
-    network: Network, name: str, target: str | Mapping[str, str] | None = None, training: bool | None = None
+    network: Network,
+    name: str,
+    target: str | Mapping[str, str] | None = None,
+    training: bool | None = None,
+    at: int | Sequence[int] | None = None,
 ) -> Gradient:
-    """The gradient of R with respect to a parameter, for targets given as `target`; training: see Network.gradients."""
+    """The gradient of R with respect to a parameter, for targets given as `target`; training: see Network.gradients.
+
+    at: of one number in it, which the name may say, too: "dense1.W[2,3]".
+    """
+    inside = re.fullmatch(r"(.+)\[ *(\d+(?: *, *\d+)*) *\]", name)
+    if inside and at is None:
+        name, at = inside[1], [int(part) for part in inside[2].split(",")]
     training = network.is_coupled if training is None else training
     found = network.gradients(target, training).by_name
     if name not in found:
         raise unknown("gradient", "parameter", name, found)
     whole = network.gradient_program(target, training)
     program = Program(whole.equations, (found[name],), facts=whole.facts).live()
-    return Gradient(name, found[name], program, network, network.given(target), training)
+    return Gradient(name, found[name], program, network, network.given(target), training, _place(network, name, at))
+
+
+def _place(network: Network, name: str, at: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    if at is None:
+        return None
+    place, shape = (at,) if isinstance(at, int) else tuple(at), network.parameters[name]
+    if len(place) != len(shape) or not all(0 <= k < n for k, n in zip(place, shape, strict=True)):
+        raise complaint("gradient, at", place, f"a place in {name}, of shape {shape}, counted from 0")
+    return place

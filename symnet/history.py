@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, overload
 
 import numpy as np
 
 from .errors import unknown
+
+SHOWN = 20  # the last epochs, in a notebook
 
 
 def share(part: float, whole: float) -> float:
@@ -140,6 +143,28 @@ class History(Sequence[Epoch]):
 
     def __iter__(self) -> Iterator[Epoch]:
         return iter(self.epochs)
+
+    def _repr_html_(self) -> str:
+        from .jupyter import table
+
+        last = self.epochs[-SHOWN:]
+        rows = [
+            (
+                str(epoch.epoch + 1),
+                f"{epoch.loss:.6g}",
+                "" if epoch.validation_loss is None else f"{epoch.validation_loss:.6g}",
+                "" if epoch.accuracy is None else f"{100 * epoch.accuracy:.2f} %",
+            )
+            for epoch in last
+        ]
+        head = ("epoch", "loss", "validation loss", "validation accuracy")
+        kept = [k for k in range(len(head)) if k < 2 or any(row[k] for row in rows)]
+        return f"<p>{escape(repr(self))}</p>" + table([head[k] for k in kept], [[row[k] for k in kept] for row in rows])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from .jupyter import bundle
+
+        return bundle(repr(self), self._repr_html_())
 
     def __repr__(self) -> str:
         last = f", loss {self.epochs[-1].loss:.6g}" if self.epochs else ""

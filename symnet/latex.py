@@ -7,6 +7,7 @@ Elements carry their indices as subscripts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from .brackets import bracketed, factors_of, signed, within
@@ -42,9 +43,11 @@ from .nodes import (
     Sum,
     Transpose,
     mapped,
+    place,
     stem,
 )  # fmt: skip
 
+LOW = re.compile(r"[A-Za-z0-9, ]+|\\[a-z]+")  # around it, brackets of the usual size; \left( sets a space before it
 CAPITALS = {"delta", "gamma", "theta", "lambda", "phi", "omega", "pi", "sigma"}  # the others look Latin
 
 
@@ -90,7 +93,7 @@ def _name(name: Name, subscripts: tuple[Node, ...] = ()) -> str:
         below += [rf"\mathrm{{{_escaped(rest)}}}"] if rest else []
     if name.level is not None:
         number = latex(name.level)
-    inner = ",".join(latex(s) for s in (*name.step, *subscripts))
+    inner = place(name.text) or ",".join(latex(s) for s in (*name.step, *subscripts))
     below += [inner] if inner else []
     text = written + (f"_{{{', '.join(below)}}}" if below else "")
     return f"{text}^{{({number})}}" if number else text
@@ -198,7 +201,7 @@ def _raised(base: Node, exponent: str) -> str:
 
 
 def _enclosed(text: str) -> str:
-    return rf"\left({text}\right)"
+    return f"({text})" if LOW.fullmatch(text) else rf"\left({text}\right)"
 
 
 def _within(node: Node, least: int) -> str:

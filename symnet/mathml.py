@@ -38,6 +38,7 @@ from .nodes import (
     Relation,
     Sum,
     Transpose,
+    place,
     stem,
 )  # fmt: skip
 
@@ -83,6 +84,7 @@ def _name(name: Name, subscripts: tuple[Node, ...] = ()) -> str:
     if name.level is not None:
         above = _mathml(name.level)[0]
     below += [_mathml(s)[0] for s in (*name.step, *subscripts)]
+    below += [f"<mn>{place(name.text)}</mn>"] if "[" in name.text else []
     under, over = _row(operator(",").join(below)), _in_brackets(above)
     match bool(below), bool(above):
         case True, True:

@@ -463,14 +463,15 @@ class Network(Readable):
         return Program(self.forward, (self._built[name].output,)).live()
 
     # ------------------------------------------------------------------------------------------ reading and running
-    def gradient(self, name: str, target: Given = None, training: bool | None = None) -> Gradient:
+    def gradient(self, name: str, target: Given = None, training: bool | None = None, at: Any = None) -> Gradient:
         """dR/dW of the parameter `name`, as an object to print, to take apart and to evaluate (gradient.py).
 
         training: of a step of training (see `gradients`); by default only where batch norm couples the samples.
+        at: of one number, at=(2, 3), which the name may say, too: "hidden1.W[2,3]".
         """
         from .gradient import gradient
 
-        return gradient(self, name, target, training)
+        return gradient(self, name, target, training, at)
 
     def explain(self, name: str, target: Given = None) -> Explanation:
         """How dR/dW of the parameter `name` is derived, step by step (explain.py)."""

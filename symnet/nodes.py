@@ -234,8 +234,13 @@ def size(node: object) -> int:
 
 def stem(text: str) -> tuple[str, str, str]:
     """(letters, number of the layer, what follows): W1 -> W 1, gamma_1 -> gamma 1, W1_next -> W 1 next"""
-    match = re.fullmatch(r"([A-Za-z]+)_?(\d*)_?(.*)", text)
+    match = re.fullmatch(r"([A-Za-z]+)_?(\d*)_?(.*)", text.split("[")[0])
     return (match[1], match[2], match[3]) if match else (text, "", "")
+
+
+def place(text: str) -> str:
+    """The subscripts in the name of one element: W1[2,3] -> 2,3"""
+    return text.partition("[")[2].removesuffix("]")
 
 
 def tight(text: str) -> str:

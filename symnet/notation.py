@@ -9,19 +9,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import sympy as sp
+from sympy import Basic, Integer
 
 from compiler.passes.gather import gather
 from compiler.passes.use_facts import use_facts
-from compiler.program import Program, Tensor
+from compiler.program import Access, Equation, Program, Tensor, in_range, outer_accesses
 
 from . import typeset
+from .alignment import aligned
+from .closed_form import closed_form
+from .errors import unknown
+from .families import above, folded
 from .latex import latex
 from .nodes import Equal, names
+from .sheet import Line, Section, Sheet
 from .textbook import Book
 
 if TYPE_CHECKING:
+    from .gradient import Gradient
     from .network import Network
+
+DEPTHS = ("recursion", "complete", "closed")
+SHAPES = "each has the shape of its parameter"
+TITLES = {  # of the forward pass, the backward pass and the gradients, by notation
+    "textbook": (
+        "Forward, for one sample: column vectors",
+        "Backward, δ = ∂ℓ/∂z of one sample",
+        f"Gradients, Σ over the N samples of a batch; {SHAPES}",
+    ),
+    "matrix": (
+        "Forward: a row for each of the N samples; softmax, logsumexp and max of each row",
+        "Backward, Δ = ∂ℓ/∂Z, a row for each sample",
+        f"Gradients; {SHAPES}",
+    ),
+    "index": ("Forward, n = sample", "Backward, δ[n] = ∂ℓ[n]/∂z[n]", f"Gradients; {SHAPES}"),
+}
 
 
 def readable(program: Program) -> Program:
@@ -35,10 +61,13 @@ def formulas(program: Program) -> dict[Tensor, Equal]:
 
 
 def reached(
-    program: Program, start: Iterable[Tensor], defined: Callable[[Tensor], bool] = lambda tensor: True
+    program: Program,
+    start: Iterable[Tensor],
+    defined: Callable[[Tensor], bool] = lambda tensor: True,
+    notation: str = "textbook",
 ) -> dict[Tensor, Equal]:
     """The formulas of some tensors and of all tensors that are named in them, as far as they are to be `defined`."""
-    book = Book(program)
+    book = Book(program, notation)
     by_title = {(name.text, name.derivative): t for t in program.definitions for name in [book.name(t)]}
     found: dict[Tensor, Equal] = {}
     stack = [tensor for tensor in start if tensor in program.definitions]
@@ -58,25 +87,117 @@ def known(tensor: Tensor) -> bool:
     return re.fullmatch(r"[az]\d+", tensor.name) is not None
 
 
-def show(network: Network, target: str | None = None) -> str:
-    """All formulas of a network: forward, the deltas, the gradient of each parameter."""
-    program = readable(network.gradient_program(target))
-    found = formulas(program)
+def show(network: Network, target: str | None = None, notation: str = "textbook", derivatives: str = "written") -> str:
+    """All formulas of a network as text."""
+    return sheet(network, target, notation, derivatives).text()
+
+
+def sheet(
+    network: Network, target: str | None = None, notation: str = "textbook", derivatives: str = "written"
+) -> Sheet:
+    """All formulas of a network: forward, the adjoints, the gradient of each parameter.
+
+    notation: "textbook", "matrix" or "index".  derivatives: "written", or "named": f and f' with their definitions.
+    """
+    check_notation(notation, derivatives)
+    program, meanings = lettered_if(network, readable(network.gradient_program(target)), target, derivatives)
+    found = reached(program, program.roots, notation=notation)
     gradients = network.gradients(target)
     backward = {equation.tensor for equation in gradients.equations}
     wanted = set(gradients.by_name.values())
-    sections = (
-        ("Forward, for one sample: column vectors", [f for t, f in found.items() if t not in backward]),
-        ("Backward, δ = ∂ℓ/∂z of one sample", [f for t, f in found.items() if t in backward and t not in wanted]),
+    forward_title, backward_title, gradients_title = TITLES[notation]
+    sections = [
+        (forward_title, [Line(f) for t, f in found.items() if t not in backward]),
+        ("Functions, element by element", [Line(f) for f in meanings]),
+        (backward_title, [Line(f) for t, f in found.items() if t in backward and t not in wanted]),
+        (gradients_title, [Line(found[t], name) for name, t in gradients.by_name.items()]),
+    ]
+    return Sheet(repr(network), notation, one_style(sections), notes(program, found.values()))
+
+
+def gradient_sheet(gradient: Gradient, notation: str, depth: str, derivatives: str, most: int) -> Sheet:
+    """The formula of one gradient, at one of three depths; see Gradient.formulas."""
+    check_notation(notation, derivatives)
+    if depth not in DEPTHS:
+        raise unknown("formulas, depth", "depth", depth, DEPTHS)
+    network, target = gradient.network, gradient.target
+    program, meanings = lettered_if(network, readable(gradient.program), target, derivatives)
+    extra: tuple[str, ...] = ()
+    if gradient.at is not None:
+        notation, program = "index", element_program(program, gradient)
+    if depth == "closed":
+        formula, left = closed_form(program, program.outputs[0], notation, most)
+        book = Book(program, notation)
+        if left:
+            listed = ", ".join(typeset.unicode(book.name(tensor)) for tensor in left)
+            extra = (f"{len(left)} quantit{'y is' if len(left) == 1 else 'ies are'} not written out: {listed}",)
+        chosen: list[Equal] = [formula]
+    else:
+        backward = {e.tensor for e in network.gradients(target).equations}
+        named = depth == "recursion"
+        if gradient.at is not None:
+            backward.add(program.outputs[0])
+        chosen = list(
+            reached(program, program.roots, lambda t: not named or t in backward or not known(t), notation).values()
+        )
+    sections = [("", [Line(f) for f in (*meanings, *chosen)])]
+    return Sheet("", notation, one_style(sections), (*extra, *notes(program, chosen)))
+
+
+def element_program(program: Program, gradient: Gradient) -> Program:
+    """The program whose output is one element of the gradient."""
+    assert gradient.at is not None
+    own = Book(program).own(gradient.tensor)
+    at: dict[Basic, Basic] = dict(zip(own, map(Integer, gradient.at), strict=True))
+    inner = ",".join(map(str, gradient.at))
+    whole = Tensor(f"{gradient.tensor.name}[{inner}]")
+    equations = []
+    for equation in program.definitions[gradient.tensor]:
+        part = aligned(Book(program).read(equation), own)
+        where = part.where.xreplace(at)
+        if where is not sp.false:
+            equations.append(Equation(Access(whole), part.bound, part.rhs.xreplace(at), part.op, where))
+    rest = [e for e in program.equations if e.tensor != gradient.tensor]
+    return Program((*rest, *equations), (whole,), facts=program.facts)
+
+
+def check_notation(notation: str, derivatives: str) -> None:
+    if notation not in TITLES:
+        raise unknown("notation", "notation", notation, TITLES)
+    if derivatives not in ("written", "named"):
+        raise unknown("derivatives", "choice", derivatives, ("written", "named"))
+
+
+def lettered_if(
+    network: Network, program: Program, target: str | None, derivatives: str
+) -> tuple[Program, tuple[Equal, ...]]:
+    """The program, with letters for its activations if they are to be named, and what the letters mean."""
+    if derivatives == "written":
+        return program, ()
+    from .slopes import lettered
+
+    found = lettered(program, network.gradients(target).adjoints)
+    return found.program, found.definitions
+
+
+def one_style(sections: Iterable[tuple[str, list[Line]]]) -> tuple[Section, ...]:
+    """Runs of equal layers as one; where there are any, every number of a layer stands above, in brackets."""
+    given = [(title, lines) for title, lines in sections if lines]
+    if any(len(folded(lines)) < len(lines) - 1 for _, lines in given if not any(line.parameter for line in lines)):
+        given = [
+            (title, [replace(line, formula=above(line.formula)) for line in folded(lines)]) for title, lines in given
+        ]
+    return tuple(Section(title, tuple(lines)) for title, lines in given)
+
+
+def notes(program: Program, formulas: Iterable[Equal]) -> tuple[str, ...]:
+    """What a reader has to know besides."""
+    shifted = any(
+        not in_range(access) and not any(isinstance(s, Access) for s in access.subscripts)
+        for equation in program.equations
+        for access in outer_accesses(equation.rhs)
     )
-    lines = [f"{network!r}"]
-    for title, part in sections:
-        if part:
-            lines += ["", title, *(f"    {typeset.unicode(formula)}" for formula in part)]
-    width = max((len(name) for name in gradients.by_name), default=0)
-    lines += ["", "Gradients, Σ over the N samples of a batch; each has the shape of its parameter"]
-    lines += [f"    {name:{width}}   {typeset.unicode(found[t])}" for name, t in gradients.by_name.items()]
-    return "\n".join(lines)
+    return ("A value outside of its range is 0.",) if shifted else ()
 
 
 def unicode_lines(program: Program, backward: Collection[Tensor] | None = None) -> list[str]:

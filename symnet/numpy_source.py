@@ -376,7 +376,14 @@ def of_program(program: Program) -> str:
     return _module("def evaluate(values, sizes):", [*lines, *body.lines, f"{INDENT}return {{{results}}}"], body)
 
 
-def of_network(network: Network, program: Program, results: Mapping[str, Tensor], target: str, alone: bool) -> str:
+def of_network(
+    network: Network,
+    program: Program,
+    results: Mapping[str, Tensor],
+    target: str,
+    alone: bool,
+    at: tuple[int, ...] | None = None,
+) -> str:
     """Source of value_and_gradient(parameters, X, y), or, `alone`, of gradient(parameters, X, y): one array."""
     program = prepared(program)
     names = variables(program.tensors)
@@ -391,6 +398,8 @@ def of_network(network: Network, program: Program, results: Mapping[str, Tensor]
     if alone:
         (user, tensor), *_ = results.items()
         what, returned = f"the gradient of {user}", names[tensor]
+        if at is not None:
+            what, returned = f"{what}{list(at)}", f"{returned}[{', '.join(map(str, at))}]"
     samples = "labels" if target == "labels" else "targets"
     lines = [
         f'{INDENT}"""{what}; X: inputs, a row for each sample; y: {samples}."""',

@@ -51,7 +51,7 @@ class Terms:
         self.book = book
         self.equation = equation
         self.onehots: dict[Index, list[Node]] = {}
-        self.edges: dict[frozenset[Index], list[Node]] = {}  # matrices that no expression stands for
+        self.edges: dict[tuple[Index, Index], list[Node]] = {}  # matrices that are no expressions: labels as rows
         self.steps = self._steps()
         self.free = self._left()
         domain = [i for i in equation.domain if not self.is_sample(i) and i not in self.steps]
@@ -113,7 +113,7 @@ class Terms:
                 free.append(subscript)
                 continue
             free.append(Index(f".{len(free)}", extent))
-            self.onehots.setdefault(free[-1], []).append(self.onehot(subscript))
+            self.mark(free[-1], subscript)
         if len(set(free)) != len(free):
             raise NoMatrixForm
         return free
@@ -135,14 +135,19 @@ class Terms:
             sides = sorted(part.args, key=lambda side: not isinstance(side, Index))
             if not isinstance(sides[0], Index) or sides[0] not in (*self.free, *self.bound):
                 raise NoMatrixForm
-            self.onehots.setdefault(sides[0], []).append(self.onehot(sides[1]))
+            self.mark(sides[0], sides[1])
 
-    def onehot(self, subscript: Expr) -> Node:
-        return Call("onehot", (self.label(subscript),))
+    def mark(self, index: Index, label: Expr) -> None:
+        """A factor that is 1 where the index is the label: a vector of each sample, or a matrix with rows for them."""
+        node = Call("onehot", (self.label(label),))
+        if self.book.notation == "matrix":
+            self.edges.setdefault((label.args[1], index), []).append(node)
+        else:
+            self.onehots.setdefault(index, []).append(node)
 
     def label(self, subscript: Expr) -> Node:
         """An integer that each sample has."""
-        if isinstance(subscript, Access) and subscript.tensor.rank == 1 and self.book.samples(subscript.tensor):
+        if isinstance(subscript, Access) and subscript.tensor.shape == (self.book.rows,):
             return self.book.name(subscript.tensor)
         raise NoMatrixForm
 
@@ -172,7 +177,7 @@ class Terms:
         _, written, steps = self.parts(access)
         name = self.book.staged(self.book.name(tensor), steps)
         if len(axes) < len(written):
-            return Element(name, (self.label(written[0][0]),))
+            return Element(self.book.inlined(tensor) or name, (self.label(written[0][0]),))
         node = name if steps else self.book.inlined(tensor) or name
         if len(context) == 2 and len(axes) == 1:
             if self.book.notation != "matrix":
@@ -190,6 +195,16 @@ class Terms:
         if len(context) != rows or context[-1] != index:
             return None
         return Call("softmax", (self.scalars(context).node(net),))
+
+    def labelled(self, factor: Expr) -> bool:
+        """Is it z[n,y[n]]?"""
+        return (
+            isinstance(factor, Access)
+            and len(factor.subscripts) == 2
+            and isinstance(factor.subscripts[0], Index)
+            and isinstance(factor.subscripts[1], Access)
+            and factor.subscripts[1].subscripts == factor.subscripts[:1]
+        )
 
     def scalars(self, context: tuple[Index, ...]) -> Scalars:
         return Scalars(self.book, self, self.equation.tensor, context)
@@ -210,7 +225,8 @@ class Terms:
         rhs = self.equation.rhs
         reduced = {*self.bound, *self.bound_steps, *([self.sample] if self.over_samples else [])}
         parts = sp.Add.make_args(rhs)
-        if not all(reduced <= {*indices(part), *self.onehots} for part in parts):
+        marked = {*self.onehots, *(index for pair in self.edges for index in pair)}
+        if not all(reduced <= {*indices(part), *marked} for part in parts):
             parts = (rhs,)  # a summand without the index would be counted once for each value of it
         ordered = sorted(parts, key=lambda part: (self.book.rank(part), str(part)))
         yield from (self.term(part) for part in ordered)
@@ -220,10 +236,16 @@ class Terms:
         alone: list[tuple[tuple, Node]] = []  # scalars of each sample
         vectors: dict[Index, list[tuple[tuple, Node]]] = {}
         matrices: dict[frozenset[Index], list[Expr]] = {}
+        edges = {pair: list(nodes) for pair, nodes in self.edges.items()}
         for factor in sp.Mul.make_args(expression):
             found, bare = leaves(factor)
             if bare:
                 raise NoMatrixForm
+            if self.book.notation == "matrix" and self.labelled(factor):
+                pair = (factor.subscripts[0], Index(f".{len(edges)}{len(matrices)}", factor.tensor.shape[1]))
+                name = self.book.inlined(factor.tensor) or self.book.name(factor.tensor)
+                edges[pair] = [name, Call("onehot", (self.label(factor.subscripts[1]),))]
+                continue
             axes = list(dict.fromkeys(i for access in found for i in self.axes(access)))
             key = (self.book.rank(factor), weight(factor), str(factor))
             if len(axes) > 2:
@@ -247,9 +269,11 @@ class Terms:
         if over_samples and self.sample not in indices(expression) and not self.onehots:
             coefficient, over_samples = coefficient * self.sample.extent, False  # type: ignore[union-attr]
         for index in self.bound:
-            if index not in vectors and not any(index in pair for pair in matrices):
+            if index not in vectors and not any(index in pair for pair in (*matrices, *edges)):
                 coefficient *= index.extent
-        tree = Tree(self, vectors, matrices)
+        for factors in matrices.values():
+            factors.sort(key=lambda factor: (self.book.rank(factor), weight(factor), str(factor)))
+        tree = Tree(self, vectors, matrices, edges)
         body = tree.product(self.free, [node for _, node in sorted(alone, key=lambda item: item[0]) if node != ONE])
         if over_samples:
             body = Over("sum", (), body if body is not None else ONE, samples=str(self.book.rows))
@@ -270,10 +294,11 @@ class Tree:
         terms: Terms,
         vectors: dict[Index, list[tuple[tuple, Node]]],
         matrices: dict[frozenset[Index], list[Expr]],
+        edges: dict[tuple[Index, Index], list[Node]],
     ) -> None:
-        self.terms, self.vectors, self.matrices = terms, vectors, matrices
+        self.terms, self.vectors, self.matrices, self.edges = terms, vectors, matrices, edges
         self.neighbours: dict[Index, list[Index]] = {index: [] for index in (*terms.free, *vectors)}
-        for pair in matrices:
+        for pair in dict.fromkeys((*matrices, *map(frozenset, edges))):
             one, other = sorted(pair, key=str)
             self.neighbours.setdefault(one, []).append(other)
             self.neighbours.setdefault(other, []).append(one)
@@ -296,7 +321,8 @@ class Tree:
                 return scaled(factors, self.vector(i))
             case [i, j]:
                 same = any(i in part and j in part for part in parts)
-                factors.append(self.path(i, j) if same else product([self.vector(i), Transpose(self.vector(j))]))
+                outer = [self.vector(i), Transpose(self.vector(j))]
+                return scaled(factors, self.path(i, j) if same else product(outer))
         return product(factors) if factors else None
 
     def _connected(self, start: Index) -> set[Index]:
@@ -313,12 +339,14 @@ class Tree:
     def matrix(self, row: Index, column: Index) -> Node:
         """All factors with these two indices, element by element."""
         nodes: list[Node] = []
-        for factor in self.matrices[frozenset((row, column))]:
+        for factor in self.matrices.get(frozenset((row, column)), ()):
             turned = all(self.terms.axes(a) in ((column, row), ()) for a in leaves(factor)[0])
             if turned:
                 nodes.append(Transpose(self.terms.scalars((column, row)).node(factor)))
             else:
                 nodes.append(self.terms.scalars((row, column)).node(factor))
+        nodes += self.edges.get((row, column), [])
+        nodes += [Transpose(node) for node in self.edges.get((column, row), [])]
         return nodes[0] if len(nodes) == 1 else Hadamard(tuple(nodes))
 
     def at(self, index: Index, but: Iterable[Index]) -> list[Node]:
@@ -350,7 +378,7 @@ class Tree:
         corners.reverse()
         factors: list[Node] = []
         for place, corner in enumerate(corners):
-            beside = self.at(corner, corners)
+            beside = [node for node in self.at(corner, corners) if node not in (ONE, ONES)]
             if beside:
                 factors.append(Call("diag", (hadamard(beside),)))
             if place + 1 < len(corners):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .network import Network
+    from .sheet import Sheet
 
 
 class Readable:
@@ -37,3 +38,32 @@ class Readable:
         network: Network = self
         gradients = network.gradients(target).by_name
         return of_network(network, network.gradient_program(target), gradients, network.given(target), False)
+
+    def formulas(
+        self: Any, notation: str = "textbook", derivatives: str = "written", target: str | None = None
+    ) -> Sheet:
+        """All formulas on a page that has every format (sheet.py): print it, or .latex(), .markdown(), .json(), ...
+
+        notation: "textbook": column vectors of one sample; "matrix": a row for each sample; "index".
+        derivatives: "written" out, or "named": f and f' with their definitions.
+        """
+        from .notation import sheet
+
+        return sheet(self, target, notation, derivatives)
+
+    def show(self: Any, notation: str = "textbook", derivatives: str = "written", target: str | None = None) -> str:
+        """All formulas as text."""
+        found: str = self.formulas(notation, derivatives, target).text()
+        return found
+
+    def _repr_latex_(self: Any) -> str:
+        return f"$\\displaystyle {self.formulas().latex()}$"
+
+    def _repr_html_(self: Any) -> str:
+        found: str = self.formulas().html()
+        return found
+
+    def _repr_mimebundle_(self: Any, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from .jupyter import bundle
+
+        return bundle(repr(self), self._repr_html_(), self._repr_latex_())

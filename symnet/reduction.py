@@ -65,3 +65,21 @@ def at(expression: Expr, access: Access, own: Sequence[Index]) -> Expr:
 
     taken = {i.name for s in access.subscripts for i in s.atoms(Index)}
     return apart(expression, taken).xreplace(dict(zip(own, access.subscripts, strict=True)))
+
+
+class Applied(Expr):
+    """A function that has a letter, or its derivative, of one element: f(z[n,i]), f'(z[n,i])."""
+
+    is_commutative = True
+    is_real = True
+
+    @property
+    def letter(self) -> str:
+        return str(self.args[0].name)
+
+    @property
+    def argument(self) -> Expr:
+        return self.args[1]
+
+    def _sympystr(self, printer: object) -> str:
+        return f"{self.letter}({self.argument})"

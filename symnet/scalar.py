@@ -14,7 +14,7 @@ from sympy import Basic, Expr
 from sympy.core.relational import Relational
 
 from compiler.functions import FUNCTIONS, expm1, log1p, logistic
-from compiler.program import Access, Index, Tensor, indices
+from compiler.program import Access, Index, Tensor, indices, outer_accesses
 
 from .assemble import Term, product
 from .nodes import (
@@ -35,7 +35,7 @@ from .nodes import (
     Sum,
 )
 from .pieces import Piece, intervals, named
-from .reduction import Reduction
+from .reduction import Applied, Reduction
 
 if TYPE_CHECKING:
     from .products import Terms
@@ -55,6 +55,7 @@ class Scalars:
 
     def __init__(self, book: Book, terms: Terms | None, tensor: Tensor, context: tuple[Index, ...] = ()) -> None:
         self.book, self.terms, self.tensor, self.context = book, terms, tensor, context
+        self.own: tuple[Index, ...] = ()  # the indices on the left, but for that of the samples
 
     def node(self, expression: Expr) -> Node:
         """The expression; inside it, a value that has a name is written by its name."""
@@ -77,10 +78,13 @@ class Scalars:
                 return self._power(expression)
             case sp.Piecewise():
                 return self._pieces(expression)
+            case Applied():
+                return Call(expression.letter, (self.node(expression.argument),))
             case Reduction():
                 conditions = [] if expression.where is sp.true else sorted(sp.And.make_args(expression.where), key=str)
                 written = tuple(map(self.condition, conditions))
-                return self.reduction(expression.op, expression.expression, expression.bound, written).node
+                term = self.reduction(expression.op, expression.expression, expression.bound, written)
+                return term.node if term.sign > 0 else Sum(((-1, term.node),))
             case _:
                 return self._function(expression)
 
@@ -112,21 +116,32 @@ class Scalars:
         return sorted(sp.Add.make_args(expression), key=lambda part: (self.book.rank(part), str(part)))
 
     def term(self, expression: Expr, brackets: tuple[Node, ...] = ()) -> Term:
-        sign, body = self.signed(expression)
-        return Term(sign, None, product([*brackets, body]))
+        front, rest = self._taken_apart(expression)
+        sign, coefficient = self.coefficient(front)
+        inner_sign, body = self.signed(rest)
+        if body == ONE and not brackets and coefficient is not None:
+            return Term(sign * inner_sign, coefficient, None)
+        return Term(sign * inner_sign, coefficient, product([*brackets, body]))
+
+    def _taken_apart(self, expression: Expr) -> tuple[Expr, Expr]:
+        """(what is the same for all elements: numbers, sizes, hyper-parameters; the rest)"""
+        front: list[Expr] = []
+        rest: list[Expr] = []
+        for factor in sp.Mul.make_args(expression):
+            alone = not factor.has(Index) and all(a.tensor.role == "hyper" for a in factor.atoms(Access))
+            (front if alone else rest).append(factor)
+        return sp.Mul(*front), sp.Mul(*rest)
 
     def reduction(self, op: str, rhs: Expr, bound: Sequence[Index], conditions: tuple[Node, ...]) -> Term:
         """op over the bound indices; a number that all summands share stands in front of a sum."""
         names = tuple(i.name for i in bound)
         if op != "sum":
             return Term(1, None, Over(op, names, self.node(rhs), conditions))
-        front: list[Expr] = []
-        rest: list[Expr] = []
-        for factor in sp.Mul.make_args(rhs):
-            alone = not factor.has(Index) and all(a.tensor.role == "hyper" for a in factor.atoms(Access))
-            (front if alone else rest).append(factor)
-        sign, coefficient = self.coefficient(sp.Mul(*front))
-        inner_sign, body = self.signed(sp.Mul(*rest))
+        front, rest = self._taken_apart(rhs)
+        sign, coefficient = self.coefficient(front)
+        inner_sign, body = self.signed(rest)
+        if not bound:
+            return Term(sign * inner_sign, coefficient, product([*map(Iverson, conditions), body]))
         return Term(sign * inner_sign, coefficient, Over(op, names, body, conditions))
 
     # ------------------------------------------------------------------------------------------ kinds of nodes
@@ -180,6 +195,13 @@ class Scalars:
     def _side_by_side(self, factors: list[Expr]) -> Node | None:
         def order(factor: Expr) -> tuple:
             place = self.book.rank(factor)
+            if self.terms is None:  # W[i,j] x[n,j] and delta[n,i] x[n,j] as the left side names them
+                seen = indices(factor)
+                first = min((k for k, index in enumerate(self.own) if index in seen), default=len(self.own))
+                if "[" in self.tensor.name:  # one element of a gradient
+                    first = not any(self.book.base(a.tensor) for a in outer_accesses(factor))
+                learned = isinstance(factor, Access) and factor.tensor.role == "parameter"
+                return not factor.is_number, bool(seen), not learned, first, place, weight(factor), str(factor)
             return not factor.is_number, place, weight(factor), str(factor)
 
         factors = sorted(factors, key=order)
@@ -334,4 +356,4 @@ def weight(factor: Expr) -> int:
         return 0
     if isinstance(factor, logistic) and factor.args[0].could_extract_minus_sign():
         return 3
-    return 1 if isinstance(factor, FUNCTIONS) else 2
+    return 1 if isinstance(factor, (*FUNCTIONS, Applied)) else 2

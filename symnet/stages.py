@@ -1,4 +1,4 @@
-"""The axes along which recurrences run: time, or the number of a layer.
+"""The axes along which recurrences run: time, or the number of a layer; and those that number matrices, such as gates.
 
 In: a Program.  Out: (tensor, axis) pairs.  A textbook does not write such an axis as one of a vector: h[t,n,i] is the
 vector h at the step t.
@@ -6,23 +6,45 @@ vector h at the step t.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compiler.graph import strongly_connected
 from compiler.program import Equation, Index, Program, Tensor, affine, outer_accesses
 
 Axis = tuple[Tensor, int]
 
 
-def stages(program: Program) -> frozenset[Axis]:
-    """The axes that are shifted in a recurrence, and those that meet them under one index."""
-    found = _shifted(program)
-    if not found:
-        return frozenset()
+def stages(program: Program, pairs: Iterable[tuple[Tensor, Tensor]] = ()) -> frozenset[Axis]:
+    """The axes that are shifted in a recurrence, and those that meet them under one index.
+
+    pairs: tensors with the same axes, such as a tensor and its adjoint.
+    """
     links = [group for equation in program.equations for group in _met(equation)]
-    while True:
+    links += [[(one, axis), (other, axis)] for one, other in pairs for axis in range(one.rank)]
+    found = _closed(_shifted(program), links)
+    parts = _closed(_numbered(program) - found, links)
+    # W[q,i,j] is the matrix W of the gate q; an axis of a vector or matrix stays one
+    if any(t.role == "parameter" and t.rank - sum((t, a) in found for a in range(t.rank)) > 2 for t, _ in parts):
+        found |= parts
+    return frozenset(found)
+
+
+def _closed(found: set[Axis], links: list[list[Axis]]) -> set[Axis]:
+    while found:
         more = {axis for group in links if not found.isdisjoint(group) for axis in group} - found
         if not more:
-            return frozenset(found)
-        found |= more
+            break
+        found = found | more
+    return found
+
+
+def _numbered(program: Program) -> set[Axis]:
+    """The axes on which reads name one place, such as the gates of a recurrent layer."""
+    found: set[Axis] = set()
+    for equation in program.equations:
+        for access in outer_accesses(equation.rhs):
+            found |= {(access.tensor, axis) for axis, s in enumerate(access.subscripts) if s.is_Integer}
+    return found
 
 
 def _shifted(program: Program) -> set[Axis]:

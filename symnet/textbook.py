@@ -123,10 +123,12 @@ class Book:
 
     def name(self, tensor: Tensor) -> Name:
         """Its name; the adjoint of X is called ∂R/∂X for a parameter, ∂ℓ/∂X else."""
-        base = self.by_name.get(tensor.name[2:]) if tensor.name.startswith("d_") else None
+        base = self.by_name.get(tensor.name[2:].split("[")[0]) if tensor.name.startswith("d_") else None
         capital = self.notation == "matrix" and self.rows in tensor.shape and self.flat_rank(tensor) > 1
         if base is None or tensor.role != "value":
             return Name(tensor.name, capital=capital)
+        if "[" in tensor.name:  # one element
+            return Name(tensor.name[2:], "R")
         return Name(base.name, "R" if base.role == "parameter" else "ell", capital=capital)
 
     def flat_rank(self, tensor: Tensor) -> int:
@@ -146,7 +148,8 @@ class Book:
     @cached_property
     def stages(self) -> frozenset[tuple[Tensor, int]]:
         """(tensor, axis) for each axis along which a recurrence runs, or what it reads and writes."""
-        return stages(self.program)
+        pairs = [(tensor, base) for tensor in self.program.tensors if (base := self.base(tensor)) is not None]
+        return stages(self.program, pairs)
 
     def own(self, tensor: Tensor) -> list[Index]:
         """The indices of its element: those of its definition; of an adjoint those of the tensor that it is for."""
@@ -307,6 +310,10 @@ class Book:
     def _terms_with_indices(self, equation: Equation, own: Sequence[Index]) -> list[Term]:
         equation = aligned(self.read(equation), own)
         scalars = Scalars(self, None, equation.tensor)
+        tensor = equation.tensor
+        scalars.own = tuple(
+            index for axis, index in enumerate(own) if index.high != self.rows and (tensor, axis) not in self.stages
+        )
         rhs = self.expanded(equation.rhs, {i.name for i in equation.domain})
         parts = [] if equation.where is sp.true else sorted(sp.And.make_args(equation.where), key=str)
         if not equation.bound and equation.op == "sum":
@@ -323,7 +330,7 @@ class Book:
             tensor = access.tensor
             if tensor in self.open or not self.nameless(tensor) or not in_range(access):
                 continue
-            if self.program.definitions[tensor][0].op == "logsumexp" and self._in_softmax(expression, access):
+            if self._in_softmax(expression, access):
                 continue
             self.open.add(tensor)
             try:
@@ -336,8 +343,10 @@ class Book:
         return expression.xreplace(new)
 
     def _in_softmax(self, expression: Expr, access: Access) -> bool:
-        """Does the logsumexp only stand in exponents, where it makes a softmax?"""
+        """Does the value only stand in exponents z - logsumexp(z), which make a softmax of z?"""
         exponents = [e.args[0] for e in expression.atoms(sp.exp) if access in outer_accesses(e)]
+        if self.program.definitions[access.tensor][0].op != "logsumexp":
+            exponents = [e for e in exponents if self.logsumexp_in(e) is not None]
         return bool(exponents) and all(self.logsumexp_in(e) is not None for e in exponents)
 
 

@@ -64,6 +64,18 @@ class Model:
         made = f"{self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps"
         return f"Model({self.network!r}; {made})"
 
+    def _repr_html_(self) -> str:
+        made = f"{self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps"
+        return f"<p>Model: {made}</p>{self.network._repr_html_()}"
+
+    def _repr_latex_(self) -> str:
+        return self.network._repr_latex_()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from .jupyter import bundle
+
+        return bundle(repr(self), self._repr_html_(), self._repr_latex_())
+
     # ------------------------------------------------------------------------------------------ parameters
     @property
     def _tensors(self) -> dict[str, str]:

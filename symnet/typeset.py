@@ -40,6 +40,7 @@ from .nodes import (
     Sum,
     Transpose,
     names,
+    place,
     stem,
     tight,
 )  # fmt: skip
@@ -70,15 +71,19 @@ def _name(name: Name) -> str:
     step = ""
     if name.step:
         text = ",".join(tight(unicode(part)) for part in name.step)
-        step = text.translate(SUBSCRIPT) if set(text) <= set(map(chr, SUBSCRIPT)) else f"_{{{text}}}"
-    return letter + number + (f"_{rest}" if rest else "") + step
+        if set(text) <= set(map(chr, SUBSCRIPT)):
+            step = text.translate(SUBSCRIPT)
+        else:
+            step = f"_{text}" if text.isalnum() else f"_{{{text}}}"
+    element = place(name.text)
+    return letter + number + (f"_{rest}" if rest else "") + step + (f"[{element}]" if element else "")
 
 
 # ---------------------------------------------------------------------------------------------- formulas
 def _unicode(node: Node) -> tuple[str, int]:
     match node:
         case Name(_, ""):
-            return _name(node), ATOM
+            return _name(node), ATOM if node.level is None else POWER
         case Name(_, derivative):
             return f"∂{_name(Name(derivative))}/∂{_name(node)}", PRODUCT
         case Number(text):
