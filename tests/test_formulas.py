@@ -149,7 +149,7 @@ def test_a_gradient_has_three_depths() -> None:
 
 def test_a_closed_form_counts_what_it_leaves_out() -> None:
     short = NETWORKS["digits"].gradient("hidden1.W").formulas(depth="closed", most=14)
-    assert short.notes == ("2 quantities are not written out: z1, z2",)
+    assert short.notes == ("1 quantity is not written out: z1",)
     assert "not written out" in NETWORKS["deep"].gradient("dense1.W").show(depth="closed")
 
 
