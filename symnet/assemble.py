@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .nodes import ONE, ONES, Hadamard, Node, Number, Product, Sum
+from .nodes import ONE, ONES, Hadamard, Name, Node, Number, Product, Sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def hadamard(factors: Sequence[Node]) -> Node:
 
 
 def total(terms: Sequence[Term]) -> Node:
-    """The sum of the terms, positive ones first, a coefficient that all share in front."""
-    terms = _cancelled([part for term in terms for part in _spliced(term)])
+    """The sum of the terms, positive ones first, a coefficient or first factor that all share in front."""
+    terms = _fronted(_cancelled([part for term in terms for part in _spliced(term)]))
     if not terms:
         return Number("0")
     terms = sorted(terms, key=lambda term: term.sign < 0)
@@ -60,6 +60,17 @@ def total(terms: Sequence[Term]) -> Node:
         return Sum(((-1, whole),)) if sign < 0 else whole
     written = tuple((t.sign, t.node) for t in terms)
     return written[0][1] if len(written) == 1 and written[0][0] > 0 else Sum(written)
+
+
+def _fronted(terms: Sequence[Term]) -> Sequence[Term]:
+    """The first factor as the coefficient, where all terms have the same: w softmax(z) - w y = w (softmax(z) - y)."""
+    parts = [
+        (term.sign, term.body.factors[0], product(term.body.factors[1:]))
+        for term in terms
+        if term.coefficient is None and isinstance(term.body, Product)
+    ]
+    shared = isinstance(parts[0][1], Name) and {front for _, front, _ in parts} == {parts[0][1]} if parts else False
+    return [Term(*part) for part in parts] if shared and 1 < len(terms) == len(parts) else terms
 
 
 def _cancelled(terms: Sequence[Term]) -> list[Term]:

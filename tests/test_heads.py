@@ -182,6 +182,7 @@ def test_formulas_of_several_losses_name_each(network: Network) -> None:
     text = show(network)
     assert "ℓ = ℓ_digit + weight_angle ℓ_angle + weight_early ℓ_early" in text
     assert "δ4 = softmax(z4) - onehot(y_digit)" in text and "δ5 = weight_angle (z5 - y_angle)" in text
+    assert "δ2 = weight_early (softmax(z2) - onehot(y_digit))" in text
     risk = Program((*network.forward, *network.risk()), (Tensor("R"),))
     assert r"\ell_{\mathrm{digit}}" in "".join(latex_lines(risk))
     values = network.initial_parameters(0)
