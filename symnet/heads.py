@@ -21,6 +21,7 @@ from .checks import Choice
 from .errors import Quoted, complaint, unknown
 
 HEADS = 64
+Given = str | Mapping[str, str] | None  # how targets are given: by name, or as one text
 OPTIONS = ("layer", "target", "weight")  # of a head, beside those of its loss
 
 
@@ -184,7 +185,7 @@ def joined(given: Mapping[str, str]) -> str:
     return given[""] if "" in given else "; ".join(f"{name}: {kind}" for name, kind in given.items())
 
 
-def taken_apart(outputs: Sequence[Output], given: str | Mapping[str, str] | None) -> dict[str, str]:
+def taken_apart(outputs: Sequence[Output], given: Given) -> dict[str, str]:
     """How each target is given; those that are not mentioned, in their first way.  Raises SymnetError."""
     owners = {output.target: owner_of(outputs, output.target) for output in outputs}
     if given is None:

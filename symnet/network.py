@@ -19,8 +19,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import initializers, losses, optimizers, regularizers
-from .errors import Quoted, complaint, unknown
-from .heads import Output, suffix
+from .errors import unknown
+from .heads import Given, suffix
+from .judged import Judged
 from .readable import Readable
 from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
     from .gradient import Gradient
     from .initializers import Array
     from .layers import Built, Parameter, State
-    from .objective import Joint, Objective
+    from .objective import Joint
     from .optimizers import Update
     from .picture import Picture
     from .training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
-Given = str | Mapping[str, str] | None  # how targets are given: see heads.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Gradients:
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Network(Readable):
+class Network(Judged, Readable):
     """A feed-forward network, its loss and its penalty, declared.
 
     input: number of inputs, or the shape of a sample.  inputs: several by name, {"image": [64], "age": [1]}, instead.
@@ -239,90 +239,6 @@ class Network(Readable):
         """The same in a training step: with dropout."""
         return tuple(e for built in self._built.values() for e in built.equations)
 
-    # ------------------------------------------------------------------------------------------ outputs and losses
-    @cached_property
-    def outputs(self) -> Mapping[str, Output]:
-        """What is judged, by the names of the losses; the only one has the name "".  See heads.py."""
-        return MappingProxyType({output.name: output for output in self.spec.outputs})
-
-    @cached_property
-    def objective(self) -> Objective:
-        """The losses of all heads as equations."""
-        return self._objective(self.forward)
-
-    @cached_property
-    def training_objective(self) -> Objective:
-        """The same in a training step: derivatives inside a loss are those of the network as it is trained."""
-        same = self.training_forward == self.forward
-        return self.objective if same else self._objective(self.training_forward)
-
-    def _objective(self, forward: tuple[Equation, ...]) -> Objective:
-        from .objective import Objective
-
-        predictions = tuple(self._built[output.head.layer].output for output in self.spec.outputs)
-        return Objective(self.spec.outputs, predictions, forward, self.inputs)
-
-    @property
-    def _only(self) -> Output:
-        if "" not in self.outputs:
-            advice = f"Ask one of network.outputs: {', '.join(self.outputs)}."
-            raise complaint("network", Quoted("several losses"), "one", advice)
-        return self.outputs[""]
-
-    @property
-    def target_names(self) -> tuple[str, ...]:
-        """The names of the targets, each once; the only one has the name ""."""
-        return tuple(dict.fromkeys(output.target for output in self.spec.outputs))
-
-    @property
-    def is_classifier(self) -> bool:
-        """Is there a head that tells classes apart?"""
-        return any(output.is_classifier for output in self.outputs.values())
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """How targets may be given: "labels", "distribution" or "values"; the default first."""
-        return self._only.targets
-
-    @property
-    def classes(self) -> int:
-        """How many classes a classifier tells apart."""
-        return self._only.classes
-
-    @property
-    def target_width(self) -> int:
-        """Numbers of one target, where it is no label."""
-        return self._only.target_width
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """The axes between the samples and the classes or values: each place there has a loss and a target."""
-        return self._only.positions
-
-    @property
-    def prediction(self) -> Tensor:
-        """The output, shape (N, K), or (N, ..., K) with positions; of several losses the first one's."""
-        return self.objective.predictions[0]
-
-    @property
-    def probabilities(self) -> Tensor | None:
-        """The class probabilities of a classifier, shape (N, ..., K)."""
-        if not self._only.is_classifier:
-            return None
-        return self.objective.decided("probabilities")[0][0]
-
-    def given(self, target: Given = None) -> str:
-        """How targets are given, as the text that kernels are known by; by default each in its first way."""
-        return self.objective.given(target)
-
-    def loss(self, target: Given = None, training: bool = False) -> Joint:
-        """The equations of the loss of a sample, for targets given as `target`, one of `targets`.
-
-        With losses.WEIGHTED at its end, every sample has a weight, with losses.BY_POSITION every position of it; so for
-        everything below.  Of several losses: {"digit": "labels", "angle": "values"}, or that as text (`given`).
-        """
-        return (self.training_objective if training else self.objective).loss(target)
-
     @cached_property
     def _penalties(self) -> tuple[Equation, ...]:
         found = [
@@ -420,39 +336,6 @@ class Network(Readable):
         forward = self.training_forward if training else self.forward
         equations = (*forward, *self.risk(target, training), *gradients.equations)
         return Program(equations, (Tensor("R"), *gradients.by_name.values()), facts=self.loss(target).facts)
-
-    def evaluation_program(self, target: Given = None) -> Program:
-        """Outputs loss_sum = sum_n ell[n]; for a classifier, also correct = the number of samples classified right.
-
-        Of several losses h, then loss_sum_h, and correct_h where h is a classifier's.
-        """
-        from compiler.program import Program
-
-        outputs, equations = self.objective.sums(target)
-        return Program((*self.forward, *equations), outputs, facts=self.loss(target).facts)
-
-    def prediction_program(self, what: str | None = None) -> Program:
-        """Outputs "label" (a classifier's default), "probabilities" or "values" (the default otherwise).
-
-        Of several losses one output each: "label" gives the values of what is no classifier, "probabilities" leaves it
-        out (see `predicted`).
-        """
-        from compiler.program import Program
-
-        outputs, equations = self.objective.decided(self._deciding(what))
-        return Program((*self.forward, *equations), outputs)
-
-    def predicted(self, what: str | None = None) -> tuple[str, ...]:
-        """The names of the outputs of `prediction_program`, in its order."""
-        what = self._deciding(what)
-        return tuple(name for name, output in self.outputs.items() if output.is_classifier or what != "probabilities")
-
-    def _deciding(self, what: str | None) -> str:
-        known = ("values", "label", "probabilities") if self.is_classifier else ("values",)
-        what = what or ("label" if self.is_classifier else "values")
-        if what not in known:
-            raise unknown("prediction", "output", what, known)
-        return what
 
     def layer_program(self, name: str) -> Program:
         """Outputs the activations of a layer."""

@@ -17,7 +17,7 @@ from functools import cached_property
 from compiler.program import Access, Equation, Index, Tensor
 
 from . import decisions, loss_equations
-from .heads import Output, joined, suffix, taken_apart
+from .heads import Given, Output, joined, suffix, taken_apart
 from .layers import sample_indices
 from .loss_equations import Loss
 
@@ -61,11 +61,11 @@ class Objective:
     def _forward_tensors(self) -> frozenset[Tensor]:
         return frozenset((*(e.tensor for e in self.forward), *(a.tensor for e in self.forward for a in e.reads())))
 
-    def given(self, target: str | Mapping[str, str] | None) -> str:
+    def given(self, target: Given) -> str:
         """How targets are given, as one text."""
         return joined(taken_apart(self.outputs, target))
 
-    def loss(self, target: str | Mapping[str, str] | None = None) -> Joint:
+    def loss(self, target: Given = None) -> Joint:
         """The equations of the loss of a sample."""
         given = taken_apart(self.outputs, target)
         key = joined(given)
@@ -106,7 +106,7 @@ class Objective:
         own = [t for t in tensors if t not in self._forward_tensors and t not in but]
         return {t: _named(t, suffix(output.name)) for t in own}
 
-    def means(self, target: str | Mapping[str, str] | None = None) -> dict[str, Equation]:
+    def means(self, target: Given = None) -> dict[str, Equation]:
         """loss = (1/N) sum_n ell[n], then loss_h of each head, if there are several"""
         joint = self.loss(target)
         (rows,) = joint.ell.shape
@@ -114,7 +114,7 @@ class Objective:
         ells = {"loss": joint.ell} | {f"loss_{name}": part.ell for name, part in joint.parts.items() if name}
         return {name: Equation(Access(Tensor(name)), (n,), ell[n] / rows) for name, ell in ells.items()}
 
-    def sums(self, target: str | Mapping[str, str] | None = None) -> tuple[tuple[Tensor, ...], tuple[Equation, ...]]:
+    def sums(self, target: Given = None) -> tuple[tuple[Tensor, ...], tuple[Equation, ...]]:
         """loss_sum = sum_n ell[n], and correct, the number of hits of a classifier; of several heads both for each"""
         joint = self.loss(target)
         (rows,) = joint.ell.shape
