@@ -1,11 +1,14 @@
 """Derivatives inside equations: d(u[n,0], x[n,0], x[n,0]), the second derivative of u by an input of its own sample.
 
 In: what equations in text ask for (Requests), and all equations on the way from the inputs to u.  Out: the equations of
-these derivatives, by the one rule in its forward direction (differentiate.pushforward), once for each order: nothing is
-approximated, and the sweep over the parameters differentiates them again.  Stands beside equation_text.py.
+these derivatives, by the one rule, once for each order: nothing is approximated, and the sweep over the parameters
+differentiates them again.  Stands beside equation_text.py.
 
 A direction is one element of the input of each sample, x[n,0], or an index that runs over them, x[n,j].  What is
 derived along a direction is derived once, whoever asks.  Names: z3_x, z3_xx; z3_x0x1 by x[n,0] and x[n,1]; z3_xj.
+
+The rule goes forward (pushforward), but for the first derivative of one element by many, such as all x[n,j]: there it
+goes backward (pullback), which is one sweep for all of them.
 
 Sources: forward accumulation: Wengert 1964; derivatives of a network in its loss: Raissi, Perdikaris, Karniadakis 2019.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 import sympy as sp
 from sympy import Basic, Expr, Integer
@@ -22,7 +26,7 @@ from sympy import Basic, Expr, Integer
 from compiler.graph import in_order
 from compiler.program import Access, Equation, Index, Program, Tensor, affine, outer_accesses
 
-from .differentiate import pushforward
+from .differentiate import pullback, pushforward
 from .errors import Quoted, complaint
 
 ORDER = 4
@@ -48,12 +52,17 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`tensor` is to be the derivative of `of`; its first axes are the carried indices, the last direction's first."""
+    """`tensor` is to be the derivative of `of`; its first axes are the carried indices, the last direction's first.
+
+    element: the one of `of` whose derivative by a whole input is wanted: the rule goes backward, and `tensor` has the
+    shape of the input; None: it goes forward.
+    """
 
     tensor: Tensor
     of: Tensor
     by: tuple[Direction, ...]
     where: str
+    element: tuple[Expr, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -61,7 +70,7 @@ class Derivatives:
     """What the lines of one text ask for; `below` defines what they read."""
 
     below: Sequence[Equation] = ()
-    requests: dict[tuple[Tensor, tuple[Direction, ...]], Request] = field(default_factory=dict)
+    requests: dict[tuple[Any, ...], Request] = field(default_factory=dict)
 
     def access(self, of: Access, by: Sequence[Access], where: str) -> Access:
         """The element of a derivative that d(of, *by) says; SymnetError if it says none."""
@@ -83,16 +92,21 @@ class Derivatives:
                     expected = f"numbers from 0 to {extent - 1}, or an index that runs over them"
                     raise complaint(where, Quoted(f"a derivative by {access}"), expected)
             directions.append(Direction(access.tensor, tuple(slot)))
-        key = of.tensor, tuple(sorted(directions, key=lambda d: (d.tensor.name, str(d.slot))))
+        ordered = tuple(sorted(directions, key=lambda d: (d.tensor.name, str(d.slot))))
+        front, element = _front(ordered), of.subscripts[1:]
+        backward = len(by) == 1 and bool(front) and all(s.is_Integer for s in element)
+        shape = by[0].tensor.shape if backward else (*(index.extent for index in front), *of.tensor.shape)
+        key = (of.tensor, ordered, element if backward else None)
         if key not in self.requests:
-            name = _fresh(f"{of.tensor.name}_{''.join(d.label for d in key[1])}", self.taken)
-            extents = tuple(index.extent for index in _front(key[1]))
-            self.requests[key] = Request(Tensor(name, (*extents, *of.tensor.shape)), *key, where)
-        return Access(self.requests[key].tensor, *_front(key[1]), *of.subscripts)
+            name = _fresh(f"{of.tensor.name}_{''.join(d.label for d in ordered)}", self.taken)
+            self.requests[key] = Request(Tensor(name, shape), of.tensor, ordered, where, key[2])
+        subscripts = by[0].subscripts if backward else (*front, *of.subscripts)
+        return Access(self.requests[key].tensor, *subscripts)
 
     @property
     def taken(self) -> set[str]:
-        return {a.tensor.name for e in self.below for a in (e.lhs, *e.reads())}
+        known = {a.tensor.name for e in self.below for a in (e.lhs, *e.reads())}
+        return known | {request.tensor.name for request in self.requests.values()}
 
     @property
     def named(self) -> set[Tensor]:
@@ -102,8 +116,7 @@ class Derivatives:
 
     def equations(self, lines: Iterable[Equation]) -> list[Equation]:
         """The equations of all that was asked for, of what is defined below or by these lines."""
-        taken = self.taken | {request.tensor.name for request in self.requests.values()}
-        pending, made = list(self.requests.values()), _Tangents([*self.below, *lines], taken)
+        pending, made = list(self.requests.values()), _Tangents([*self.below, *lines], self.taken)
         while pending:
             waiting = {request.tensor for request in pending}
             ready = [request for request in pending if not waiting & made.read(request.of)]
@@ -145,6 +158,9 @@ class _Tangents:
             if not all(index.extent.is_Integer for index in equation.bound):
                 found = Quoted(f"a derivative of {request.of.name}, where {equation.tensor.name} couples the samples")
                 raise complaint(request.where, found, "samples that are independent", "Use layer_norm for batch_norm.")
+        if request.element is not None:
+            self._sweep(request, request.element)
+            return
         current = request.of
         for order, direction in enumerate(request.by, 1):
             # carried axes are those of one request: another may read its derivatives summed over them
@@ -156,6 +172,21 @@ class _Tangents:
                 own = _everywhere(request.tensor)
                 self.made.append(Equation(Access(request.tensor, *own), own, Access(table[current], *own)))
             current = table[current]
+
+    def _sweep(self, request: Request, element: tuple[Expr, ...]) -> None:
+        """The adjoints of all on the way back from an element of the tensor to the input."""
+        of, x = request.of, request.by[0].tensor
+
+        def name(tensor: Tensor) -> str:
+            return request.tensor.name if tensor == x else _fresh(f"{of.name}_{tensor.name}", self.taken)
+
+        unit = Tensor(f"unit.{of.name}", of.shape)
+        found = pullback(self.below(of), {of: unit}, [x], name=name)
+        made = [chosen for e in found.equations for chosen in _at(e, unit, Direction(of, element))]
+        made = _defined(_without_zeros(made, set(found.adjoints.values()) - {unit}), request.tensor)
+        assert found.adjoints[x] == request.tensor
+        self.taken |= {tensor.name for tensor in found.adjoints.values()}
+        self.made += made
 
     def _derive(self, wanted: Tensor, direction: Direction, table: dict[Tensor, Tensor], last: str) -> None:
         x, carried, derived = direction.tensor, direction.carried, {e.tensor for e in self.made}
@@ -172,12 +203,8 @@ class _Tangents:
         made = [chosen for e in found.equations for chosen in _at(e, unit, direction)]
         made = _collected(made)
         made = _without_zeros(made, set(found.adjoints.values()) - set(seeds.values()))
+        made = _defined(made, found.adjoints[wanted])
         defined = {equation.tensor for equation in made}
-        target = found.adjoints[wanted]
-        if target not in defined:
-            own = _everywhere(target)
-            made.append(Equation(Access(target, *own), own, Integer(0)))
-            defined.add(target)
         self.taken |= {tensor.name for tensor in defined}
         table |= {tensor: tangent for tensor, tangent in found.adjoints.items() if tangent in defined}
         self.made += made
@@ -239,6 +266,13 @@ def _without_zeros(equations: list[Equation], tangents: set[Tensor]) -> list[Equ
         if len(left) == len(equations):
             return left
         equations = left
+
+
+def _defined(equations: list[Equation], tensor: Tensor) -> list[Equation]:
+    """With a definition of the tensor, which is 0 if it has none."""
+    own = _everywhere(tensor)
+    zero = Equation(Access(tensor, *own), own, Integer(0))
+    return equations if any(e.tensor == tensor for e in equations) else [*equations, zero]
 
 
 def _fresh(name: str, taken: Collection[str]) -> str:

@@ -42,6 +42,32 @@ def point(case: str, net: sn.Network) -> dict[str, Any]:
     return values | {tensor.name: STORED[f"{case}/start/{name}"] for name, tensor in net.tensors.items()}
 
 
+ORDERS = ("x[n,0]", "x[n,1], x[n,1]", "x[n,0], x[n,1]", "x[n,2], x[n,2], x[n,0]")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_gradients_of_random_networks_with_derivatives_in_their_loss_are_right(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    smooth = ["tanh", "logistic", "softplus", "swish", "gelu"]
+    norms = ((), (sn.layer_norm(),), (sn.rms_norm(),))
+    layers: list[Any] = []
+    for _ in range(rng.integers(1, 3)):
+        layers += [sn.dense(int(rng.integers(2, 4)), str(rng.choice(smooth))), *norms[rng.integers(3)]]
+    by = [str(rng.choice(ORDERS)), "x[n,j]"]
+    lines = [f"u[n] = d(prediction[n,0], {by[0]})", f"g[n] = sum(d(prediction[n,1], {by[1]})**2, j)"]
+    net = sn.Network(
+        3, [*layers, sn.dense(2)], {"equations": [*lines, "ell[n] = (u[n] - 1)**2 + g[n]*prediction[n,0]"]}
+    )
+    values: dict[str, Any] = {"x": rng.normal(size=(3, 3)), "y": np.zeros((3, 2))}
+    values |= {tensor.name: rng.normal(size=[int(k) for k in tensor.shape]) for tensor in net.tensors.values()}
+    program = net.gradient_program()
+    equations = [*net.forward, *net.risk()]
+    gradients = check_gradient(equations, program.outputs[0], tuple(net.tensors.values()), values, {"N": 3})
+    looped = interpret(program, values, {"N": 3}, plain=False)
+    for (name, adjoint), expected in zip(net.gradients().by_name.items(), gradients.values(), strict=True):
+        np.testing.assert_allclose(looped[adjoint.name], expected, 1e-8, 1e-9 * np.abs(expected).max(), err_msg=name)
+
+
 @pytest.mark.parametrize("case", LOSSES)
 def test_losses_with_derivatives_and_their_gradients_are_those_of_jax(case: str) -> None:
     net = network(case)
@@ -106,6 +132,13 @@ def test_what_does_not_depend_on_an_input_has_the_derivative_zero() -> None:
     found = evaluate(net.gradient_program(), values, {"N": 2})
     assert found["R"] == 3
     assert not any(found[adjoint.name].any() for adjoint in net.gradients().by_name.values())
+    layers = [sn.dense(1, inputs="t", name="a"), sn.dense(2, inputs="x", name="b"), sn.concat("a", "b")]
+    loss = {"equations": "ell[n] = sum(d(prediction[n,0], x[n,j]), j) + sum(d(prediction[n,1], x[n,j]), j)"}
+    net = sn.Network(inputs={"t": 1, "x": 3}, layers=layers, loss=loss)
+    values = {tensor.name: net.initial_parameters(0)[name] for name, tensor in net.tensors.items()}
+    values |= {"x_t": np.ones((2, 1)), "x": np.ones((2, 3)), "y": np.zeros((2, 3))}
+    found = evaluate(net.gradient_program(), values, {"N": 2})
+    assert found["R"] == pytest.approx(values["W2"][0].sum(), rel=1e-14)
 
 
 def test_dropout_is_differentiated_as_it_is_drawn_and_coupled_samples_are_refused() -> None:
