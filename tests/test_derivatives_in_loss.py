@@ -42,28 +42,29 @@ def point(case: str, net: sn.Network) -> dict[str, Any]:
     return values | {tensor.name: STORED[f"{case}/start/{name}"] for name, tensor in net.tensors.items()}
 
 
-ORDERS = ("x[n,0]", "x[n,1], x[n,1]", "x[n,0], x[n,1]", "x[n,2], x[n,2], x[n,0]")
+ORDERS = ("x[n,0], x[n,1]", "x[n,2], x[n,2], x[n,0]", "x[n,1]", "x[n,1], x[n,1]")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_gradients_of_random_networks_with_derivatives_in_their_loss_are_right(seed: int) -> None:
     rng = np.random.default_rng(seed)
     smooth = ["tanh", "logistic", "softplus", "swish", "gelu"]
     norms = ((), (sn.layer_norm(),), (sn.rms_norm(),))
     layers: list[Any] = []
-    for _ in range(rng.integers(1, 3)):
+    for _ in range(2 - seed % 2):
         layers += [sn.dense(int(rng.integers(2, 4)), str(rng.choice(smooth))), *norms[rng.integers(3)]]
-    by = [str(rng.choice(ORDERS)), "x[n,j]"]
-    lines = [f"u[n] = d(prediction[n,0], {by[0]})", f"g[n] = sum(d(prediction[n,1], {by[1]})**2, j)"]
-    net = sn.Network(
-        3, [*layers, sn.dense(2)], {"equations": [*lines, "ell[n] = (u[n] - 1)**2 + g[n]*prediction[n,0]"]}
-    )
-    values: dict[str, Any] = {"x": rng.normal(size=(3, 3)), "y": np.zeros((3, 2))}
+    lines = [
+        f"u[n] = d(prediction[n,0], {ORDERS[seed]})",
+        "g[n] = sum(d(prediction[n,1], x[n,j])**2, j)",
+        "ell[n] = (u[n] - 1)**2 + g[n]*prediction[n,0]",
+    ]
+    net = sn.Network(3, [*layers, sn.dense(2)], {"equations": lines})
+    values: dict[str, Any] = {"x": rng.normal(size=(2, 3)), "y": np.zeros((2, 2))}
     values |= {tensor.name: rng.normal(size=[int(k) for k in tensor.shape]) for tensor in net.tensors.values()}
     program = net.gradient_program()
     equations = [*net.forward, *net.risk()]
-    gradients = check_gradient(equations, program.outputs[0], tuple(net.tensors.values()), values, {"N": 3})
-    looped = interpret(program, values, {"N": 3}, plain=False)
+    gradients = check_gradient(equations, program.outputs[0], tuple(net.tensors.values()), values, {"N": 2})
+    looped = interpret(program, values, {"N": 2}, plain=False)
     for (name, adjoint), expected in zip(net.gradients().by_name.items(), gradients.values(), strict=True):
         np.testing.assert_allclose(looped[adjoint.name], expected, 1e-8, 1e-9 * np.abs(expected).max(), err_msg=name)
 
