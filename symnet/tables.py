@@ -3,8 +3,9 @@
 In: the path of a .csv, .csv.gz, .npy or .npz file and the network that it is for.  Out: X and y, for data.py to check.
 In a table (csv, npy) the last columns are the target: one column of labels for a classifier, else one per output, of
 positions one after the other; the others are the inputs, one after the other.  An .npz file holds the arrays X (or each
-input by its name) and y (or each target by its name; several targets need such a file).  Nothing is unpickled, and
-sizes are bounded before anything is read, since a small compressed file can unfold to terabytes.
+input by its name) and y (or each target by its name; several targets need such a file), and if samples or positions
+have weights (the mask of padded time steps) sample_weight, or sample_weight_<target>.  Nothing is unpickled, and sizes
+are bounded before anything is read, since a small compressed file can unfold to terabytes.
 """
 
 from __future__ import annotations
@@ -43,6 +44,22 @@ def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[I
     table, lines = _checked(path, lambda: _read_table(path, limit))
     X, y = _separate(network, table, str(path), lines)
     return by_name(network, X), y
+
+
+def load_weights(network: Network, path: str | Path, limit: int = LIMIT) -> Inputs | None:
+    """The weights in an .npz file, of all targets or by the names of targets; None if there are none."""
+    path = Path(path)
+    if not path.name.lower().endswith(".npz"):
+        return None
+
+    def read() -> Inputs | None:
+        with _archive(path, limit) as archive:
+            if "sample_weight" in archive:
+                return archive["sample_weight"]
+            names = [name for name in network.target_names if f"sample_weight_{name}" in archive]
+            return {name: archive[f"sample_weight_{name}"] for name in names} or None
+
+    return _checked(path, read)
 
 
 def by_name(network: Network, columns: Array) -> Inputs:
@@ -181,12 +198,16 @@ def _finite(table: Array, where: str, lines: Array | None) -> None:
         raise complaint(at, float(table[row, column]), "a finite number")
 
 
-def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Inputs]:
+def _archive(path: Path, limit: int) -> Any:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > limit:
         raise complaint(str(path), Quoted(f"{size} bytes, uncompressed"), f"at most {limit}", "Pass a higher limit=.")
-    with np.load(path, allow_pickle=False) as archive:
+    return np.load(path, allow_pickle=False)
+
+
+def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Inputs]:
+    with _archive(path, limit) as archive:
         several = len(network.spec.inputs) > 1
         inputs = [name for name, _ in network.spec.inputs] if several else ["X" if "X" in archive else "x"]
         targets = [name or "y" for name in network.target_names]

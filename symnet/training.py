@@ -106,7 +106,7 @@ class Model:
         y: Any,
         epochs: int = 10,
         batch_size: int = 32,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
         callbacks: Callback | Sequence[Callback] = (),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .data import Split, check_data, split
 from .errors import Quoted, complaint
-from .tables import load_data, some
+from .tables import load_data, load_weights, some
 
 if TYPE_CHECKING:
     from .history import Epoch, History
@@ -49,8 +49,14 @@ def train(
         raise complaint("model", str(target), "a file in a folder that exists")
     seed = train.seed if seed is None else seed
     X, y = load_data(network, spec.path(train.data))
-    count = check_data(network, X, y, train.dtype).rows
+    weights = load_weights(network, spec.path(train.data))
+    count = check_data(network, X, y, train.dtype, weights=weights).rows
     parts = split(count, seed, train.validation_split, train.test_split)
+
+    def given(rows: Any) -> tuple[Any, Any, Any]:
+        return some(X, rows), some(y, rows), None if weights is None else some(weights, rows)
+
+    chosen = given(parts.train)
     say(f"{count} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test")
     for name, rows in (("validation", parts.validation), ("test", parts.test)):
         if 0 < len(rows) < FEW:
@@ -61,25 +67,26 @@ def train(
     model = network.compile(train.optimizer, train.dtype, seed, limit)
     if train.scale != "none":
         model.scale(some(X, parts.train), train.scale)
-    model.prepare(some(X, parts.train), some(y, parts.train), train.batch_size, train.shuffle)
+    model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2])
     if len(parts.validation) or len(parts.test):
-        model.evaluate(some(X, parts.train[:1]), some(y, parts.train[:1]))
+        model.evaluate(*given(parts.train[:1]))
     how = "compiled in" if model.kernels.compiled else "from the cache in"
     say(f"{how} {time.perf_counter() - start:.1f} s")
     validated = len(parts.validation) > 0
     stopping = train.early_stopping
     try:
         history = model.fit(
-            some(X, parts.train),
-            some(y, parts.train),
+            chosen[0],
+            chosen[1],
             train.epochs,
             train.batch_size,
-            validation_data=(some(X, parts.validation), some(y, parts.validation)) if validated else None,
+            validation_data=given(parts.validation) if validated else None,
             shuffle=train.shuffle,
             callbacks=[lambda epoch: say(_progress(epoch, train.epochs))],
             restore_best=validated if stopping is None else stopping.restore_best,
             patience=None if stopping is None else stopping.patience,
             monitor="loss" if stopping is None else stopping.monitor,
+            sample_weight=chosen[2],
         )
     except KeyboardInterrupt:
         if model.progress.step and target is not None:
@@ -91,7 +98,7 @@ def train(
         say(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
     say(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
     if len(parts.test):
-        say(f"test {_tested(model.evaluate(some(X, parts.test), some(y, parts.test)))}")
+        say(f"test {_tested(model.evaluate(*given(parts.test)))}")
     return Trained(model, history, X, y, parts)
 
 

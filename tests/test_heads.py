@@ -26,6 +26,7 @@ from symnet.notation import latex_lines, show
 from symnet.plan import structure
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step_gradient, magnitudes
+from symnet.tables import load_weights
 
 from .tolerance import judge
 
@@ -308,6 +309,30 @@ def test_the_command_trains_on_an_npz_file_of_several_targets(
     np.savez(tmp_path / "data.npz", X=X, digit=Y["digit"])
     assert main(["train", str(spec)]) == 2
     assert "expected arrays named X and digit, angle" in capsys.readouterr().err
+
+
+def test_the_command_takes_the_weights_of_positions_from_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sequences, labels = RNG.normal(size=(40, 4, 2)), RNG.integers(0, 2, (40, 4))
+    mask = (np.arange(4) < RNG.integers(1, 5, (40, 1))).astype(float)
+    network = Network(input=[4, 2], layers=[dense(2, name="tag")], loss="softmax_cross_entropy")
+    spec = tmp_path / "tags.toml"
+    spec.write_text(f'{network.to_toml()}\n[train]\ndata = "data.npz"\nepochs = 2\nscale = "none"\n')
+    found = []
+    for other in (labels, np.where(mask == 1, labels, 1 - labels)):
+        np.savez(tmp_path / "data.npz", X=sequences, y=other, sample_weight=mask)
+        assert main(["train", str(spec)]) == 0
+        found.append(load(tmp_path / "tags.safetensors").parameters["tag.W"])
+    np.testing.assert_array_equal(*found)  # what is masked does not count
+    np.savez(tmp_path / "data.npz", X=sequences, y=labels, sample_weight=-mask)
+    assert main(["train", str(spec)]) == 2
+    assert "sample_weight[0, 0]: found -1.0" in capsys.readouterr().err
+    by_target = tmp_path / "named.npz"
+    np.savez(by_target, sample_weight_tag=mask)
+    named_loss = Network(input=[4, 2], layers=[dense(2, name="tag")], losses={"tag": "softmax_cross_entropy"})
+    np.testing.assert_array_equal(load_weights(named_loss, by_target)["tag"], mask)  # type: ignore[index]
+    assert load_weights(network, by_target) is None
 
 
 # ------------------------------------------------------------------------------------------ mistakes
