@@ -19,14 +19,14 @@ from compiler.passes.agreement import Z, evaluate
 from . import __version__, typeset
 from .chart import bar_chart, line_chart
 from .inspection import Inspection, inspect, maps
-from .notation import formulas, readable
+from .mathml import mathml
+from .notation import sheet
 from .sampling import sample
+from .sheet import Line, Section
 from .textbook import Book
 from .tracing import given
 
 if TYPE_CHECKING:
-    from compiler.program import Tensor
-
     from .data import Data
     from .history import History
     from .training import Model
@@ -46,9 +46,10 @@ body { margin: 0 auto; max-width: 1180px; padding: 1.5rem 1.2rem 4rem; backgroun
 h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; }
 p { color: var(--soft); margin: .2rem 0 .8rem; }
 .wide { overflow-x: auto; background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .8rem; }
-pre, code, .formula { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+h3 { font-size: 1rem; margin: 1rem 0 .3rem; } details { margin: 1.2rem 0; }
+.formulas td { border: 0; padding: .18rem .9rem .18rem 0; } math { font-size: 1.08em; }
+pre, code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { font-size: 12.5px; line-height: 1.45; margin: 0; }
-.formula { font-size: 14px; white-space: pre; margin: .15rem 0; }
 table { border-collapse: collapse; font-size: 14px; } th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -108,9 +109,10 @@ def _section(title: str, body: str, note: str = "") -> str:
     return f"<section><h2>{escape(title)}</h2>{said}{body}</section>"
 
 
-def _folded(title: str, body: str) -> str:
+def _folded(title: str, body: str, wide: bool = True) -> str:
     head = f'<summary><h2 style="display:inline">{escape(title)}</h2></summary>'
-    return f'<details>{head}<div class="wide">{body}</div></details>'
+    inside = f'<div class="wide">{body}</div>' if wide else body
+    return f"<details>{head}{inside}</details>"
 
 
 def _parameters(model: Model) -> dict[str, Any]:
@@ -119,25 +121,30 @@ def _parameters(model: Model) -> dict[str, Any]:
 
 # ---------------------------------------------------------------------------------------------- formulas, parameters
 def _formulas(model: Model, target: str) -> str:
-    network = model.network
-    found = formulas(readable(network.gradient_program(target)))
-    gradients = network.gradients(target)
-    swept = {e.tensor for e in gradients.equations}
-    wanted = set(gradients.by_name.values())
+    """The textbook's notation in sections; the others folded."""
+    written = {notation: sheet(model.network, target, notation) for notation in ("textbook", "matrix", "index")}
+    first, *others = written.values()
+    parts = [_section(section.title, _lines(section)) for section in first.sections]
+    for other in others:
+        blocks = "".join(f"<h3>{escape(section.title)}</h3>{_lines(section)}" for section in other.sections)
+        parts.append(_folded(f"The same in {other.notation} notation", blocks, wide=False))
+    return "".join(parts)
 
-    def block(title: str, note: str, chosen: list[Tensor]) -> str:
-        lines = [f'<div class="formula">{escape(typeset.unicode(found[t]))}</div>' for t in chosen[:SHOWN]]
-        if len(chosen) > SHOWN:
-            lines.append(f"<p>and {len(chosen) - SHOWN} more</p>")
-        return _section(title, f'<div class="wide">{"".join(lines)}</div>', note)
 
-    return "".join(
-        (
-            block("Forward", "For one sample, in column vectors.", [t for t in found if t not in swept]),
-            block("Backward", "δ = ∂ℓ/∂z of one sample.", [t for t in found if t in swept and t not in wanted]),
-            block("Gradients", "Each has the shape of its parameter.", [t for t in found if t in wanted]),
-        )
-    )
+def _lines(section: Section) -> str:
+    rows = [
+        f"<tr><td><code>{escape(line.parameter)}</code></td><td>{_formula(line)}</td></tr>"
+        if line.parameter
+        else f'<tr><td colspan="2">{_formula(line)}</td></tr>'
+        for line in section.lines[:SHOWN]
+    ]
+    if len(section.lines) > SHOWN:
+        rows.append(f'<tr><td colspan="2">and {len(section.lines) - SHOWN} more</td></tr>')
+    return f'<div class="wide"><table class="formulas">{"".join(rows)}</table></div>'
+
+
+def _formula(line: Line) -> str:
+    return mathml(line.formula).replace(' display="block"', ' displaystyle="true"', 1)
 
 
 def _parameter_table(model: Model) -> str:

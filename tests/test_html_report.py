@@ -12,6 +12,8 @@ import pytest
 import symnet as sn
 from symnet.chart import _Axis, bar_chart, line_chart
 from symnet.html_report import html_report
+from symnet.mathml import mathml
+from symnet.notation import sheet
 
 VOID = {"meta", "br", "path", "rect", "circle"}
 
@@ -37,10 +39,14 @@ class Nesting(HTMLParser):
         self.texts.append(data)
 
 
+def small() -> sn.Network:
+    layers = [sn.dense(5, "tanh", name="hidden"), sn.dense(3, name="out")]
+    return sn.Network(input=4, layers=layers, loss="softmax_cross_entropy", l2=1e-2)
+
+
 @pytest.fixture(scope="module")
 def page() -> tuple[str, Nesting]:
-    layers = [sn.dense(5, "tanh", name="hidden"), sn.dense(3, name="out")]
-    network = sn.Network(input=4, layers=layers, loss="softmax_cross_entropy", l2=1e-2)
+    network = small()
     model = network.compile(dtype="float64")
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
@@ -54,15 +60,13 @@ def test_the_page_is_well_formed_and_takes_nothing_from_elsewhere(page: tuple[st
     text, nesting = page
     assert not nesting.open and nesting.links == []
     assert "<script" not in text and "@import" not in text and not re.search(r"url\((?!#)", text)
-    assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}
+    names = {"http://www.w3.org/2000/svg", "http://www.w3.org/1998/Math/MathML"}  # of languages: nothing is fetched
+    assert set(re.findall(r"https?://[^\"' ]+", text)) == names
 
 
 def test_the_page_has_formulas_parameters_passes_source_and_curves(page: tuple[str, Nesting]) -> None:
     said = page[1].texts
     for part in (
-        "a1 = tanh(z1)",
-        "δ1 = (1 - a1²) ⊙ W2ᵀ δ2",
-        "∂R/∂W1 = (1/N) Σ δ1 xᵀ + λ W1",
         "hidden.W",
         "Loss",
         "Accuracy of validation, %",
@@ -70,6 +74,9 @@ def test_the_page_has_formulas_parameters_passes_source_and_curves(page: tuple[s
     ):
         assert part in said, part
     everything = "".join(said)
+    sheets = [sheet(small(), notation=notation) for notation in ("textbook", "matrix", "index")]
+    assert page[0].count("<math") == sum(len(found.formulas) for found in sheets)
+    assert all(mathml(formula).split(">", 1)[1] in page[0] for found in sheets for formula in found.formulas)
     assert "def kernel(table):" in everything and "stabilize" in everything and "of 5 dead" in everything
 
 
