@@ -31,9 +31,7 @@ for normalized in (False, True):
     model = net.compile({"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.01})
     history = model.fit(X[train], y[train], epochs=15, batch_size=64)
     accuracy[normalized] = model.evaluate(X[test], y[test])["accuracy"]
-    print(
-        f"{'with' if normalized else 'without'} batch norm: accuracy {accuracy[normalized]:.3f}, {history.seconds:.1f} s"
-    )
+    print(f"batch norm: {normalized}, accuracy {accuracy[normalized]:.3f}, {history.seconds:.2f} s")
 
 small = sn.Network(64, [sn.dense(32), sn.batch_norm(), sn.dense(10)], "softmax_cross_entropy")
 print(small.gradient("batch_norm2.gamma"))
