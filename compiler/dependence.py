@@ -36,14 +36,29 @@ def cyclic(equations: Iterable[Equation]) -> dict[Tensor, tuple[Tensor, ...]]:
 
 def without_shift(equations: Iterable[Equation]) -> Iterator[list[Equation]]:
     """For each cycle that cannot be computed: its equations that read it neither behind nor ahead."""
+    for edges, shift in _loops(equations):
+        if shift is None:
+            yield list(dict.fromkeys(edge.equation for edge in edges))
+
+
+def loop_axes(equations: Iterable[Equation]) -> dict[Tensor, tuple[int, ...]]:
+    """For each tensor of a cycle the axes along which loops run, the outer one first."""
+    found: dict[Tensor, tuple[int, ...]] = {}
+    for _, shift in _loops(equations):
+        for tensor, axis in shift.axes.items() if shift is not None else ():
+            found[tensor] = (*found.get(tensor, ()), axis)
+    return found
+
+
+def _loops(equations: Iterable[Equation]) -> Iterator[tuple[list[Edge], Shift | None]]:
+    """The edges of each cycle with the loop that serves it, then those of the cycles that are left in its steps."""
     todo = _cycles([Edge(e, a) for e in equations for a in e.reads() if a.tensor.role == "value"])
     while todo:
         edges = todo.pop()
-        left = _unserved(edges)
-        if left is None:
-            yield list(dict.fromkeys(edge.equation for edge in edges))
-        else:
-            todo.extend(_cycles(left))
+        shift = shifted_axes(edges)
+        yield edges, shift
+        if shift is not None:
+            todo.extend(_cycles([e for e, distance in zip(edges, shift.distances, strict=True) if distance == 0]))
 
 
 def _cycles(edges: Sequence[Edge]) -> list[list[Edge]]:
@@ -57,14 +72,6 @@ def _cycles(edges: Sequence[Edge]) -> list[list[Edge]]:
         if group[edge.equation.tensor] == group[edge.read.tensor]:
             within.setdefault(group[edge.read.tensor], []).append(edge)
     return list(within.values())
-
-
-def _unserved(edges: Sequence[Edge]) -> list[Edge] | None:
-    """What is left after a loop along the first axis that serves: reads at the same place.  None if no axis serves."""
-    found = shifted_axes(edges)
-    if found is None:
-        return None
-    return [edge for edge, distance in zip(edges, found.distances, strict=True) if distance == 0]
 
 
 class Shift(NamedTuple):

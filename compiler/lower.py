@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 from sympy import Expr, Integer
 
+from .dependence import loop_axes
 from .fuse import insert
 from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach
 from .layout import Layout, choose_orders
@@ -22,6 +23,7 @@ from .program import Access, Equation, Index, Program, Tensor, merge_duplicates,
 from .recurrence import component_nodes
 
 Box = tuple[Range, ...] | None
+PLACED = ("parameter", "state", "value")  # whose storage order is ours to choose
 
 
 @dataclass(slots=True)
@@ -86,9 +88,15 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
 
 
 def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
-    """Storage orders of parameters; states, next values and gradients of the same shape follow their parameter."""
+    """Storage orders of parameters; states, next values and gradients of the same shape follow their parameter.
+
+    What a loop over steps makes is stored step by step: in h[n,t,u] = f(h[n,t-1,k]) all h of one step lie side by side,
+    whatever the number of steps.  With the steps between them, rows would meet in the same lines of the cache.
+    """
     parameters = [t for t in program.tensors if t.role == "parameter"]
     orders = choose_orders(program.equations, parameters)
+    for tensor, axes in loop_axes(program.equations).items():
+        orders.setdefault(tensor.name, (*axes, *(axis for axis in range(tensor.rank) if axis not in axes)))
     changed = True
     while changed:  # what is only ever met element by element with an ordered tensor takes its order
         changed = False
@@ -242,15 +250,15 @@ def _start_from_row(
     """z = product + b[i]: the product starts from the row vector b."""
     for product_equation in group:
         product = as_product(product_equation, layout) if product_equation not in cyclic else None
-        if product is None or product.outer or len(product.n) != 1:
+        if product is None or product.outer:
             continue
+        strides = layout.address(product_equation.lhs).strides
         for row in group:
             if row.bound or row.where != True or not isinstance(row.rhs, Access) or box(row) != box(product_equation):  # noqa: E712
                 continue
-            strides = layout.address(row.rhs).strides
-            axis = layout.address(row.lhs).strides
-            fastest = [i for i in row.domain if axis.get(i) == 1 and i.extent == product.n[0].extent]
-            if len(fastest) == 1 and strides == {fastest[0]: 1} and row.rhs.tensor.kind == "real":
+            pairs = zip(row.lhs.subscripts, product_equation.lhs.subscripts, strict=True)
+            columns = {own: strides[index] for own, index in pairs if index in product.n}
+            if layout.address(row.rhs).strides == columns and row.rhs.tensor.kind == "real":
                 starts[product_equation] = row.rhs
                 needs[product_equation] = list(dict.fromkeys([*needs[product_equation], *needs[row]]))
                 return

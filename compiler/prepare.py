@@ -16,23 +16,28 @@ from .graph import at_least, box
 from .pack import pack_operands
 from .pad import pad_windows
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
+from .slots import pad_slots, spread_steps
 
 CHEAP = 6  # operations that cost less than a store and a load
 
 
 def prepare(program: Program) -> Program:
-    program = pack_operands(pad_windows(choose_instead_of_skip(trim_domains(program))))
+    program = trim_domains(spread_steps(program), only_sums=True)
+    program = trim_domains(pad_slots(program))
+    program = pack_operands(pad_windows(choose_instead_of_skip(program)))
     return split_short_rows(inline_cheap_maps(merge_maps(program)))
 
 
-def trim_domains(program: Program) -> Program:
-    """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out."""
-    return program.with_equations(_trimmed(e) for e in program.equations)
+def trim_domains(program: Program, only_sums: bool = False) -> Program:
+    """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out.
+
+    only_sums: of what is not reduced, only the points whose write is dropped."""
+    return program.with_equations(_trimmed(e, bool(e.bound) or not only_sums) for e in program.equations)
 
 
-def _trimmed(equation: Equation) -> Equation:
+def _trimmed(equation: Equation, all_factors: bool) -> Equation:
     new: dict[Index, Index] = {}
-    factors = sp.Mul.make_args(equation.rhs) if equation.op == "sum" else ()
+    factors = sp.Mul.make_args(equation.rhs) if equation.op == "sum" and all_factors else ()
     for access in (equation.lhs, *(f for f in factors if isinstance(f, Access))):
         for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
             parts = affine(subscript)

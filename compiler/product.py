@@ -157,10 +157,13 @@ def _literal(stride: Expr) -> bool:
 def _merged(
     group: Sequence[Index], accesses: Sequence[Access], layout: Layout
 ) -> tuple[list[Index], list[Index], list[Expr]]:
-    """The fastest indices of the group that can be run over as one, the slower ones, and the stride in each access."""
+    """Indices of the group that can be run over as one, the others, and the stride of the former in each access: the
+    fastest ones, if these strides are known; else the next that have known strides."""
     ordered = [i for i in layout.stored_order(accesses[0]) if i in group]
     tables = [layout.address(a).strides for a in accesses]
-    start = len(ordered) - 1
+    known = [k for k, i in enumerate(ordered) if all(_literal(t[i]) for t in tables)]
+    last = max(known, default=len(ordered) - 1)
+    start = last
     while start and all(t[ordered[start - 1]] == t[ordered[start]] * ordered[start].extent for t in tables):
         start -= 1
-    return ordered[start:], ordered[:start], [table[ordered[-1]] for table in tables]
+    return ordered[start : last + 1], [*ordered[:start], *ordered[last + 1 :]], [t[ordered[last]] for t in tables]

@@ -50,8 +50,7 @@ def _single(
     at_low = {i: i.low for i in (*product.m, *product.n, *product.inner, *product.k)}
     operands = [product.a.xreplace(at_low), product.b.xreplace(at_low)]
     if start is not None:
-        [fastest] = [i for i, s in layout.address(start).strides.items() if s == 1]
-        operands.append(start.xreplace({fastest: fastest.low}))
+        operands.append(start.xreplace({i: i.low for i in layout.address(start).strides}))
     begin = "bias" if start is not None else "zero" if kind == "store" and not product.outer else "c"
     touched = (product.a, product.b, equation.lhs)
     nodes: list[Node] = [Call(equation, product, begin, tuple(operands), equation.lhs.xreplace(at_low), touched)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,8 @@ class Plan:
 
 
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
-    """The spec and the optimizer as far as they decide what is derived and compiled, as text for cache keys."""
+    """What decides what is derived and compiled, as text for cache keys: the spec and the optimizer as far as they do,
+    and the files of symnet, which write the equations."""
     heads = tuple(
         replace(
             head,
@@ -80,7 +82,8 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     arrays = {name: constant.structure for name, constant in spec.arrays.items()}
-    return json.dumps([to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
+    sources = cache.package_hash(Path(__file__).parent)
+    return json.dumps([sources, to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
 
 
 def _switches(table: Any) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from compiler import cache
+from symnet import Network, dense
+from symnet.checks import Choice
+from symnet.plan import structure
 
 KEY = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -150,6 +153,14 @@ def test_a_key_depends_on_the_packages_own_sources(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("2")
     assert cache.package_hash(tmp_path) != first
     cache.package_hash.cache_clear()
+
+
+def test_what_is_derived_is_found_again_for_the_same_files_of_symnet_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(input=2, layers=[dense(1)], loss="squared_error")
+    first = structure(network.spec, Choice("adam"))
+    assert first == structure(network.spec, Choice("adam"))
+    monkeypatch.setattr(cache, "package_hash", lambda directory: f"another {directory.name}")
+    assert structure(network.spec, Choice("adam")) != first
 
 
 def test_generated_source_is_a_real_file(folder: Path) -> None:

@@ -9,7 +9,9 @@ step that is not 0 has a slot of its own, so that h then has one more than there
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar
 
 from .. import activations, checks
@@ -52,6 +54,7 @@ class Recurrent(WrittenLayer):
     several: ClassVar[bool] = True
     memories: ClassVar[tuple[str, ...]] = ("h",)  # what a step hands on
     gates: ClassVar[int] = 1
+    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({})  # of the indices of gates
     units: int
     returns: str
     direction: str
@@ -111,7 +114,7 @@ class Recurrent(WrittenLayer):
             unit, adds = (f"u+{self.units}", "+=") if number else ("u", "=")
             lines.append(f"y[n,{time_}{unit}] {adds} h{tag}[n,{slot},u]")
         shape = (self.units * len(self.tags),)
-        sizes = {"u": self.units, "k": self.units, "t": time} | ({"q": self.gates} if self.gates > 1 else {})
+        sizes = {"u": self.units, "k": self.units, "t": time, **self.gate_sizes}
         return Written(
             tuple(lines), "y", (time, *shape) if self.returns == "all" else shape, parameters, sizes,
             self.functions, called,
@@ -203,17 +206,18 @@ class Elman(Recurrent):
 class GRU(Recurrent):
     """The gated recurrent unit: a reset gate r, an update gate p, a candidate g; * is element by element.
 
-        z_t = W x_t + b,   s_t = U h_(t-1)                    each of 3 parts, for r, p and g, in the order of PyTorch
-        r = logistic(z_0 + s_0),   p = logistic(z_1 + s_1),   g = tanh(z_2 + r*(s_2 + c))
+        z_t = W x_t + b                  of 3 parts, for r, p and g, in the order of PyTorch; the first two + U h_(t-1)
+        r = logistic(z_0),   p = logistic(z_1),   s = U_2 h_(t-1) + c,   g = tanh(z_2 + r*s)
         h_t = (1 - p)*g + p*h_(t-1)
 
-    W (3, units, features), U (3, units, units), b (3, units), c (units).  reset_after = false: the candidate reads
-    U_2 (r*h_(t-1)) instead of r*(U_2 h_(t-1) + c), as in the paper, and there is no c.  Sources: Cho et al. 2014;
-    reset_after as in cuDNN and PyTorch, whose b_ih + b_hh is b here for r and p.
+    W (3, units, features), U (3, units, units), b (3, units), c (units).  reset_after = false: s = U_2 (r*h_(t-1)) and
+    g = tanh(z_2 + s), as in the paper.  Sources: Cho et al. 2014; reset_after as in cuDNN and PyTorch, whose
+    b_ih + b_hh is b here for r and p.
     """
 
     kind: ClassVar[str] = "gru"
     gates: ClassVar[int] = 3
+    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({"q": 3, "i": 2})
     units: int = field(metadata=by(checks.integer(1)))
     reset_after: bool = field(default=True, metadata=by(checks.boolean))
     name: str = field(default="", metadata=by(checks.layer_name))
@@ -237,20 +241,21 @@ class GRU(Recurrent):
     def steps(self, run: Run) -> list[str]:
         r = run.tag
         old = f"h{r}[n,{run.before},%s]"
-        lines = [f"z{r}[n,t,q,u] = sum(W{r}[q,u,j]*x[n,t,j], j)" + (f" + b{r}[q,u]" if self.bias else "")]
-        if self.reset_after:
-            lines.append(f"s{r}[n,t,q,u] = sum(U{r}[q,u,k]*{old % 'k'}, k)")
-            reset, update, candidate = (f"s{r}[n,t,{q},u]" for q in range(3))
-            candidate = f"r{r}[n,t,u]*({candidate} + c{r}[u])" if self.bias else f"r{r}[n,t,u]*{candidate}"
-        else:
-            reset, update = (f"sum(U{r}[{q},u,k]*{old % 'k'}, k)" for q in range(2))
-            candidate = f"sum(U{r}[2,u,k]*v{r}[n,t,k], k)"
-        lines.append(f"r{r}[n,t,u] = logistic(z{r}[n,t,0,u] + {reset})")
-        lines.append(f"p{r}[n,t,u] = logistic(z{r}[n,t,1,u] + {update})")
-        lines += [] if self.reset_after else [f"v{r}[n,t,u] = r{r}[n,t,u]*{old % 'u'}"]
-        lines.append(f"g{r}[n,t,u] = tanh(z{r}[n,t,2,u] + {candidate})")
+        reset = f"r{r}[n,t,u]*{old % 'u'}"
+        inner = f"sum(U{r}[2,u,k]*{old % 'k' if self.reset_after else f'v{r}[n,t,k]'}, k)"
+        inner += f" + c{r}[u]" if self.bias and self.reset_after else ""
+        candidate = f"r{r}[n,t,u]*s{r}[n,t,u]" if self.reset_after else f"s{r}[n,t,u]"
         value = f"(1 - p{r}[n,t,u])*g{r}[n,t,u] + p{r}[n,t,u]*{old % 'u'}"
-        return [*lines, f"h{r}[n,{run.now},u] {run.sets} {run.unless_masked(value, 'h')}"]
+        return [
+            f"z{r}[n,t,q,u] = sum(W{r}[q,u,j]*x[n,t,j], j)" + (f" + b{r}[q,u]" if self.bias else ""),
+            f"z{r}[n,t,i+0,u] += sum(U{r}[i+0,u,k]*{old % 'k'}, k)",  # i: 0 and 1
+            f"r{r}[n,t,u] = logistic(z{r}[n,t,0,u])",
+            f"p{r}[n,t,u] = logistic(z{r}[n,t,1,u])",
+            *([] if self.reset_after else [f"v{r}[n,t,u] = {reset}"]),
+            f"s{r}[n,t,u] = {inner}",
+            f"g{r}[n,t,u] = tanh(z{r}[n,t,2,u] + {candidate})",
+            f"h{r}[n,{run.now},u] {run.sets} {run.unless_masked(value, 'h')}",
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +272,7 @@ class LSTM(Recurrent):
 
     kind: ClassVar[str] = "lstm"
     gates: ClassVar[int] = 4
+    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({"q": 4})
     memories: ClassVar[tuple[str, ...]] = ("h", "c")
     units: int = field(metadata=by(checks.integer(1)))
     forget_bias: float = field(default=1.0, metadata=by(checks.number(-1e6, 1e6)))
