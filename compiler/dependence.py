@@ -34,11 +34,21 @@ def cyclic(equations: Iterable[Equation]) -> dict[Tensor, tuple[Tensor, ...]]:
     return {t: group for group in map(tuple, groups) for t in group if len(group) > 1 or t in reads.get(t, ())}
 
 
-def without_shift(equations: Iterable[Equation]) -> Iterator[list[Equation]]:
-    """For each cycle that cannot be computed: its equations that read it neither behind nor ahead."""
+def without_shift(equations: Iterable[Equation]) -> Iterator[tuple[list[Equation], tuple[Access, Access] | None]]:
+    """For each cycle that cannot be computed: its equations that read it neither behind nor ahead; and a read of what
+    lies behind with one of what lies ahead, if that is why."""
     for edges, shift in _loops(equations):
         if shift is None:
-            yield list(dict.fromkeys(edge.equation for edge in edges))
+            yield list(dict.fromkeys(edge.equation for edge in edges)), _both_ways(edges)
+
+
+def _both_ways(edges: Sequence[Edge]) -> tuple[Access, Access] | None:
+    start = edges[0].equation.tensor
+    for axis in range(start.rank):
+        slots = _distances(edges, {start: axis})
+        if slots is not None and min(slots) < 0 < max(slots):
+            return edges[slots.index(max(slots))].read, edges[slots.index(min(slots))].read
+    return None
 
 
 def loop_axes(equations: Iterable[Equation]) -> dict[Tensor, tuple[int, ...]]:

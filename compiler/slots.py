@@ -32,6 +32,10 @@ def spread_steps(program: Program) -> Program:
 
 def pad_slots(program: Program) -> Program:
     axes = {t: a[0] for t, a in loop_axes(program.equations).items() if t not in program.roots}
+    for equation in program.equations:  # a write that is dropped must not reach the zeros
+        axis = axes.get(equation.tensor)
+        if axis is not None and not subscript_in_range(equation.lhs.subscripts[axis], equation.tensor.shape[axis]):
+            del axes[equation.tensor]
     ends: dict[Tensor, Ends] = {}
     for equation in program.equations:
         if equation.bound or equation.op != "sum":

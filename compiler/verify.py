@@ -270,10 +270,11 @@ def _definitions(program: Program) -> Iterator[str]:
 def _order(program: Program) -> Iterator[str]:
     """Definitions precede their readers; where they cannot, it is a recurrence through a constant shift."""
     together = cyclic(program.equations)
-    for stuck in without_shift(program.equations):
+    for stuck, both_ways in without_shift(program.equations):
         names = ", ".join(dict.fromkeys(e.tensor.name for e in stuck))
         lines = "; ".join(map(str, stuck))
-        yield f"{names}: defined through itself without a constant shift in one direction, in: {lines}"
+        why = "" if both_ways is None else f" ({both_ways[0]} lies before, {both_ways[1]} after)"
+        yield f"{names}: defined through itself without a constant shift in one direction{why}, in: {lines}"
     last = {equation.tensor: position for position, equation in enumerate(program.equations)}
     for position, equation in enumerate(program.equations):
         for tensor in dict.fromkeys(a.tensor for a in equation.reads()):
