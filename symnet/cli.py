@@ -227,7 +227,7 @@ def _inputs(network: Network, path: Path) -> Any:
     """The inputs of a table: its first columns."""
     from .tables import by_name, read_table
 
-    table = read_table(path)
+    table, lines = read_table(path)
     inputs, widths = network.spec.input, {network.spec.input}
     if "" in network.outputs:
         each = math.prod(network.positions)
@@ -235,7 +235,7 @@ def _inputs(network: Network, path: Path) -> Any:
     if table.shape[1] not in widths:
         expected = f"{' or '.join(map(str, sorted(widths)))}: {inputs} inputs, with or without the target"
         raise complaint(str(path), Quoted(f"{table.shape[1]} columns"), expected)
-    return by_name(network, table[:, :inputs])
+    return by_name(network, table[:, :inputs], str(path), lines)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 from . import losses
 from .errors import Quoted, SymnetError, complaint, unknown
 from .heads import Output, joined, owner_of, suffix
+from .kinds import IntegerShape
 from .losses import BY_POSITION, DISTRIBUTION, LABELS, VALUES, WEIGHTED
 
 if TYPE_CHECKING:
@@ -229,6 +230,8 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
 
 def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
     x = _array(given, name)
+    if isinstance(shape, IntegerShape):
+        return _integers(x, shape, name)
     if x.ndim == 0 or x.shape[0] == 0:
         raise complaint(name, Quoted(f"an array of shape {x.shape}, without samples"), "at least one row")
     if len(shape) == 1:
@@ -237,6 +240,18 @@ def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
         expected = f"(n, {', '.join(map(str, shape))}) for n samples"
         raise complaint(name, Quoted(f"shape {x.shape}"), expected)
     return _real(x, dtype, name)
+
+
+def _integers(x: Array, shape: IntegerShape, name: str) -> Array:
+    if x.ndim and x.shape[1:] == (1,) and not shape:
+        x = x[:, 0]
+    if x.ndim == 0 or x.shape[0] == 0 or x.shape[1:] != tuple(shape):
+        expected = f"(n, {', '.join(map(str, shape))}) for n samples" if shape else "(n,): one for each sample"
+        raise complaint(name, Quoted(f"shape {x.shape}"), expected)
+    if x.dtype.kind not in "iu":
+        raise complaint(name, Quoted(f"an array of {x.dtype}"), "integers", f"Pass {name}.astype(int).")
+    _refuse(x, name, lambda block: (block < 0) | (block >= shape.below), f"integers from 0 to {shape.below - 1}")
+    return _layout(x, np.int64)
 
 
 def _array(value: Any, name: str) -> Array:

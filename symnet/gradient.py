@@ -112,13 +112,14 @@ class Gradient:
         return found if self.at is None else found[self.at]
 
     def _inputs(self, X: Any) -> dict[str, Array]:
-        """The inputs by the names of their tensors, in float64."""
+        """The inputs by the names of their tensors, in float64 or int64."""
         tensors = self.network.inputs
         given = X if isinstance(X, Mapping) else dict.fromkeys(tensors, X)
         for name in tensors:
             if name not in given:
                 raise complaint("X", list(given), f"a value for {name!r}, too")
-        return {tensor.name: np.asarray(given[name], dtype=np.float64) for name, tensor in tensors.items()}
+        dtypes = {"integer": np.int64, "real": np.float64}
+        return {tensor.name: np.asarray(given[name], dtypes[tensor.kind]) for name, tensor in tensors.items()}
 
     def to_numpy(self) -> str:
         """Python source of gradient(parameters, X, y), which needs NumPy alone and gives the same array."""

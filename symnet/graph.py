@@ -49,7 +49,9 @@ def connect(inputs: Sequence[tuple[str, Shape]], layers: Sequence[Layer], output
             raise complaint(f"{what} {name!r}", Quoted("no layer that reads it"), "one that names it in its `inputs`")
     owners = _owners(layers, by_name)
     for layer in order:
-        shapes[layer.name] = layer.shape(tuple(shapes[name] for name in reads[layer.name]))
+        below = tuple(shapes[name] for name in reads[layer.name])
+        layer.check_kinds(below)
+        shapes[layer.name] = layer.shape(below)
     graph = Graph(order, reads, owners, shapes)
     for layer in layers:
         if layer.share:

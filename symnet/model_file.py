@@ -83,6 +83,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         shapes |= {
             f"input:{network.spec.input_tensors[key]}:{name}": (shape, "float64")
             for key, shape in network.spec.inputs
+            if key not in network.spec.integers
             for name in SCALING
         }
     shapes |= {name: (array.shape, str(array.dtype)) for name, array in constants.to_arrays(known).items()}
@@ -104,7 +105,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     if scaled:
         model.scaling = {
             tensor: Scaling(*(arrays[f"input:{tensor}:{name}"] for name in SCALING))
-            for tensor in network.spec.input_tensors.values()
+            for key, tensor in network.spec.input_tensors.items()
+            if key not in network.spec.integers
         }
     model.progress = progress
     return model

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from . import initializers, losses, optimizers, regularizers
 from .errors import unknown
 from .heads import Given, suffix
+from .inputs import INPUT
 from .judged import Judged
+from .kinds import IntegerShape
 from .readable import Readable
-from .spec import INPUT, LIMIT, Choice, Spec, checked_optimizer, specify
+from .spec import LIMIT, Choice, Spec, checked_optimizer, specify
 from .toml_text import from_toml, to_toml
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Network(Judged, Readable):
     """A feed-forward network, its loss and its penalty, declared.
 
     input: number of inputs, or the shape of a sample.  inputs: several by name, {"image": [64], "age": [1]}, instead.
+    Integers are declared by {"shape": [64], "below": 256}: from 0 to 255; {"shape": [], ...} is one for each sample.
     layers: what `dense` and its like return; the last is the output.  loss: a name of the table, or a mapping with
     options.  losses: several instead, {"digit": "softmax_cross_entropy", "angle": {"name": "squared_error", "weight":
     0.1}}, keyed by the layer that each judges (or with the option `layer`); ell is their weighted sum, and each has a
@@ -202,7 +205,10 @@ class Network(Judged, Readable):
         from compiler.program import Tensor, size
 
         names = self.spec.input_tensors
-        tensors = {name: Tensor(names[name], (size("N"), *shape), "input") for name, shape in self.spec.inputs}
+        kinds = {name: "integer" if name in self.spec.integers else "real" for name in names}
+        tensors = {
+            name: Tensor(names[name], (size("N"), *shape), "input", kinds[name]) for name, shape in self.spec.inputs
+        }
         return MappingProxyType(tensors)
 
     @property
@@ -405,7 +411,8 @@ class Network(Judged, Readable):
 def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:
     """The inputs in a repr: 64, 8x8, image 64, ..."""
     for name, shape in inputs:
-        text = "x".join(map(str, shape))
+        text = "x".join(map(str, shape)) or "1"
+        text += f" integers below {shape.below}" if isinstance(shape, IntegerShape) else ""
         yield text if name == INPUT else f"{name} {text}"
 
 

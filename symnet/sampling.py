@@ -28,12 +28,15 @@ def sample(network: Network, target: str | None, rows: int, seed: int = 0) -> di
     owners = {tensor.name: name for name, tensor in network.tensors.items()}
     truths = _truths(network, target)
     values: dict[str, Any] = {**network.constants, **network.hyper, "step": 1, "seed": seed}
+    bounds = {network.spec.input_tensors[name]: below for name, below in network.spec.integers.items()}
     for tensor in network.gradient_program(target).tensors:
         shape = tuple(int(n) if n.is_Integer else rows for n in tensor.shape)
         match tensor.role:
             case "parameter":
                 drawn = first[owners[tensor.name]]
                 values[tensor.name] = drawn if drawn.any() else rng.normal(0, 0.1, shape)
+            case "input" if tensor.kind == "integer":
+                values[tensor.name] = rng.integers(0, bounds[tensor.name], shape)
             case "input":
                 values[tensor.name] = rng.normal(size=shape)
             case "state":

@@ -24,14 +24,13 @@ from .constructors import dense
 from .errors import Quoted, SymnetError, complaint, unknown
 from .graph import Graph, connect
 from .heads import Head, Output
-from .kinds import KINDS, Dense, Layer, LogSoftmax, Maxout, Shape, Softmax, check_initializers, named, sample_shape
+from .inputs import INPUT, declared_inputs
+from .kinds import KINDS, Dense, IntegerShape, Layer, LogSoftmax, Maxout, Shape, Softmax, check_initializers, named
 from .kinds.base import numbered
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
 LAYERS = 10_000
-INPUTS = 64
 PROBABILITIES = ("logistic", "hard_logistic")  # activations from 0 to 1
-INPUT = "x"  # the name of the only input, unless the spec says otherwise
 
 
 # ---------------------------------------------------------------------------------------------- choices
@@ -95,7 +94,8 @@ class Train:
 class Spec:
     """A network as declared.  Two specs are equal if they mean the same network and training.
 
-    inputs: the name of each input and the shape of one sample of it.  heads: its losses, the only one without a name.
+    inputs: the name of each input and the shape of one sample of it (an IntegerShape, if it holds integers).  heads:
+    its losses, the only one without a name.
     """
 
     inputs: tuple[tuple[str, Shape], ...]
@@ -171,9 +171,14 @@ class Spec:
         return {name: name if name == INPUT else f"{INPUT}_{name}" for name, _ in self.inputs}
 
     @property
+    def integers(self) -> dict[str, int]:
+        """The inputs of integers, and the bound that each stays below."""
+        return {name: shape.below for name, shape in self.inputs if isinstance(shape, IntegerShape)}
+
+    @property
     def is_plain(self) -> bool:
-        """One input, a vector: data are one table."""
-        return len(self.inputs) == 1 and len(self.inputs[0][1]) == 1
+        """One input, a vector of real numbers: data are one table."""
+        return len(self.inputs) == 1 and len(self.inputs[0][1]) == 1 and not self.integers
 
     def path(self, relative: str) -> Path:
         """A path of the spec, from the folder of the spec file."""
@@ -215,7 +220,7 @@ def specify(
     if isinstance(train, Mapping):
         train = declare(Train, train, "train")
     spec = Spec(
-        _inputs(input, inputs, bool(given)),
+        declared_inputs(input, inputs, bool(given)),
         made,
         _heads(loss, losses, made),
         checks.number(0)(l2, "network, l2"),
@@ -290,24 +295,6 @@ def _improbable(output: Output, last: Layer) -> str:
         advice = "put a softmax layer or a logistic activation at the end, or use softmax_cross_entropy"
         return f"{loss} takes probabilities, which these are not; {advice}"
     return ""
-
-
-def _inputs(input: Any, inputs: Any, by_constants: bool) -> tuple[tuple[str, Shape], ...]:
-    if input is None and inputs is None and by_constants:
-        return ()  # the first layer reads constants
-    if (input is None) == (inputs is None):
-        found = "neither 'input' nor 'inputs'" if input is None else "both 'input' and 'inputs'"
-        raise complaint("network", Quoted(found), "input = 64, or inputs = { image = [64], age = [1] }")
-    if inputs is None:
-        return ((INPUT, sample_shape(input, "network, input")),)
-    if not isinstance(inputs, Mapping) or not 1 <= len(inputs) <= INPUTS:
-        expected = f"a table of at most {INPUTS} names and shapes, such as {{ image = [64], age = [1] }}"
-        advice = "" if isinstance(inputs, Mapping) else "Did you mean 'input'?"
-        raise complaint("network, inputs", inputs, expected, advice)
-    return tuple(
-        (checks.layer_name(name, "network, inputs"), sample_shape(shape, f"network, inputs, {name}"))
-        for name, shape in inputs.items()
-    )
 
 
 def _layer(given: Any, number: int) -> Layer:

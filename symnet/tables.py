@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .errors import Quoted, SymnetError, complaint, show
+from .kinds import IntegerShape
 from .losses import LABELS, VALUES
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[I
         raise complaint(str(path), Quoted("one table for several losses"), expected)
     table, lines = _checked(path, lambda: _read_table(path, limit))
     X, y = _separate(network, table, str(path), lines)
-    return by_name(network, X), y
+    return by_name(network, X, str(path), lines), y
 
 
 def load_weights(network: Network, path: str | Path, limit: int = LIMIT) -> Inputs | None:
@@ -62,16 +63,30 @@ def load_weights(network: Network, path: str | Path, limit: int = LIMIT) -> Inpu
     return _checked(path, read)
 
 
-def by_name(network: Network, columns: Array) -> Inputs:
+def by_name(network: Network, columns: Array, where: str = "X", lines: Array | None = None) -> Inputs:
     """The columns of a table as the network takes them: as they are for one vector, else each input in its shape."""
     if network.spec.is_plain:
         return columns
     found, start = {}, 0
     for name, shape in network.spec.inputs:
         width = math.prod(shape)
-        found[name] = columns[:, start : start + width].reshape(-1, *shape)
+        part = columns[:, start : start + width]
+        if isinstance(shape, IntegerShape):
+            part = _integers(part, shape.below, start, where, lines)
+        found[name] = part.reshape(-1, *shape)
         start += width
     return found
+
+
+def _integers(part: Array, below: int, start: int, where: str, lines: Array | None) -> Array:
+    """The columns of an input of integers, which a table holds as numbers."""
+    wrong = ~((part >= 0) & (part < below) & (part == np.floor(part)))
+    if wrong.any():
+        row, column = (int(k) for k in np.argwhere(wrong)[0])
+        at = f"row {row}" if lines is None else f"line {int(lines[row])}"
+        value = part[row, column].item()
+        raise complaint(f"{where}, {at}, column {start + column + 1}", value, f"an integer from 0 to {below - 1}")
+    return part.astype(np.int64)
 
 
 def some(X: Inputs, rows: Any) -> Inputs:
@@ -79,13 +94,13 @@ def some(X: Inputs, rows: Any) -> Inputs:
     return {name: array[rows] for name, array in X.items()} if isinstance(X, Mapping) else X[rows]
 
 
-def read_table(path: str | Path, limit: int = LIMIT) -> Array:
-    """The numbers of a .csv, .csv.gz or .npy file, two-dimensional; raises SymnetError."""
+def read_table(path: str | Path, limit: int = LIMIT) -> tuple[Array, Array | None]:
+    """The numbers of a .csv, .csv.gz or .npy file, two-dimensional, and the line of each row if it has lines."""
     path = Path(path)
-    table = _checked(path, lambda: _read_table(path, limit))[0]
+    table, lines = _checked(path, lambda: _read_table(path, limit))
     if table.ndim != 2:
         raise complaint(str(path), Quoted(f"an array of shape {table.shape}"), "rows and columns")
-    return table
+    return table, lines
 
 
 def _checked(path: Path, read: Callable[[], Result]) -> Result:

@@ -16,8 +16,9 @@ from typing import Any
 from .checks import Choice, Pairs
 from .constants import as_text
 from .errors import Quoted, SymnetError, complaint, unknown
-from .kinds import Declared
-from .spec import INPUT, LIMIT, EarlyStopping, Spec, specify
+from .inputs import INPUT
+from .kinds import Declared, IntegerShape
+from .spec import LIMIT, EarlyStopping, Spec, specify
 
 TEXT = 2**22  # characters of a spec
 DOTS = 32  # parts of a dotted key
@@ -104,7 +105,7 @@ def _inputs(spec: Spec) -> dict[str, Any]:
     if [name for name, _ in spec.inputs] != [INPUT]:
         return {"inputs": Pairs(spec.inputs)}
     shape = spec.inputs[0][1]
-    return {"input": shape[0] if len(shape) == 1 else shape}
+    return {"input": shape[0] if spec.is_plain else shape}
 
 
 def _loss(spec: Spec) -> dict[str, Any]:
@@ -134,6 +135,8 @@ def _value(value: Any) -> str:
             return "{ " + ", ".join(f"{k} = {_option(k, v)}" for k, v in (*head, *options)) + " }"
         case Pairs(entries=entries):
             return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in entries) + " }"
+        case IntegerShape(below=below):
+            return f"{{ shape = {_value(tuple(value))}, below = {below} }}"
         case Declared(shape=shape, initializer=None):
             return _value(shape)
         case Declared(shape=shape, initializer=initializer):

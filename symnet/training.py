@@ -152,10 +152,14 @@ class Model:
         return Loop(self, self._checked(X, y, weights=sample_weight), batch_size, shuffle)
 
     def scale(self, X: Any, kind: str = "common") -> None:
-        """Scale all inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py."""
+        """Scale inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py.
+
+        Integers stay as they are.
+        """
         if kind not in SCALINGS:
             raise unknown("scale, kind", "word", kind, SCALINGS)
-        self.scaling = {name: scaling(x, kind) for name, x in check_inputs(self.network, X, np.float64).items()}
+        inputs = check_inputs(self.network, X, np.float64).items()
+        self.scaling = {name: scaling(x, kind) for name, x in inputs if x.dtype.kind == "f"}
 
     def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None) -> Data:
         data = check_data(self.network, X, y, self.dtype, names, weights)

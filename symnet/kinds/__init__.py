@@ -19,7 +19,18 @@ from .. import initializers
 from ..checks import Pairs
 from ..errors import complaint
 from .affine import Dense, Maxout
-from .base import AXES, Kept, Layer, Learned, Shape, Written, WrittenLayer, learned_shapes, sample_shape
+from .base import (
+    AXES,
+    IntegerShape,
+    Kept,
+    Layer,
+    Learned,
+    Shape,
+    Written,
+    WrittenLayer,
+    learned_shapes,
+    sample_shape,
+)
 from .convolution import Conv1D, Conv2D
 from .elementwise import Activation, Dropout, LogSoftmax, Softmax
 from .equations import Declared, Equations
@@ -69,6 +80,7 @@ def named(layer: Layer, number: int) -> Layer:
 
 
 __all__ = [
+    "IntegerShape",
     "AXES", "GRU", "KINDS", "LSTM", "Activation", "Add", "AveragePool1D", "AveragePool2D", "BatchNorm", "Concat",
     "Conv1D", "Conv2D", "Declared", "Dense", "Dropout", "Elman", "Equations", "Flatten", "Kept", "Layer", "LayerNorm",
     "Learned", "LogSoftmax", "MaxPool1D", "MaxPool2D", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax",

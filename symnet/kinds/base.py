@@ -7,17 +7,42 @@ equations in text.  Nothing here loads SymPy.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from .. import activations, checks
 from ..checks import Choice, Pairs
 from ..constants import Constant
-from ..errors import complaint, unknown
+from ..errors import Quoted, complaint, unknown
 
 Shape = tuple[int, ...]
 AXES = 6  # of one sample
+
+
+class IntegerShape(tuple[int, ...]):
+    """The shape of one sample of an input of integers; these go from 0 to below - 1.  () is one integer a sample."""
+
+    below: int
+
+    def __new__(cls, sizes: Iterable[int], below: int) -> IntegerShape:
+        made = super().__new__(cls, sizes)
+        made.below = below
+        return made
+
+    def __getnewargs__(self) -> tuple[tuple[int, ...], int]:
+        return tuple(self), self.below
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IntegerShape) and other.below == self.below and tuple(other) == tuple(self)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((tuple(self), self.below))
+
+
 IDENTITY = Choice("identity")
 ZEROS = Choice("zeros")
 
@@ -82,6 +107,12 @@ class Layer:
     def coupled(self, inputs: tuple[Shape, ...]) -> bool:
         """Does what a sample becomes in training depend on the other samples of its batch?"""
         return False
+
+    def check_kinds(self, inputs: tuple[Shape, ...]) -> None:
+        """SymnetError if the layer reads integers where it needs real numbers, or the other way round."""
+        if any(isinstance(shape, IntegerShape) for shape in inputs):
+            advice = "Layers of the kinds 'embedding' and 'equations' read integers."
+            raise complaint(f"{self.where}, inputs", Quoted("integers"), "real numbers", advice)
 
     @property
     def given(self) -> dict[str, Choice | None]:

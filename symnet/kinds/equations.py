@@ -13,7 +13,7 @@ from .. import checks
 from ..checks import Choice, Pairs, by, declare
 from ..constants import Constant
 from ..errors import Quoted, complaint
-from .base import AXES, Layer, Shape, names, own_constants, strength, ties
+from .base import AXES, IntegerShape, Layer, Shape, names, own_constants, strength, ties
 
 DECLARED = 256  # parameters or sizes of a layer in equations
 
@@ -89,6 +89,9 @@ class Equations(Layer):
         """What the equations call the inputs."""
         return self.inputs or ("x",)
 
+    def check_kinds(self, inputs: tuple[Shape, ...]) -> None:
+        """Equations read integers as numbers, in subscripts and in conditions."""
+
     @property
     def given(self) -> dict[str, Choice | None]:
         return {name: declared.initializer for name, declared in self.learned.entries}
@@ -113,7 +116,10 @@ def _shapes(layer: Equations, inputs: tuple[Shape, ...]) -> Mapping[str, Shape |
     from ..equation_text import SAMPLES, output, read_layer
 
     named = zip_longest(layer.names, inputs, fillvalue="other")  # more inputs than names: read_layer says so
-    tensors = tuple(Tensor(name, (SAMPLES, *shape), "input") for name, shape in named)
+    tensors = tuple(
+        Tensor(name, (SAMPLES, *shape), "input", "integer" if isinstance(shape, IntegerShape) else "real")
+        for name, shape in named
+    )
     reading = read_layer(layer, tensors, 0, 0)
     made = output(reading, layer.output, layer.where)
     fits = made.rank > 1 and made.shape[0] == SAMPLES and made.kind == "real"
