@@ -214,7 +214,7 @@ def _array(value: Any, folder: Path, where: str) -> Array:
     if isinstance(value, str | Path):
         from .tables import read_table
 
-        found = read_table(folder / checks.path(value, where), BYTES)
+        found, _ = read_table(folder / checks.path(value, where), BYTES)
         whole = Path(value).suffix != ".npy" and bool(np.all(found == np.floor(found)))
         return found.astype(np.int64) if whole else np.array(found)
     try:

@@ -80,11 +80,12 @@ class Built:
 class Place:
     """Where a layer stands: its number, what it reads, and the number of the layer whose parameters it uses.
 
-    training, inference: the equations of all layers before it.
+    shapes: of one sample of what it reads.  training, inference: the equations of all layers before it.
     """
 
     number: int
     below: tuple[Tensor, ...]
+    shapes: tuple[kinds.Shape, ...]
     owner: int
     training: Sequence[Equation] = ()
     inference: Sequence[Equation] = ()
@@ -247,7 +248,7 @@ def concat(layer: kinds.Concat, place: Place) -> Built:
 # ---------------------------------------------------------------------------------------------- shapes
 def reshape(layer: kinds.Reshape | kinds.Flatten, place: Place) -> Built:
     (x,) = place.below
-    shape = layer.shape((tuple(int(extent) for extent in x.shape[1:]),))
+    shape = layer.shape(place.shapes)
     a = place.tensor("a", (x.shape[0], *shape))
     if a.rank == 2:
         return Built((_flattened(a, x),), a)
@@ -290,7 +291,7 @@ def equations(layer: kinds.Equations, place: Place) -> Built:
 def written(layer: kinds.WrittenLayer, place: Place) -> Built:
     from .equation_text import constant_tensors, numbered, read
 
-    plan = layer.written(tuple(tuple(int(n) for n in x.shape[1:]) for x in place.below))
+    plan = layer.written(place.shapes)
     nexts = {kept.next: name for name, kept in plan.states.items()}
 
     def named(name: str) -> str:

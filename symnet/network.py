@@ -228,7 +228,8 @@ class Network(Judged, Readable):
         inference: list[Equation] = []
         for layer in graph.order:
             below = tuple(outputs[name] for name in graph.reads[layer.name])
-            place = Place(numbers[layer.name], below, numbers[graph.owners[layer.name]], training, inference)
+            owner = numbers[graph.owners[layer.name]]
+            place = Place(numbers[layer.name], below, graph.below(layer), owner, training, inference)
             built[layer.name] = made = build(layer, place)
             outputs[layer.name] = made.output
             training += made.equations

@@ -188,3 +188,22 @@ def test_tables_hold_integers_as_columns(tmp_path: Path, capsys: Any) -> None:
         (tmp_path / "wrong.csv").write_text("\n".join(map(",".join, rows)))
         where = f"wrong.csv, line {line}, column {value}"
         refused(lambda: load_data(network(), tmp_path / "wrong.csv"), where, wrong, "an integer from 0 to")
+
+
+def test_recurrent_layers_take_lengths_and_masks_of_integers() -> None:
+    rng = np.random.default_rng(0)
+    X, length = rng.normal(size=(6, 4, 2)), rng.integers(1, 5, 6)
+    mask = np.arange(4) < length[:, None]
+    given = {"length": length, "real": length[:, None].astype(float), "mask": mask.astype(int)}
+    shapes = {"length": {"shape": [], "below": 5}, "real": [1], "mask": {"shape": [4], "below": 2}}
+    found = []
+    for name, shape in shapes.items():
+        layers = [sn.gru(3, inputs=["series", name]), sn.dense(1)]
+        net = sn.Network(inputs={"series": [4, 2], name: shape}, layers=layers, loss="squared_error")
+        data = {"series": X, name: given[name]}
+        found.append(net.gradient("gru1.W").evaluate(net.initial_parameters(0), data, np.zeros(6)))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-12, atol=1e-14)
+    too_long = {"series": [4, 2], "length": {"shape": [], "below": 6}}
+    layers = [sn.gru(3, inputs=["series", "length"]), sn.dense(1)]
+    refused(lambda: sn.Network(inputs=too_long, layers=layers, loss="mse"), "lengths below 6", "below = 5")

@@ -17,7 +17,7 @@ from typing import ClassVar
 from .. import activations, checks
 from ..checks import Choice, Pairs, by
 from ..errors import Quoted, complaint
-from .base import Learned, Shape, Written, WrittenLayer, names, strength, ties
+from .base import IntegerShape, Layer, Learned, Shape, Written, WrittenLayer, names, strength, ties
 
 GLOROT = Choice("glorot_uniform")
 TANH = Choice("tanh")
@@ -120,6 +120,10 @@ class Recurrent(WrittenLayer):
             self.functions, called,
         )  # fmt: skip
 
+    def check_kinds(self, inputs: tuple[Shape, ...]) -> None:
+        """A mask or a length may be of integers."""
+        Layer.check_kinds(self, inputs[:-1] if len(inputs) > 1 else inputs)
+
     def _sequence(self, shape: Shape) -> tuple[int, int]:
         if len(shape) != 2:
             advice = "A layer of the kind 'reshape' can make it one."
@@ -144,11 +148,16 @@ class Recurrent(WrittenLayer):
                 raise complaint(where, Quoted(f"the shape {shape} of the initial {name[0]}"), expected)
         if len(inputs) == len(called):
             return tuple(called), ""
-        if inputs[-1] == (time,):
+        if isinstance(inputs[-1], IntegerShape) and not inputs[-1]:
+            if inputs[-1].below > time + 1:
+                expected = f"below = {time + 1}: a length is at most the {time} steps of the sequence"
+                raise complaint(where, Quoted(f"lengths below {inputs[-1].below}"), expected)
+            return (*called, "m"), "t < m[n]"
+        if tuple(inputs[-1]) == (time,):
             return (*called, "m"), "m[n,t] > 0"
         if inputs[-1] == (1,):
             return (*called, "m"), "t < m[n,0]"
-        expected = f"({time},), a mask of 0 and 1, or (1,), how many steps there are"
+        expected = f"({time},), a mask of 0 and 1, or how many steps there are: (1,), or () of integers"
         raise complaint(where, Quoted(f"the shape {inputs[-1]} of the last input"), expected)
 
     @property
