@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .nodes import Equal, Name, Node, Number, Over, Range, Relation, Sum, mapped, names, stem
+from .nodes import Equal, Name, Node, Number, Over, Range, Sum, mapped, names, stem
 
 FEWEST = 3  # a run of two is not shorter as a family
 
@@ -122,6 +122,5 @@ def _summed(node: Any) -> Any:
         low, high = min(levels), max(levels)
         if len(levels) <= FEWEST or sorted(levels) != list(range(low, high + 1)):
             return node
-        within = Relation("<=", Relation("<=", Number(str(low)), Name("l")), Number(str(high)))
-        terms.append((sign, Over("sum", ("l",), term, (within,))))
+        terms.append((sign, Over("sum", (f"l={low}",), term, samples=str(high))))
     return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Sum(tuple(terms))

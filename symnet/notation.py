@@ -105,11 +105,20 @@ def sheet(
     gradients = network.gradients(target)
     backward = {equation.tensor for equation in gradients.equations}
     wanted = set(gradients.by_name.values())
+    book = Book(program, notation)
     forward_title, backward_title, gradients_title = TITLES[notation]
     sections = [
-        (forward_title, [Line(f) for t, f in found.items() if t not in backward]),
+        (forward_title, [Line(f) for t, one in found.items() if t not in backward for f in book.by_steps(t) or [one]]),
         ("Functions, element by element", [Line(f) for f in meanings]),
-        (backward_title, [Line(f) for t, f in found.items() if t in backward and t not in wanted]),
+        (
+            backward_title,
+            [
+                Line(f)
+                for t, one in found.items()
+                if t in backward and t not in wanted
+                for f in book.by_steps(t) or [one]
+            ],
+        ),
         (gradients_title, [Line(found[t], name) for name, t in gradients.by_name.items()]),
     ]
     return Sheet(repr(network), notation, one_style(sections), notes(program, found.values()))

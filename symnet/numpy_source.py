@@ -19,11 +19,11 @@ from sympy import Basic, Expr
 from compiler.graph import strongly_connected
 from compiler.passes.simplify_algebra import simplify_algebra
 from compiler.passes.stabilize import stabilize
-from compiler.program import Access, Equation, Index, Program, Tensor, affine, indices
+from compiler.program import Equation, Index, Program, Tensor, indices
 
 from . import typeset as plain
-from .errors import SymnetError
 from .numpy_expressions import ATOM, HELPERS, Expressions
+from .numpy_loops import at_step, direction, is_here
 from .numpy_products import contraction
 from .textbook import Book
 
@@ -214,8 +214,8 @@ class Body:
 
         outer: the axes of the loops around it.
         """
-        reads = {e: [a for a in e.reads() if a.tensor in inside and _is_here(a, e.lhs, outer)] for e in equations}
-        axis, extent, forward = _direction(reads, self.expressions.fixed)
+        reads = {e: [a for a in e.reads() if a.tensor in inside and is_here(a, e.lhs, outer)] for e in equations}
+        axis, extent, forward = direction(reads, self.expressions.fixed)
         taken = {*self.names.values(), *self.expressions.fixed.values()}
         letter = next(
             (s.name for e in equations for s in [e.lhs.subscripts[axis[e.tensor]]] if isinstance(s, Index)), "t"
@@ -226,13 +226,13 @@ class Body:
         size = self.expressions.size(extent)
         self.line(f"for {variable} in {f'range({size})' if forward else f'reversed(range({size}))'}:")
         self.depth += 1
-        here = [_at(equation, axis[equation.tensor], variable) for equation in equations]
+        here = [at_step(equation, axis[equation.tensor], variable) for equation in equations]
         now = {Index(variable, extent)} | {i for e, _ in here for i in indices(e.rhs, e.where, *e.lhs.subscripts)}
         now = {i for i in now if i.name == variable}
         self.expressions.fixed.update(dict.fromkeys(now, variable))
         edges: dict[Equation, list[Equation]] = {}
         for equation, _ in here:
-            now_read = [a for a in equation.reads() if a.tensor in inside and _is_here(a, equation.lhs, (*outer, axis))]
+            now_read = [a for a in equation.reads() if a.tensor in inside and is_here(a, equation.lhs, (*outer, axis))]
             edges[equation] = [q for q, _ in here if any(a.tensor == q.tensor for a in now_read)]
         guards = dict(here)
         for group in strongly_connected([e for e, _ in here], edges):
@@ -248,72 +248,6 @@ class Body:
         for index in now:
             del self.expressions.fixed[index]
         self.depth -= 1
-
-
-def _at(equation: Equation, axis: int, variable: str) -> tuple[Equation, list[str]]:
-    """The equation at one step of a loop, and the conditions under which it has one there."""
-    form = affine(equation.lhs.subscripts[axis])
-    assert form is not None and form.plain is not None
-    extent = equation.tensor.shape[axis]
-    index = form.plain
-    low, high = index.low + form.constant, index.high + form.constant
-    guards = []
-    if (low - 0).is_positive:
-        guards.append(f"{variable} >= {low}")
-    if (extent - high).is_positive:
-        guards.append(f"{variable} < {high}")
-    new = {index: Index(variable, sp.Min(high, extent), sp.Max(low, 0)) - form.constant}
-    lhs = Access(equation.tensor, *(s.xreplace(new) for s in equation.lhs.subscripts))
-    domain = tuple(i for i in equation.domain if i != index)
-    return Equation(lhs, domain, equation.rhs.xreplace(new), equation.op, equation.where.xreplace(new)), guards
-
-
-def _is_here(access: Access, lhs: Access, outer: Sequence[Mapping[Tensor, int]]) -> bool:
-    """Is the element read in the same steps of the outer loops?"""
-    return all(access.subscripts[axis[access.tensor]] == lhs.subscripts[axis[lhs.tensor]] for axis in outer)
-
-
-def _direction(
-    reads: Mapping[Equation, Sequence[Access]], fixed: Mapping[Index, str]
-) -> tuple[dict[Tensor, int], Expr, bool]:
-    """(the axis of each tensor, its extent, whether time runs forward)"""
-    first = next(iter(reads)).tensor
-    for start in range(first.rank):
-        for forward in (True, False):
-            axis = _axes(reads, fixed, start, 1 if forward else -1)
-            if axis is not None:
-                return axis, first.shape[start], forward
-    names = ", ".join(sorted({e.tensor.name for e in reads}))
-    raise SymnetError(f"to_numpy: found a recurrence of {names} along no single axis, expected a shift of one sign")
-
-
-def _axes(
-    reads: Mapping[Equation, Sequence[Access]], fixed: Mapping[Index, str], start: int, sign: int
-) -> dict[Tensor, int] | None:
-    """The axis of each tensor of the group, if every read lies behind or beside what is written."""
-    axis = {next(iter(reads)).tensor: start}
-    moved = False
-    pending = list(reads)
-    while known := [e for e in pending if e.tensor in axis]:
-        for equation in known:
-            pending.remove(equation)
-            form = affine(equation.lhs.subscripts[axis[equation.tensor]])
-            if form is None or form.plain is None or form.plain in fixed:
-                return None
-            for access in reads[equation]:
-                steps = {
-                    place: (other.constant - form.constant) * sign
-                    for place, other in enumerate(map(affine, access.subscripts))
-                    if other is not None and other.plain == form.plain
-                }
-                if access.tensor in axis:
-                    steps = {place: step for place, step in steps.items() if place == axis[access.tensor]}
-                if not steps or any((-step).is_negative for step in steps.values()):
-                    return None
-                place, step = next(iter(steps.items()))
-                axis[access.tensor] = place
-                moved |= step != 0
-    return axis if moved and not pending else None
 
 
 # ---------------------------------------------------------------------------------------------- equations

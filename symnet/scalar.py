@@ -210,7 +210,9 @@ class Scalars:
         if len(vectors) > 1:
             front = Product((*scalars, vectors[0])) if scalars else vectors[0]
             return Hadamard((front, *vectors[1:]))
-        whole = [*scalars, *vectors]
+        whole = [
+            part for node in (*scalars, *vectors) for part in (node.factors if isinstance(node, Product) else (node,))
+        ]
         if not whole:
             return ONE if factors else None
         return whole[0] if len(whole) == 1 else Product(tuple(whole))

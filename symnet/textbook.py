@@ -217,6 +217,37 @@ class Book:
             name = replace(name, level=node) if level else replace(name, step=(*name.step, node))
         return name
 
+    def by_steps(self, tensor: Tensor) -> list[Equal]:
+        """A formula for each number on an axis, if each equation is of one: the gates of a recurrent layer."""
+        axes = [axis for axis in range(tensor.rank) if (tensor, axis) in self.stages]
+        equations = self.program.definitions[tensor]
+        for axis in axes if self.notation != "index" and len(equations) > 1 else ():
+            at = [e.lhs.subscripts[axis] for e in equations]
+            if not all(s.is_Integer for s in at):
+                continue
+            found = []
+            for step in sorted(set(at)):
+                own = [Index(i.name, i.high) for i in self.own(tensor)]
+                own[axis] = own[axis].named("*")
+                parts = [self._at_step(e, axis, own) for e, s in zip(equations, at, strict=True) if s == step]
+                try:
+                    right = total([term for part in parts for term in Terms(self, part).terms()])
+                except NoMatrixForm:
+                    return []
+                steps = [step if a == axis else own[a] for a in axes]
+                found.append(Equal(self.staged(self.name(tensor), steps), right))
+            return found
+        return []
+
+    def _at_step(self, equation: Equation, axis: int, own: Sequence[Index]) -> Equation:
+        """The equation without the condition that says which step it is of."""
+        free = own[axis]
+        lhs = [free if k == axis else s for k, s in enumerate(equation.lhs.subscripts)]
+        whole = Equation(
+            equation.tensor[tuple(lhs)], (free, *equation.domain), equation.rhs, equation.op, equation.where
+        )
+        return aligned(self.read(whole), own)
+
     def body(self, tensor: Tensor) -> Node:
         """The right-hand side in matrix form.  Raises NoMatrixForm."""
         if tensor in self._bodies:

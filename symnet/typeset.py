@@ -129,9 +129,9 @@ def _unicode(node: Node) -> tuple[str, int]:
             inside = ",".join(tight(_unicode(s)[0]) for s in subscripts)
             title, binding = _unicode(of)
             return f"{title}[{inside}]", binding
-        case Over(word, letters, body, conditions):
+        case Over(word, letters, body, conditions, samples):
             sign = "Σ" if word == "sum" else word
-            under = ",".join(letters)
+            under = f"{letters[0]}..{samples}" if letters and samples else ",".join(letters)
             if conditions:
                 under += ": " + ", ".join(tight(_unicode(c)[0]) for c in conditions)
             under = under if not under or re.fullmatch(r"\w+", under) else f"{{{under}}}"

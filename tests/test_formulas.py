@@ -89,7 +89,7 @@ def test_the_textbook_notation_is_that_of_the_chapter() -> None:
         "a⁽ˡ⁾ = f(z⁽ˡ⁾)    l = 1, ..., 10",
         "f'(z) = 1 - tanh(z)²",
         "dense2.W ... dense11.W   ∂R/∂W⁽ˡ⁾ = (1/N) Σ δ⁽ˡ⁾ (a⁽ˡ⁻¹⁾)ᵀ + λ W⁽ˡ⁾    l = 2, ..., 11",
-        "R = (1/N) Σ ℓ + (λ/2) Σ_{l: 1≤l≤11} ‖W⁽ˡ⁾‖²",
+        "R = (1/N) Σ ℓ + (λ/2) Σ_{l=1..11} ‖W⁽ˡ⁾‖²",
     } <= lines(NETWORKS["deep"].show(derivatives="named"))
 
 

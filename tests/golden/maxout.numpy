@@ -59,7 +59,7 @@ def value_and_gradient(parameters, X, y):
     # ∂ℓ/∂s1[n,i,j] = [j = z1_argmax[n,i]] δ1[n,i]
     d_s1 = np.zeros((N, 3, 2))
     add(d_s1, (np.arange(N)[:, None], np.arange(3), z1_argmax), delta1)
-    # ∂R/∂W1[i,j,k] = (1/N) Σ_n ([j = z1_argmax[n,i]] δ1[n,i]) x[n,k]
+    # ∂R/∂W1[i,j,k] = (1/N) Σ_n [j = z1_argmax[n,i]] δ1[n,i] x[n,k]
     d_W1 = np.einsum("nij,nk->ijk", d_s1, x, optimize=True)/N
     # ∂R/∂b1 = (1/N) Σ ∂ℓ/∂s1
     d_b1 = d_s1.sum(axis=0)/N
