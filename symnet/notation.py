@@ -24,6 +24,7 @@ from .alignment import aligned
 from .closed_form import closed_form
 from .errors import unknown
 from .families import above, folded
+from .gates import by_steps
 from .latex import latex
 from .nodes import Equal, names
 from .sheet import Line, Section, Sheet
@@ -108,7 +109,7 @@ def sheet(
     book = Book(program, notation)
     forward_title, backward_title, gradients_title = TITLES[notation]
     sections = [
-        (forward_title, [Line(f) for t, one in found.items() if t not in backward for f in book.by_steps(t) or [one]]),
+        (forward_title, [Line(f) for t, one in found.items() if t not in backward for f in by_steps(book, t) or [one]]),
         ("Functions, element by element", [Line(f) for f in meanings]),
         (
             backward_title,
@@ -116,7 +117,7 @@ def sheet(
                 Line(f)
                 for t, one in found.items()
                 if t in backward and t not in wanted
-                for f in book.by_steps(t) or [one]
+                for f in by_steps(book, t) or [one]
             ],
         ),
         (gradients_title, [Line(found[t], name) for name, t in gradients.by_name.items()]),

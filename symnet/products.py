@@ -171,7 +171,7 @@ class Terms:
         """One tensor within an expression whose elements have the indices of `context`."""
         axes, tensor = self.axes(access), access.tensor
         _, written, steps = self.parts(access)
-        name = self.book.staged(self.book.name(tensor), steps)
+        name = self.book.staged(tensor, steps)
         if len(axes) < len(written):
             return Element(self.book.inlined(tensor) or name, (self.label(written[0][0]),))
         node = name if steps else self.book.inlined(tensor) or name

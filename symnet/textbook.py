@@ -161,6 +161,9 @@ class Book:
                 plain = next((a for a in self._plain_reads if a.tensor == base), None)
                 found = [i.named(i.name) for i in plain.subscripts] if plain is not None else letters(of)
             same = [i.named(i.name) for i in found]
+            for axis in range(tensor.rank):
+                if (tensor, axis) in self.levels and "l" not in [i.name for i in same]:
+                    same[axis] = same[axis].named("l")
             self._own[tensor] = [Index(i.name, extent) for i, extent in zip(same, tensor.shape, strict=True)]
         return self._own[tensor]
 
@@ -206,47 +209,29 @@ class Book:
             return self._with_indices(tensor)
         own = self.own(tensor)
         steps = [own[axis] for axis in range(tensor.rank) if (tensor, axis) in self.stages]
-        return Equal(self.staged(self.name(tensor), steps), body)
+        return Equal(self.staged(tensor, steps), body)
 
-    def staged(self, name: Name, steps: Sequence[Expr]) -> Name:
-        """The name at these steps of a recurrence: l above in brackets, a time below."""
-        for step in steps:
+    @cached_property
+    def levels(self) -> frozenset[tuple[Tensor, int]]:
+        """Of the stages those that are numbers of layers: the ones that an index l names."""
+        found = {
+            (access.tensor, axis)
+            for equation in self.program.equations
+            for access in (equation.lhs, *outer_accesses(equation.rhs))
+            for axis, subscript in enumerate(access.subscripts)
+            if (access.tensor, axis) in self.stages and any(i.name == "l" for i in indices(subscript))
+        }
+        return frozenset(found)
+
+    def staged(self, tensor: Tensor, steps: Sequence[Expr]) -> Name:
+        """Its name at these steps of a recurrence: the number of a layer above, in brackets, a time below."""
+        name = self.name(tensor)
+        axes = [axis for axis in range(tensor.rank) if (tensor, axis) in self.stages]
+        for axis, step in zip(axes, steps, strict=True):
             node = Scalars(self, None, self.program.equations[0].tensor).node(step)
-            letters_in = [i.name for i in indices(step)]
-            level = letters_in[:1] == ["l"]
+            level = (tensor, axis) in self.levels
             name = replace(name, level=node) if level else replace(name, step=(*name.step, node))
         return name
-
-    def by_steps(self, tensor: Tensor) -> list[Equal]:
-        """A formula for each number on an axis, if each equation is of one: the gates of a recurrent layer."""
-        axes = [axis for axis in range(tensor.rank) if (tensor, axis) in self.stages]
-        equations = self.program.definitions[tensor]
-        for axis in axes if self.notation != "index" and len(equations) > 1 else ():
-            at = [e.lhs.subscripts[axis] for e in equations]
-            if not all(s.is_Integer for s in at):
-                continue
-            found = []
-            for step in sorted(set(at)):
-                own = [Index(i.name, i.high) for i in self.own(tensor)]
-                own[axis] = own[axis].named("*")
-                parts = [self._at_step(e, axis, own) for e, s in zip(equations, at, strict=True) if s == step]
-                try:
-                    right = total([term for part in parts for term in Terms(self, part).terms()])
-                except NoMatrixForm:
-                    return []
-                steps = [step if a == axis else own[a] for a in axes]
-                found.append(Equal(self.staged(self.name(tensor), steps), right))
-            return found
-        return []
-
-    def _at_step(self, equation: Equation, axis: int, own: Sequence[Index]) -> Equation:
-        """The equation without the condition that says which step it is of."""
-        free = own[axis]
-        lhs = [free if k == axis else s for k, s in enumerate(equation.lhs.subscripts)]
-        whole = Equation(
-            equation.tensor[tuple(lhs)], (free, *equation.domain), equation.rhs, equation.op, equation.where
-        )
-        return aligned(self.read(whole), own)
 
     def body(self, tensor: Tensor) -> Node:
         """The right-hand side in matrix form.  Raises NoMatrixForm."""
@@ -366,7 +351,7 @@ class Book:
             self.open.add(tensor)
             try:
                 own = self.own(tensor)
-                inner = element(self.program.definitions[tensor], own)
+                inner = element([self.read(e) for e in self.program.definitions[tensor]], own)
                 whole = self.expanded(at(inner, access, own), taken)
                 new[access] = apart(whole, taken)
             finally:
