@@ -226,7 +226,7 @@ class GRU(Recurrent):
 
     kind: ClassVar[str] = "gru"
     gates: ClassVar[int] = 3
-    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({"a": 3, "i": 2})
+    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({"q": 3, "i": 2})
     units: int = field(metadata=by(checks.integer(1)))
     reset_after: bool = field(default=True, metadata=by(checks.boolean))
     name: str = field(default="", metadata=by(checks.layer_name))
@@ -256,7 +256,7 @@ class GRU(Recurrent):
         candidate = f"r{r}[n,t,u]*s{r}[n,t,u]" if self.reset_after else f"s{r}[n,t,u]"
         value = f"(1 - p{r}[n,t,u])*g{r}[n,t,u] + p{r}[n,t,u]*{old % 'u'}"
         return [
-            f"z{r}[n,t,a,u] = sum(W{r}[a,u,j]*x[n,t,j], j)" + (f" + b{r}[a,u]" if self.bias else ""),
+            f"z{r}[n,t,q,u] = sum(W{r}[q,u,j]*x[n,t,j], j)" + (f" + b{r}[q,u]" if self.bias else ""),
             f"z{r}[n,t,i+0,u] += sum(U{r}[i+0,u,k]*{old % 'k'}, k)",  # i: 0 and 1
             f"r{r}[n,t,u] = logistic(z{r}[n,t,0,u])",
             f"p{r}[n,t,u] = logistic(z{r}[n,t,1,u])",
@@ -281,7 +281,7 @@ class LSTM(Recurrent):
 
     kind: ClassVar[str] = "lstm"
     gates: ClassVar[int] = 4
-    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({"a": 4})
+    gate_sizes: ClassVar[Mapping[str, int]] = MappingProxyType({"q": 4})
     memories: ClassVar[tuple[str, ...]] = ("h", "c")
     units: int = field(metadata=by(checks.integer(1)))
     forget_bias: float = field(default=1.0, metadata=by(checks.number(-1e6, 1e6)))
@@ -308,8 +308,8 @@ class LSTM(Recurrent):
 
     def steps(self, run: Run) -> list[str]:
         r = run.tag
-        bias = f" + b{r}[a,u]" if self.bias else ""
-        before = f"sum(U{r}[a,u,k]*h{r}[n,{run.before},k], k)"
+        bias = f" + b{r}[q,u]" if self.bias else ""
+        before = f"sum(U{r}[q,u,k]*h{r}[n,{run.before},k], k)"
         gates = [
             f"{gate}{r}[n,t,u] = {function}(z{r}[n,t,{q},u])"
             for q, (gate, function) in enumerate(zip("ifgo", ("logistic", "logistic", "tanh", "logistic"), strict=True))
@@ -317,7 +317,7 @@ class LSTM(Recurrent):
         cell = f"f{r}[n,t,u]*c{r}[n,{run.before},u] + i{r}[n,t,u]*g{r}[n,t,u]"
         out = f"o{r}[n,t,u]*tanh(c{r}[n,{run.now},u])"
         return [
-            f"z{r}[n,t,a,u] = sum(W{r}[a,u,j]*x[n,t,j], j) + {before}{bias}",
+            f"z{r}[n,t,q,u] = sum(W{r}[q,u,j]*x[n,t,j], j) + {before}{bias}",
             *gates,
             f"c{r}[n,{run.now},u] {run.sets} {run.unless_masked(cell, 'c')}",
             f"h{r}[n,{run.now},u] {run.sets} {run.unless_masked(out, 'h')}",
