@@ -49,6 +49,11 @@ TITLES = {  # of the forward pass, the backward pass and the gradients, by notat
     ),
     "index": ("Forward, n = sample", "Backward, δ[n] = ∂ℓ[n]/∂z[n]", f"Gradients; {SHAPES}"),
 }
+COUPLED = {  # of the backward pass, where a sample changes what the others of its batch become
+    "textbook": "Backward, δ = N ∂R/∂z: Σ over the N samples of a batch",
+    "matrix": "Backward, Δ = N ∂R/∂Z, a row for each sample",
+    "index": "Backward, δ[n] = N ∂R/∂z[n]",
+}
 
 
 def readable(program: Program) -> Program:
@@ -108,6 +113,8 @@ def sheet(
     wanted = set(gradients.by_name.values())
     book = Book(program, notation)
     forward_title, backward_title, gradients_title = TITLES[notation]
+    if network.is_coupled:
+        backward_title = COUPLED[notation]
     sections = [
         (forward_title, [Line(f) for t, one in found.items() if t not in backward for f in by_steps(book, t) or [one]]),
         ("Functions, element by element", [Line(f) for f in meanings]),
@@ -143,7 +150,7 @@ def gradient_sheet(gradient: Gradient, notation: str, depth: str, derivatives: s
             extra = (f"{len(left)} quantit{'y is' if len(left) == 1 else 'ies are'} not written out: {listed}",)
         chosen: list[Equal] = [formula]
     else:
-        backward = {e.tensor for e in network.gradients(target).equations}
+        backward = {e.tensor for e in network.gradients(target, gradient.training).equations}
         named = depth == "recursion"
         if gradient.at is not None:
             backward.add(program.outputs[0])

@@ -180,6 +180,7 @@ def test_formulas_are_those_of_the_paper() -> None:
     net = sn.Network(4, [sn.dense(3), sn.batch_norm(), sn.dense(2)])
     text = show(net)
     for line in (
+        "Backward, δ = N ∂R/∂z: Σ over the N samples of a batch",
         "μ2 = (1/N) Σ z1",
         "c2 = z1 - μ2",
         "v2 = (1/N) Σ c2²",
