@@ -90,6 +90,7 @@ class Guarded:
 
 
 Node = Loop | Statement | Call | Check | Guarded
+ROWS = 8  # rows that are added up at once
 FEW = 16  # elements of a reduction that are written down one by one
 IDENTITY: dict[str, Expr] = {"sum": Integer(0), "max": -sp.oo, "logsumexp": -sp.oo, "argmax": Integer(-1)}
 
@@ -216,6 +217,8 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
     if kind == "store" and equation.bound:
         nodes = zeros(equation, layout, names)
         kind = "add"
+    if not plain:
+        equation, order = _several_rows(equation, order, layout)
     statement = Statement(kind, equation.lhs, equation.rhs, equation.where, original)
     return nodes + _around(order, [statement], equation, layout)
 
@@ -239,6 +242,22 @@ def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Node]:
         if where != False:  # noqa: E712
             found.append(replace(statement, rhs=statement.rhs.xreplace(new), where=where))
     return found
+
+
+def _several_rows(equation: Equation, order: list[Index], layout: Layout) -> tuple[Equation, list[Index]]:
+    """Rows that are added up in memory (b[o] += x[n,q,o]): several at once, so that b is read and written less."""
+    if len(order) < 2 or equation.where is not sp.true or order[-2] not in equation.bound:
+        return equation, order
+    over, along = order[-2:]
+    read = outer_accesses(equation.rhs)
+    times = next((d for d in range(ROWS, 1, -1) if over.extent.is_Integer and over.extent % d == 0), 1)
+    beside = all(layout.address(a).strides.get(along, 1) == 1 for a in (equation.lhs, *read))
+    if times == 1 or not beside or len(read) > 2 or over.low != 0 or along in equation.bound:
+        return equation, order
+    fewer = Index(over.name, over.high / times)
+    rhs = sp.Add(*(equation.rhs.xreplace({over: times * fewer + q}) for q in range(times)))
+    domain = tuple(fewer if i == over else i for i in equation.domain)
+    return replace(equation, domain=domain, rhs=rhs), [*order[:-2], fewer, along]
 
 
 def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:

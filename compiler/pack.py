@@ -57,12 +57,12 @@ def _packed(equation: Equation, layout: Layout, made: dict[Access, Tensor], take
         strides = layout.address(large).strides
         summed = [i for i in layout.stored_order(large) if i in own and i not in equation.free]
         kept = [i for i in own if i not in summed]
-        lonely = [i for i in kept if i not in strides]
+        row = layout.stored_order(equation.lhs)[-1:]
         backwards = {i for i in summed if strides[i].is_negative}
-        if not summed or not lonely or (own[-1] in lonely and not backwards):
+        if not summed or not row or row[0] not in kept or row[0] in strides or (own[-1] in row and not backwards):
             continue
         mirrored: Mapping[Basic, Basic] = {i: i.high - 1 + i.low - i for i in backwards}
-        order = [i for i in kept if i in strides] + summed + lonely
+        order = [*(i for i in kept if i not in row), *summed, *row]
         source = small.xreplace(dict(mirrored))
         before: list[Equation] = []
         if source not in made:

@@ -2,12 +2,14 @@
 
 In: a program whose contractions are split.  Out: the same, where no factor of a sum reads through a window
 (x[n, p+u-1, c]) outside of its tensor: it reads x_padded[n, p+u, c] instead, and no read needs a guard.  All windows on
-one tensor share one copy, as wide as the widest asks for: where a read outside of x gave 0, x_padded has one.
+one tensor share one copy, as wide as the widest asks for: where a read outside of x gave 0, x_padded has one.  And a
+product that writes through a window has a wider tensor for what falls outside, as no write then needs a guard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import sympy as sp
 from sympy import Basic, Expr, Integer
@@ -18,24 +20,18 @@ Margins = list[tuple[int, int]]  # for each axis, how many zeros before and behi
 
 
 def pad_windows(program: Program) -> Program:
+    names = _Names({t.name for t in program.tensors})
+    return _pad_writes(_pad_reads(program, names), names)
+
+
+def _pad_reads(program: Program, names: _Names) -> Program:
     margins: dict[Tensor, Margins] = {}
     for equation in program.equations:
         for access in _windows(equation):
             found = _margins(access)
             known = margins.setdefault(access.tensor, found)
             margins[access.tensor] = [(max(a, c), max(b, d)) for (a, b), (c, d) in zip(known, found, strict=True)]
-    taken = {t.name for t in program.tensors}
-    padded: dict[Tensor, Tensor] = {}
-    for tensor, margin in margins.items():
-        if any(low or high for low, high in margin):
-            shape = [n + low + high for n, (low, high) in zip(tensor.shape, margin, strict=True)]
-            name = f"{tensor.name}_padded"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            padded[tensor] = Tensor(name, shape)
-    if not padded:
-        return program
+    padded = {t: names.padded(t, margin) for t, margin in margins.items() if _is_wider(margin)}
     result: list[Equation] = []
     waiting = dict(padded)
     for equation in program.equations:
@@ -44,10 +40,46 @@ def pad_windows(program: Program) -> Program:
             tensor = access.tensor
             if tensor in padded:
                 if waiting.pop(tensor, None) is not None:
-                    result.append(_copy(tensor, padded[tensor], margins[tensor]))
+                    own = _own_indices(tensor)
+                    lhs = _shifted(own, padded[tensor], margins[tensor])
+                    result.append(Equation(lhs, own, tensor[own]))
                 new[access] = _shifted(access.subscripts, padded[tensor], margins[tensor])
         result.append(equation.map(lambda e, new=new: e.xreplace(new)) if new else equation)  # type: ignore[misc]
+    return program.with_equations(result) if padded else program
+
+
+def _pad_writes(program: Program, names: _Names) -> Program:
+    """A product that is scattered beyond the ends of its tensor goes to a wider one, whose middle is then taken."""
+    result: list[Equation] = []
+    for equation in program.equations:
+        lhs, factors = equation.lhs, equation.rhs.args
+        product = equation.rhs.is_Mul and len(factors) == 2 and all(isinstance(f, Access) for f in factors)
+        margin = _margins(lhs) if product and _is_window(lhs) else []
+        if equation.op != "sum" or not equation.bound or equation.where is not sp.true or not _is_wider(margin):
+            result.append(equation)
+            continue
+        wide = names.padded(lhs.tensor, margin)
+        own = _own_indices(lhs.tensor)
+        result.append(replace(equation, lhs=_shifted(lhs.subscripts, wide, margin)))
+        result.append(Equation(lhs.tensor[own], own, _shifted(own, wide, margin)))
     return program.with_equations(result)
+
+
+@dataclass(slots=True)
+class _Names:
+    taken: set[str]
+
+    def padded(self, tensor: Tensor, margins: Margins) -> Tensor:
+        """A tensor of its own, wider by the margins."""
+        name = f"{tensor.name}_padded"
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return Tensor(name, [n + low + high for n, (low, high) in zip(tensor.shape, margins, strict=True)])
+
+
+def _is_wider(margins: Margins) -> bool:
+    return any(low or high for low, high in margins)
 
 
 def _windows(equation: Equation) -> Iterator[Access]:
@@ -56,13 +88,17 @@ def _windows(equation: Equation) -> Iterator[Access]:
         return
     factors = [f for term in sp.Add.make_args(equation.rhs) for f in sp.Mul.make_args(term)]
     for access in dict.fromkeys(f for f in factors if isinstance(f, Access)):
-        parts = [affine(s) for s in access.subscripts]
-        if access.tensor.kind != "real" or access.tensor.sparse or access.tensor == equation.tensor:
-            continue
-        if any(p is None or p.gathers for p in parts) or not any(p and len(p.terms) > 1 for p in parts):
-            continue
-        if all(_is_literal(p, n) for p, n in zip(parts, access.tensor.shape, strict=True) if p and len(p.terms) > 1):
+        if access.tensor != equation.tensor and _is_window(access):
             yield access
+
+
+def _is_window(access: Access) -> bool:
+    """Several indices on one axis, all sizes of which are numbers."""
+    parts = [affine(s) for s in access.subscripts]
+    if access.tensor.kind != "real" or access.tensor.sparse or any(p is None or p.gathers for p in parts):
+        return False
+    wide = [(p, n) for p, n in zip(parts, access.tensor.shape, strict=True) if p is not None and len(p.terms) > 1]
+    return bool(wide) and all(_is_literal(p, n) for p, n in wide)
 
 
 def _is_literal(parts: Affine, extent: Expr) -> bool:
@@ -85,9 +121,8 @@ def _margins(access: Access) -> Margins:
     return found
 
 
-def _copy(tensor: Tensor, padded: Tensor, margins: Margins) -> Equation:
-    own = tuple(Index(letter, n) for letter, n in zip("ijklmpqr", tensor.shape, strict=False))
-    return Equation(_shifted(own, padded, margins), own, tensor[own])
+def _own_indices(tensor: Tensor) -> tuple[Index, ...]:
+    return tuple(Index(letter, n) for letter, n in zip("ijklmpqr", tensor.shape, strict=False))
 
 
 def _shifted(subscripts: tuple[Expr, ...], padded: Tensor, margins: Margins) -> Access:

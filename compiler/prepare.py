@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import sympy as sp
-from sympy import Expr
+from sympy import Basic, Expr
 
 from .fuse import EXPENSIVE, SHORT_ROW
 from .graph import at_least, box
 from .pack import pack_operands
 from .pad import pad_windows
+from .passes.definitions import is_whole
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
 from .slots import pad_slots, spread_steps
 
@@ -32,7 +33,9 @@ def trim_domains(program: Program, only_sums: bool = False) -> Program:
     """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out.
 
     only_sums: of what is not reduced, only the points whose write is dropped."""
-    return program.with_equations(_trimmed(e, bool(e.bound) or not only_sums) for e in program.equations)
+    return program.with_equations(
+        _without_single(_trimmed(e, bool(e.bound) or not only_sums)) for e in program.equations
+    )
 
 
 def _trimmed(equation: Equation, all_factors: bool) -> Equation:
@@ -51,6 +54,15 @@ def _trimmed(equation: Equation, all_factors: bool) -> Equation:
             if (low, high) != (index.low, index.high):
                 new[index] = Index(index.name, high, low)
     return equation.substitute(new) if new else equation
+
+
+def _without_single(equation: Equation) -> Equation:
+    """A sum over one value of an index is no sum."""
+    new: dict[Basic, Basic] = {i: i.low for i in equation.bound if i.extent == 1}
+    if equation.op != "sum" or not new or any(a.tensor.sparse for a in outer_accesses(equation.rhs)):
+        return equation
+    domain = tuple(i for i in equation.domain if i not in new)
+    return replace(equation.map(lambda e: e.xreplace(new)), domain=domain)
 
 
 def choose_instead_of_skip(program: Program) -> Program:
@@ -105,7 +117,7 @@ def inline_cheap_maps(program: Program) -> Program:
         [*_, equation] = equations
         if len(equations) != 1 or tensor in kept or equation.bound or equation.op != "sum" or tensor.kind != "real":
             continue
-        if equation.where != True or not _plain(equation.lhs) or not _is_cheap(equation.rhs):  # noqa: E712
+        if equation.where != True or not is_whole(equation) or not _is_cheap(equation.rhs):  # noqa: E712
             continue
         if any(_is_product(r) or not _reads_inside(r, tensor) or r.tensor == tensor for r in readers.get(tensor, [])):
             continue

@@ -62,8 +62,8 @@ def test_a_convolution_and_its_gradients_read_in_index_notation() -> None:
     layers = [conv2d(4, 3, padding=1, name="c"), conv2d(2, 3, stride=2, name="d"), flatten()]
     network = Network(input=(8, 8, 3), layers=layers, loss="squared_error")
     text = str(network.gradient("c.W"))
-    assert "δ1[n,i,j,c] = Σ_{p,u,q,v,o: i=2p+u, j=2q+v} W2[o,u,v,c] δ2[n,p,q,o]" in text
-    assert "(∂R/∂W1)[o,u,v,c] = Σ_{n,p,q} (δ1[n,p,q,o] x[n,p+u-1,q+v-1,c])/N" in text
+    assert "δ1[n,p,q,o] = Σ_{i,j,k} W2[k,p-2i,q-2j,o] δ2[n,i,j,k]" in text
+    assert "∂R/∂W1[o,u,v,c] = (1/N) Σ_{n,p,q} x[n,p+u-1,q+v-1,c] δ1[n,p,q,o]" in text
 
 
 @pytest.mark.parametrize(

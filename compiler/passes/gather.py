@@ -49,8 +49,9 @@ def _along(equation: Equation, axis: int) -> Equation:
             continue
         if index in indices(*others) or not all(_vanishes(t, index) for t in sp.Add.make_args(equation.rhs)):
             continue
-        if any(other in indices(*others) for other, _ in parts.terms):
-            continue  # then it stays on the left, and the element is known already
+        taps = [other for other, _ in parts.terms if other != index and other.extent != 1]
+        if not taps or any(tap in indices(*others) for tap in taps):
+            continue  # each element is written once already
         taken = {i.name for i in equation.domain}
         own = next(
             (Index(name, extent) for name in "ijkl" if name not in taken), fresh_index(Index("i", extent), taken)

@@ -51,7 +51,7 @@ class _Convolution(WrittenLayer):
         alone = groups > 1 and per_unit == 1  # one channel for each kernel: no sum over channels
         bound = [*(axis.tap for axis in axes), *([] if alone else ["c"])]
         unit, channel = _member("g", "o", groups, self.units), _member("g", "c", groups, channels)
-        places = ",".join(axis.position for axis in axes)
+        places = ",".join(axis.place for axis in axes)
         kernel = ",".join([unit, *(axis.tap for axis in axes), "0" if alone else "c"])
         read = ",".join([*(axis.subscript for axis in axes), channel])
         lines = [f"z[n,{places},{unit}] = sum(W[{kernel}]*x[n,{read}], {', '.join(bound)})"]

@@ -35,7 +35,7 @@ class _Pooling(WrittenLayer):
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         axes = axes_of(inputs[0], self.size, self.stride, self.padding, 1, self.axes, self.where)
         taps = [axis.tap for axis in axes]
-        places = ",".join(axis.position for axis in axes)
+        places = ",".join(axis.place for axis in axes)
         value = f"x[n,{','.join(axis.subscript for axis in axes)},c]"
         conditions = {axis: axis.inside for axis in axes if axis.inside}
         lines = []
@@ -46,8 +46,8 @@ class _Pooling(WrittenLayer):
             count = math.prod(axis.size for axis in axes if axis not in conditions)
             below = [str(count)] if count > 1 else []
             for axis, condition in conditions.items():  # how many taps of output p are inside
-                lines.append(f"m{axis.position}[{axis.position}] = sum(1, {axis.tap}, {condition})")
-                below.append(f"m{axis.position}[{axis.position}]")
+                lines.append(f"m{axis.position}[{axis.place}] = sum(1, {axis.tap}, {condition})")
+                below.append(f"m{axis.position}[{axis.place}]")
             if conditions:
                 lines.append(f"s[n,{places},c] = sum({value}, {', '.join(taps)})")
                 lines.append(f"a[n,{places},c] = s[n,{places},c]/({'*'.join(below)})")

@@ -54,12 +54,17 @@ class Axis:
     output: int
 
     @property
+    def place(self) -> str:
+        """The subscript of the output."""
+        return self.position if self.output > 1 else "0"
+
+    @property
     def subscript(self) -> str:
         """What output p reads at tap u."""
-        if self.size == self.length and self.output == 1 and not self.low:
+        if self.output == 1 and self.size == self.length and not self.low:
             return self.tap  # the window is all of the axis
-        terms = (_times(self.stride, self.position), _times(self.dilation, self.tap))
-        return "+".join(terms) + (f"-{self.low}" if self.low else "")
+        first = "0" if self.output == 1 else _times(self.stride, self.position)
+        return f"{first}+{_times(self.dilation, self.tap)}" + (f"-{self.low}" if self.low else "")
 
     @property
     def inside(self) -> str:
@@ -105,7 +110,8 @@ def axes_of(
 
 def index_sizes(axes: Sequence[Axis]) -> dict[str, int]:
     """The sizes of the indices of positions and of taps."""
-    return {axis.position: axis.output for axis in axes} | {axis.tap: axis.size for axis in axes}
+    positions = {axis.position: axis.output for axis in axes if axis.output > 1}
+    return positions | {axis.tap: axis.size for axis in axes}
 
 
 def described(size: Sizes | str, stride: Sizes | None, padding: Padding, dilation: Sizes = 1) -> str:
