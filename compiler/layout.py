@@ -95,7 +95,8 @@ def choose_orders(equations: Iterable[Equation], fixed: Iterable[Tensor]) -> dic
             if kept and summed:
                 batch = [a for a in kept if _carried(plain[a], access, equation)]
                 kept = [a for a in kept if a not in batch]
-                orders[tensor.name] = (*others, *batch, *summed, *kept)
+                # with nothing but a batch (a filter for each channel) no product is made: rows run along the batch
+                orders[tensor.name] = (*others, *batch, *summed, *kept) if kept else (*others, *summed, *batch)
     return orders
 
 

@@ -227,7 +227,7 @@ def _is_beside(equation: Equation, prefix: Sequence[Index], suffix: Sequence[Ind
     """Few elements are reduced, and those of the next reduction stand beside them: then all of them are written down,
     and the loop over the reductions has no other inside, so that it runs in vectors."""
     count = sp.Mul(*(i.extent for i in suffix))
-    if not prefix or not count.is_Integer or count > FEW or sparse_rows(equation):
+    if not prefix or not suffix or not count.is_Integer or count > FEW or sparse_rows(equation):
         return False
     touched = [equation.lhs, *outer_accesses(equation.rhs)]
     return all(layout.address(a).strides.get(prefix[-1], 1) == 1 for a in touched)
@@ -246,9 +246,10 @@ def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Node]:
 
 def _several_rows(equation: Equation, order: list[Index], layout: Layout) -> tuple[Equation, list[Index]]:
     """Rows that are added up in memory (b[o] += x[n,q,o]): several at once, so that b is read and written less."""
-    if len(order) < 2 or equation.where is not sp.true or order[-2] not in equation.bound:
+    bound, along = [i for i in order[:-1] if i in equation.bound], order[-1] if order else None
+    if not bound or along is None or equation.where is not sp.true:
         return equation, order
-    over, along = order[-2:]
+    over = bound[-1]
     read = outer_accesses(equation.rhs)
     times = next((d for d in range(ROWS, 1, -1) if over.extent.is_Integer and over.extent % d == 0), 1)
     beside = all(layout.address(a).strides.get(along, 1) == 1 for a in (equation.lhs, *read))
@@ -257,7 +258,7 @@ def _several_rows(equation: Equation, order: list[Index], layout: Layout) -> tup
     fewer = Index(over.name, over.high / times)
     rhs = sp.Add(*(equation.rhs.xreplace({over: times * fewer + q}) for q in range(times)))
     domain = tuple(fewer if i == over else i for i in equation.domain)
-    return replace(equation, domain=domain, rhs=rhs), [*order[:-2], fewer, along]
+    return replace(equation, domain=domain, rhs=rhs), [*(i for i in order[:-1] if i != over), fewer, along]
 
 
 def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:
@@ -295,7 +296,7 @@ def loop_order(equation: Equation, layout: Layout, plain: bool) -> list[Index]:
     domain = equation.domain
     free = [i for i in layout.stored_order(equation.lhs) if i in domain]
     free += [i for i in equation.free if i not in free]
-    if plain or equation.op != "sum":
+    if plain or equation.op != "sum" or _is_beside(equation, free, equation.bound, layout):
         order = free + list(equation.bound)
     else:
         candidates = [equation.lhs, *outer_accesses(equation.rhs)]

@@ -55,7 +55,7 @@ def _pad_writes(program: Program, names: _Names) -> Program:
         lhs, factors = equation.lhs, equation.rhs.args
         product = equation.rhs.is_Mul and len(factors) == 2 and all(isinstance(f, Access) for f in factors)
         margin = _margins(lhs) if product and _is_window(lhs) else []
-        if equation.op != "sum" or not equation.bound or equation.where is not sp.true or not _is_wider(margin):
+        if equation.op != "sum" or equation.where is not sp.true or not _is_wider(margin):
             result.append(equation)
             continue
         wide = names.padded(lhs.tensor, margin)

@@ -57,12 +57,12 @@ def _trimmed(equation: Equation, all_factors: bool) -> Equation:
 
 
 def _without_single(equation: Equation) -> Equation:
-    """A sum over one value of an index is no sum."""
-    new: dict[Basic, Basic] = {i: i.low for i in equation.bound if i.extent == 1}
+    """A sum over one value of an index is no sum; and i+u with one value of u is i."""
+    new: dict[Basic, Basic] = {i: i.low for i in equation.domain if i.extent == 1 and i not in equation.lhs.subscripts}
     if equation.op != "sum" or not new or any(a.tensor.sparse for a in outer_accesses(equation.rhs)):
         return equation
     domain = tuple(i for i in equation.domain if i not in new)
-    return replace(equation.map(lambda e: e.xreplace(new)), domain=domain)
+    return replace(equation.map(lambda e: e.xreplace(new)), lhs=equation.lhs.xreplace(new), domain=domain)
 
 
 def choose_instead_of_skip(program: Program) -> Program:
