@@ -164,3 +164,25 @@ def test_gradients_of_random_windows_are_right(seed: int) -> None:
         found = interpret(gradient, values, {"N": SAMPLES}, plain=plain)
         along = sum(np.sum(found[g] * direction[name]) for name, g in by_name.items())
         judge(f"{network!r}, plain={plain}", along, reference, scale)
+
+
+def test_a_compiled_step_is_the_step_of_the_equations() -> None:
+    layers = [
+        conv2d(8, 3, "relu", padding="same", name="c"),
+        max_pool2d(3, stride=2, padding=1),
+        conv2d(8, 3, "tanh", stride=2, padding=1, groups=2, name="d"),
+        conv2d(8, 2, groups=8, name="e"),
+        average_pool2d("global"),
+        flatten(),
+        dense(2, name="out"),
+    ]
+    network = Network(input=(9, 8, 2), layers=layers, loss="squared_error")
+    optimizer = {"name": "gradient_descent", "learning_rate": 0.1}
+    rng = np.random.default_rng(3)
+    model = network.compile(optimizer, "float64")
+    values: dict[str, Any] = {network.tensors[name].name: np.array(v) for name, v in model.parameters.items()}
+    values |= {"x": rng.normal(size=(SAMPLES, 9, 8, 2)), "y": rng.normal(size=(SAMPLES, 2))}
+    expected = evaluate(network.training_program(optimizer), {**values, **dict(network.update(optimizer).hyper)})
+    assert model.prepare(values["x"], values["y"], SAMPLES).run(1) == pytest.approx(expected["loss"], rel=1e-12)
+    for name, tensor in network.tensors.items():
+        np.testing.assert_allclose(model.parameters[name], expected[f"{tensor.name}_next"], 1e-11, 1e-13, err_msg=name)
