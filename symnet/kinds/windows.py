@@ -82,7 +82,8 @@ def axes_of(
     """The window along each axis of a sample with channels last; SymnetError if it does not fit."""
     if len(shape) != axes + 1:
         expected = f"an input of shape {WORDS[axes]}"
-        advice = f"Put a reshape layer before it, to {list(shape)} + [1] for one channel." if len(shape) == axes else ""
+        shown = [*shape, 1] if len(shape) == axes else f"[{WORDS[axes][1:-1]}]"
+        advice = f"Put a reshape layer before it, to {shown}." if len(shape) <= axes else ""
         raise complaint(f"{where}, input", Quoted(f"the shape {shape}"), expected, advice)
     taps = shape[:-1] if isinstance(size, str) else _each(size, axes)
     strides = taps if stride is None else _each(stride, axes)
