@@ -227,7 +227,8 @@ def _is_beside(equation: Equation, prefix: Sequence[Index], suffix: Sequence[Ind
     """Few elements are reduced, and those of the next reduction stand beside them: then all of them are written down,
     and the loop over the reductions has no other inside, so that it runs in vectors."""
     count = sp.Mul(*(i.extent for i in suffix))
-    if not prefix or not suffix or not count.is_Integer or count > FEW or sparse_rows(equation):
+    literal = all(end.is_Integer for i in suffix for end in (i.low, i.high))
+    if not prefix or not suffix or not literal or not 0 < count <= FEW or sparse_rows(equation):
         return False
     touched = [equation.lhs, *outer_accesses(equation.rhs)]
     return all(layout.address(a).strides.get(prefix[-1], 1) == 1 for a in touched)

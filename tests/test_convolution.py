@@ -63,7 +63,7 @@ def test_a_convolution_and_its_gradients_read_in_index_notation() -> None:
     network = Network(input=(8, 8, 3), layers=layers, loss="squared_error")
     text = str(network.gradient("c.W"))
     assert "δ1[n,p,q,o] = Σ_{i,j,k} W2[k,p-2i,q-2j,o] δ2[n,i,j,k]" in text
-    assert "∂R/∂W1[o,u,v,c] = (1/N) Σ_{n,p,q} x[n,p+u-1,q+v-1,c] δ1[n,p,q,o]" in text
+    assert "∂R/∂W1[o,u,v,c] = (1/N) Σ_{n,p,q} δ1[n,p,q,o] x[n,p+u-1,q+v-1,c]" in text
 
 
 @pytest.mark.parametrize(
