@@ -15,6 +15,7 @@ from .kinds import (
     LSTM,
     Activation,
     Add,
+    Attention,
     AveragePool1D,
     AveragePool2D,
     BatchNorm,
@@ -24,6 +25,7 @@ from .kinds import (
     Dense,
     Dropout,
     Elman,
+    Embedding,
     Equations,
     Flatten,
     LayerNorm,
@@ -32,9 +34,11 @@ from .kinds import (
     MaxPool1D,
     MaxPool2D,
     Multiply,
+    Positions,
     Reshape,
     RMSNorm,
     Softmax,
+    Transformer,
 )
 
 
@@ -287,6 +291,58 @@ def lstm(units: int, name: str | None = None, **options: Any) -> LSTM:
     (16,)
     """
     made: LSTM = _made(LSTM, f"{units!r}, ", {"units": units}, name, options)
+    return made
+
+
+def embedding(vocabulary: int, width: int, name: str | None = None, **options: Any) -> Embedding:
+    """A learned row of E (vocabulary, width) for each symbol of an input of integers.
+
+    options: initializer, l2, l1, inputs, share, tie.
+
+    >>> import symnet as sn
+    >>> layers = [sn.embedding(27, 8), sn.positions(), sn.attention(2, causal=True), sn.dense(27)]
+    >>> net = sn.Network(input={"shape": [16], "below": 27}, layers=layers, loss="softmax_cross_entropy")
+    >>> net.parameters["attention3.Wq"]
+    (2, 4, 8)
+    """
+    made: Embedding = _made(Embedding, f"{vocabulary!r}, ", {"vocabulary": vocabulary, "width": width}, name, options)
+    return made
+
+
+def positions(table: str = "learned", name: str | None = None, **options: Any) -> Positions:
+    """A row for each position is added: of a "learned" table P, or of the "sinusoidal" one, a constant.
+
+    options: length (rows of a learned table, else as many as there are positions), initializer, l2, l1, inputs, share,
+    tie.  Source: Vaswani et al. 2017, ch. 3.5.
+    """
+    made: Positions = _made(Positions, f"{table!r}, ", {"table": table}, name, options)
+    return made
+
+
+def attention(heads: int = 1, causal: bool = False, name: str | None = None, **options: Any) -> Attention:
+    """Scaled dot-product attention with several heads: of a sequence to itself, or to the second of its `inputs`.
+
+    causal: position t attends to u <= t only.  options: width (of all heads together), bias (True), initializer, l2,
+    l1, inputs, share, tie.  The last of `inputs` may be the number of positions attended to, integers of shape ().
+    Source: Vaswani et al. 2017.
+
+    >>> attention(2).parameters(((5, 8),))["Wo"]
+    (8, 2, 4)
+    """
+    made: Attention = _made(Attention, f"{heads!r}, ", {"heads": heads, "causal": causal}, name, options)
+    return made
+
+
+def transformer(heads: int = 1, causal: bool = False, name: str | None = None, **options: Any) -> Transformer:
+    """A block: h = x + attention(norm(x)), then h + mlp(norm(h)), with one hidden layer of 4 times the width.
+
+    options: hidden, activation ("gelu"), norm ("layer_norm" or "rms_norm"), epsilon, bias, initializer, l2, l1, inputs,
+    share, tie.  Sources: Vaswani et al. 2017, Xiong et al. 2020.
+
+    >>> sorted(transformer(2, norm="rms_norm", bias=False).parameters(((5, 8),)))
+    ['W1', 'W2', 'Wk', 'Wo', 'Wq', 'Wv', 'gamma1', 'gamma2']
+    """
+    made: Transformer = _made(Transformer, f"{heads!r}, ", {"heads": heads, "causal": causal}, name, options)
     return made
 
 

@@ -19,6 +19,7 @@ from .. import initializers
 from ..checks import Pairs
 from ..errors import complaint
 from .affine import Dense, Maxout
+from .attention import Attention, Embedding, Positions, Transformer
 from .base import (
     AXES,
     IntegerShape,
@@ -46,6 +47,7 @@ TABLE: tuple[type[Layer], ...] = (
     Add, Multiply, Concat, Reshape, Flatten,
     BatchNorm, LayerNorm, RMSNorm,
     Elman, GRU, LSTM,
+    Embedding, Positions, Attention, Transformer,
     Equations,
 )  # fmt: skip
 KINDS: Mapping[str, type[Layer]] = {kind.kind: kind for kind in TABLE}
@@ -80,7 +82,7 @@ def named(layer: Layer, number: int) -> Layer:
 
 
 __all__ = [
-    "IntegerShape",
+    "Attention", "Embedding", "IntegerShape", "Positions", "Transformer",
     "AXES", "GRU", "KINDS", "LSTM", "Activation", "Add", "AveragePool1D", "AveragePool2D", "BatchNorm", "Concat",
     "Conv1D", "Conv2D", "Declared", "Dense", "Dropout", "Elman", "Equations", "Flatten", "Kept", "Layer", "LayerNorm",
     "Learned", "LogSoftmax", "MaxPool1D", "MaxPool2D", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax",
