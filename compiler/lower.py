@@ -104,7 +104,7 @@ def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
             if equation.bound or equation.where != True:  # noqa: E712
                 continue
             touched = (equation.lhs, *outer_accesses(equation.rhs))
-            group = [a for a in touched if _moving(a) == _moving(equation.lhs)]
+            group = [a for a in touched if a.tensor.role in PLACED and _moving(a) == _moving(equation.lhs)]
             order = next((_order_of(a, orders) for a in group if a.tensor.name in orders), None)
             for access in group:
                 if order is not None and access.tensor.rank >= 2 and access.tensor.name not in orders:
