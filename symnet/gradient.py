@@ -20,7 +20,7 @@ from .closed_form import MOST
 from .errors import complaint, unknown
 from .heads import Output, joined, owner_of, suffix
 from .jupyter import bundle
-from .notation import gradient_sheet, readable, unicode_lines
+from .notation import gradient_sheet
 from .reduction import element
 from .sheet import Sheet
 from .textbook import Book
@@ -128,10 +128,6 @@ class Gradient:
         return of_network(self.network, self.program, {self.name: self.tensor}, self.target, True, self.at)
 
     # ------------------------------------------------------------------------------------------ text
-    @property
-    def _lines(self) -> tuple[Program, set[Tensor]]:
-        return readable(self.program), {e.tensor for e in self.network.gradients(self.target).equations}
-
     def formulas(
         self, notation: str = "textbook", depth: str = "recursion", derivatives: str = "written", most: int = MOST
     ) -> Sheet:
@@ -147,9 +143,7 @@ class Gradient:
         return self.formulas(notation, depth, derivatives).text()
 
     def __str__(self) -> str:
-        if self.at is not None:
-            return self.show()
-        return "\n".join(unicode_lines(*self._lines))
+        return self.show()
 
     def latex(self, notation: str = "textbook", depth: str = "recursion", derivatives: str = "written") -> str:
         """The deltas that it needs and the gradient itself, aligned at the equals signs."""

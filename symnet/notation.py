@@ -154,9 +154,9 @@ def gradient_sheet(gradient: Gradient, notation: str, depth: str, derivatives: s
         named = depth == "recursion"
         if gradient.at is not None:
             backward.add(program.outputs[0])
-        chosen = list(
-            reached(program, program.roots, lambda t: not named or t in backward or not known(t), notation).values()
-        )
+        book = Book(program, notation)
+        found = reached(program, program.roots, lambda t: not named or t in backward or not known(t), notation)
+        chosen = [f for tensor, one in found.items() for f in by_steps(book, tensor) or [one]]
     sections = [("", [Line(f) for f in (*meanings, *chosen)])]
     return Sheet("", notation, one_style(sections), (*extra, *notes(program, chosen)))
 

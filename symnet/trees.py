@@ -81,6 +81,8 @@ class Tree:
                 nodes.append(self.terms.scalars((row, column)).node(factor))
         nodes += self.edges.get((row, column), [])
         nodes += [Transpose(node) for node in self.edges.get((column, row), [])]
+        if len(nodes) > 1 and all(isinstance(node, Transpose) for node in nodes):
+            return Transpose(Hadamard(tuple(node.of for node in nodes if isinstance(node, Transpose))))
         return nodes[0] if len(nodes) == 1 else Hadamard(tuple(nodes))
 
     def at(self, index: Index, but: Iterable[Index]) -> list[Node]:

@@ -1,7 +1,6 @@
 """Claims that need other programs: LaTeX is accepted by pdflatex and KaTeX, and mathtext by matplotlib.
 
-Not part of the usual run: `pytest -m typesetting` needs pdflatex with amsmath, node with `npm install katex` (the
-folder node_modules in NODE_PATH), and matplotlib.
+They need pdflatex with amsmath, node with `npm install katex` (the folder node_modules in NODE_PATH), and matplotlib.
 """
 
 from __future__ import annotations
@@ -11,11 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from .test_formulas import NETWORKS, NOTATIONS
-
-pytestmark = pytest.mark.typesetting
+from tests.test_formulas import NETWORKS, NOTATIONS
 
 
 def blocks() -> Iterator[str]:
