@@ -115,11 +115,11 @@ def test_the_index_notation_names_every_index() -> None:
 
 def test_a_recurrence_is_written_by_its_steps() -> None:
     assert {
-        "z1_{t,a} = W1ₐ xₜ + b1ₐ + U1ₐ h1ₜ₋₁",
+        "z1_{t,q} = W1_q xₜ + b1_q + U1_q h1ₜ₋₁",
         "c1ₜ = i1ₜ ⊙ g1ₜ + f1ₜ ⊙ c1ₜ₋₁",
         "h1ₜ = o1ₜ ⊙ tanh(c1ₜ)",
-        "∂ℓ/∂h1ₜ = [t = 4] W2ᵀ δ2 + Σ_a U1ₐᵀ δ1_{t+1,a}",
-        "memory.U   ∂R/∂U1ₐ = (1/N) Σ_t Σ δ1_{t,a} h1ₜ₋₁ᵀ",
+        "∂ℓ/∂h1ₜ = [t = 4] W2ᵀ δ2 + Σ_q U1_qᵀ δ1_{t+1,q}",
+        "memory.U   ∂R/∂U1_q = (1/N) Σ_t Σ δ1_{t,q} h1ₜ₋₁ᵀ",
         "A value outside of its range is 0.",
     } <= lines(NETWORKS["lstm"].show())
 

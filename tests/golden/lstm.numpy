@@ -27,7 +27,7 @@ def value_and_gradient(parameters, X, y):
     N = len(X)
     x = np.asarray(X, float).reshape(N, 5, 3)
     y = np.asarray(y, float).reshape(N, 2)
-    # z1_{t,a} = W1ₐ xₜ + b1ₐ + U1ₐ h1ₜ₋₁
+    # z1_{t,q} = W1_q xₜ + b1_q + U1_q h1ₜ₋₁
     # i1ₜ = σ(z1_{t,0})
     # f1ₜ = σ(z1_{t,1})
     # g1ₜ = tanh(z1_{t,2})
@@ -41,10 +41,10 @@ def value_and_gradient(parameters, X, y):
     o1 = np.zeros((N, 5, 4))
     c1 = np.zeros((N, 5, 4))
     h1 = np.zeros((N, 5, 4))
-    z1[:, :, :, :] += np.einsum("auj,ntj->ntau", W1, x, optimize=True)
+    z1[:, :, :, :] += np.einsum("quj,ntj->ntqu", W1, x, optimize=True)
     z1[:, :, :, :] += b1
     for t in range(5):
-        z1[:, t, :, :] += np.einsum("auk,nk->nau", U1, (h1[:, t - 1, :] if t >= 1 else np.zeros((N, 4))), optimize=True)
+        z1[:, t, :, :] += np.einsum("quk,nk->nqu", U1, (h1[:, t - 1, :] if t >= 1 else np.zeros((N, 4))), optimize=True)
         i1[:, t, :] += logistic(z1[:, t, 0, :])
         f1[:, t, :] += logistic(z1[:, t, 1, :])
         g1[:, t, :] += np.tanh(z1[:, t, 2, :])
@@ -68,7 +68,7 @@ def value_and_gradient(parameters, X, y):
     # ∂ℓ/∂f1ₜ = c1ₜ₋₁ ⊙ ∂ℓ/∂c1ₜ
     # ∂ℓ/∂g1ₜ = i1ₜ ⊙ ∂ℓ/∂c1ₜ
     # ∂ℓ/∂i1ₜ = g1ₜ ⊙ ∂ℓ/∂c1ₜ
-    # ∂ℓ/∂h1ₜ = [t = 4] W2ᵀ δ2 + Σ_a U1ₐᵀ δ1_{t+1,a}
+    # ∂ℓ/∂h1ₜ = [t = 4] W2ᵀ δ2 + Σ_q U1_qᵀ δ1_{t+1,q}
     d_h1 = np.zeros((N, 5, 4))
     d_o1 = np.zeros((N, 5, 4))
     d_c1 = np.zeros((N, 5, 4))
@@ -79,7 +79,7 @@ def value_and_gradient(parameters, X, y):
     d_h1[:, 4, :] += d_y1
     for t in reversed(range(5)):
         if t < 4:
-            d_h1[:, t, :] += np.einsum("auk,nau->nk", U1, delta1[:, t + 1, :, :], optimize=True)
+            d_h1[:, t, :] += np.einsum("quk,nqu->nk", U1, delta1[:, t + 1, :, :], optimize=True)
         d_o1[:, t, :] += d_h1[:, t, :]*np.tanh(c1[:, t, :])
         d_c1[:, t, :] += (1 - np.tanh(c1[:, t, :])**2)*d_h1[:, t, :]*o1[:, t, :]
         if t < 4:
@@ -91,11 +91,11 @@ def value_and_gradient(parameters, X, y):
         delta1[:, t, 2, :] += (1 - g1[:, t, :]**2)*d_g1[:, t, :]
         delta1[:, t, 1, :] += (1 - f1[:, t, :])*d_f1[:, t, :]*f1[:, t, :]
         delta1[:, t, 0, :] += (1 - i1[:, t, :])*d_i1[:, t, :]*i1[:, t, :]
-    # ∂R/∂W1ₐ = (1/N) Σ_t Σ δ1_{t,a} xₜᵀ
-    d_W1 = np.einsum("ntau,ntj->auj", delta1, x, optimize=True)/N
-    # ∂R/∂U1ₐ = (1/N) Σ_t Σ δ1_{t,a} h1ₜ₋₁ᵀ
-    d_U1 = np.einsum("ntau,ntk->auk", delta1, read(h1, np.arange(N)[:, None, None], np.arange(5)[:, None] - 1, np.arange(4)), optimize=True)/N
-    # ∂R/∂b1ₐ = (1/N) Σ_t Σ δ1_{t,a}
+    # ∂R/∂W1_q = (1/N) Σ_t Σ δ1_{t,q} xₜᵀ
+    d_W1 = np.einsum("ntqu,ntj->quj", delta1, x, optimize=True)/N
+    # ∂R/∂U1_q = (1/N) Σ_t Σ δ1_{t,q} h1ₜ₋₁ᵀ
+    d_U1 = np.einsum("ntqu,ntk->quk", delta1, read(h1, np.arange(N)[:, None, None], np.arange(5)[:, None] - 1, np.arange(4)), optimize=True)/N
+    # ∂R/∂b1_q = (1/N) Σ_t Σ δ1_{t,q}
     d_b1 = delta1.transpose(2, 3, 0, 1).sum(axis=(-2, -1))/N
     # ∂R/∂W2 = (1/N) Σ δ2 h1₄ᵀ
     d_W2 = delta2.T @ h1[:, 4, :]/N
