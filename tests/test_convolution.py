@@ -15,6 +15,7 @@ import pytest
 
 from compiler.calling import interpret
 from symnet import SymnetError, average_pool2d, constructors, conv1d, conv2d, dense, flatten, max_pool2d
+from symnet.cli import main
 from symnet.network import Network
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step, magnitudes
@@ -186,3 +187,13 @@ def test_a_compiled_step_is_the_step_of_the_equations() -> None:
     assert model.prepare(values["x"], values["y"], SAMPLES).run(1) == pytest.approx(expected["loss"], rel=1e-12)
     for name, tensor in network.tensors.items():
         np.testing.assert_allclose(model.parameters[name], expected[f"{tensor.name}_next"], 1e-11, 1e-13, err_msg=name)
+
+
+def test_the_example_reaches_98_percent_of_the_held_out_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = Path(__file__).parent.parent / "examples" / "digits_conv.toml"
+    assert main(["train", str(spec), "--model", str(tmp_path / "model")]) == 0
+    printed = capsys.readouterr().out
+    assert float(printed.rpartition("test accuracy ")[2].split()[0]) >= 98
+    assert len([line for line in spec.read_text().partition("[train]")[0].splitlines() if line.strip()]) <= 20

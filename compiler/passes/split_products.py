@@ -20,6 +20,7 @@ from itertools import combinations
 import sympy as sp
 from sympy import Expr
 
+from ..graph import box
 from ..program import Access, Equation, Index, Program, Tensor, affine, outer_accesses
 from .definitions import solved
 from .rewriting import free_name, in_dependence_order, names, nodes
@@ -124,7 +125,7 @@ class _Writer:
         product = sp.Mul(*operands)
         named = set(nodes(product))
         summed = [i for i in equation.bound if i in named]
-        if outer == 1 and (_is_plain(equation.lhs) or _is_wide_scatter(equation.lhs)):
+        if outer == 1 and (box(equation) is not None or _is_plain(equation.lhs) or _is_wide_scatter(equation.lhs)):
             domain = tuple(i for i in equation.domain if i in named or i not in bound)
             return [*self.before, Equation(equation.lhs, domain, product)]
         on_the_left = [n for n in nodes(*equation.lhs.subscripts) if isinstance(n, Index)]
