@@ -56,6 +56,8 @@ def reduced(equation: Equation) -> Expr:
     """What an equation contributes to the element on its left-hand side."""
     if equation.op == "sum" and not equation.bound and equation.where is sp.true:
         return equation.rhs
+    if equation.op == "sum" and equation.rhs.as_coeff_Mul()[0].is_negative:
+        return -Reduction(equation.op, -equation.rhs, equation.bound, equation.where)
     return Reduction(equation.op, equation.rhs, equation.bound, equation.where)
 
 
