@@ -82,6 +82,8 @@ def _share_data(earlier: Loop, later: Loop) -> bool:
 
 
 def _same_rows(earlier: Loop, later: Loop) -> bool:
+    if (earlier.low, earlier.high) != (later.low, later.high):
+        return False
     if earlier.row is None or later.row is None:
         return earlier.row is later.row
     return earlier.row.xreplace({earlier.index: later.index}) == later.row
@@ -112,7 +114,7 @@ def flat_chain(loop: Loop, layout: Layout) -> list[Loop] | None:
     statements = chain[-1].body
     if any(not isinstance(s, Statement) or s.kind in ("begin", "end") for s in statements):
         return None
-    if any(c.row is not None or not c.parallel or c.index.low != 0 for c in chain):
+    if any(c.row is not None or c.low or c.high or not c.parallel or c.index.low != 0 for c in chain):
         return None
     expected: dict[Index, Expr] = {}
     step: Expr = sp.Integer(1)

@@ -101,6 +101,8 @@ def register_tensors(body: Sequence[Node], layout: Layout, keep: Iterable[Tensor
         match node:
             case Loop() | Guarded():
                 stack += [(child, (*path, id(node))) for child in reversed(node.body)]
+                for access in accesses(*node.low, *node.high) if isinstance(node, Loop) else ():
+                    read.setdefault(access.tensor, []).append((path, access))
             case Statement():
                 if node.kind in ("store", "end") and not node.adds and node.where == True:  # noqa: E712
                     written.setdefault(node.lhs.tensor, []).append((path, node.lhs))

@@ -26,6 +26,7 @@ from .program import (
     position,
     subscript_in_range,
 )
+from .spans import Span, ordered, spans, usable, without
 
 Place = Tensor | str  # what is read or written: a tensor, or a register
 
@@ -68,13 +69,16 @@ class Check:
 
 @dataclass(slots=True, eq=False)
 class Loop:
-    """for index in its range: body.  With `row`, the index runs over the stored columns of a row of a sparse tensor."""
+    """for index in its range: body.  With `row`, the index runs over the stored columns of a row of a sparse tensor;
+    `low` and `high` are further ends: it runs from the largest of all lower ones to the smallest of the upper ones."""
 
     index: Index
     body: list[Node]
     reverse: bool = False
     parallel: bool = True
     row: Access | None = None
+    low: tuple[Expr, ...] = ()
+    high: tuple[Expr, ...] = ()
     count: int | None = None  # elements of a flat loop that several tensors share,
     also: tuple[Equation, ...] = ()  # and what it computes of those besides its own
     reads: dict[Place, list[Access]] = field(default_factory=dict)
@@ -148,8 +152,12 @@ def make_loop(
     reverse: bool = False,
     parallel: bool = True,
     row: Access | None = None,
+    low: tuple[Expr, ...] = (),
+    high: tuple[Expr, ...] = (),
 ) -> Loop:
-    loop = Loop(index, list(body), reverse, parallel, row)
+    loop = Loop(index, list(body), reverse, parallel, row, low, high)
+    for access in accesses(*low, *high):
+        loop.reads.setdefault(layout.root(access.tensor), []).append(access)
     for node in loop.body:
         absorb_effects(loop, node, layout)
     return loop
@@ -174,7 +182,8 @@ def rename(node: Node, new: Mapping[str, str], layout: Layout) -> Node:
         case Loop():
             row = None if node.row is None else change(node.row)
             body = [rename(child, new, layout) for child in node.body]
-            return make_loop(change(node.index), body, layout, reverse=node.reverse, parallel=node.parallel, row=row)
+            low, high = tuple(map(change, node.low)), tuple(map(change, node.high))
+            return make_loop(change(node.index), body, layout, node.reverse, node.parallel, row, low, high)
     return node
 
 
@@ -210,8 +219,10 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
         begin = Statement("begin", equation.lhs, Integer(0), sp.true, original, op, register)
         combine = Statement("combine", equation.lhs, value, equation.where, original, op, register)
         end = Statement("end", equation.lhs, Integer(0), sp.true, original, op, register, adds=kind == "add")
-        few = not plain and _is_beside(equation, prefix, suffix, layout)
-        combined = _unrolled(combine, suffix) if few else _around(suffix, [combine], equation, layout)
+        used = [] if plain else usable(spans(equation), order, suffix)
+        few = not plain and not used and _is_beside(equation, prefix, suffix, layout)
+        combine.where = without(combine.where, used)
+        combined = _unrolled(combine, suffix) if few else _around(suffix, [combine], equation, layout, used)
         return _around(prefix, [begin, *combined, end], equation, layout)
     nodes: list[Node] = []
     if kind == "store" and equation.bound:
@@ -219,8 +230,9 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
         kind = "add"
     if not plain:
         equation, order = _several_rows(equation, order, layout)
-    statement = Statement(kind, equation.lhs, equation.rhs, equation.where, original)
-    return nodes + _around(order, [statement], equation, layout)
+    used = [] if plain or kind == "store" else usable(spans(equation), order, order)
+    statement = Statement(kind, equation.lhs, equation.rhs, without(equation.where, used), original)
+    return nodes + _around(order, [statement], equation, layout, used)
 
 
 def _is_beside(equation: Equation, prefix: Sequence[Index], suffix: Sequence[Index], layout: Layout) -> bool:
@@ -248,7 +260,7 @@ def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Node]:
 def _several_rows(equation: Equation, order: list[Index], layout: Layout) -> tuple[Equation, list[Index]]:
     """Rows that are added up in memory (b[o] += x[n,q,o]): several at once, so that b is read and written less."""
     bound, along = [i for i in order[:-1] if i in equation.bound], order[-1] if order else None
-    if not bound or along is None or equation.where is not sp.true:
+    if not bound or along is None or equation.where is not sp.true or sparse_rows(equation):
         return equation, order
     over = bound[-1]
     read = outer_accesses(equation.rhs)
@@ -270,10 +282,15 @@ def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:
     return _around([new[i] for i in own], [statement], None, layout)
 
 
-def _around(order: Sequence[Index], body: list[Node], equation: Equation | None, layout: Layout) -> list[Node]:
+def _around(
+    order: Sequence[Index], body: list[Node], equation: Equation | None, layout: Layout, ends: Sequence[Span] = ()
+) -> list[Node]:
     rows = sparse_rows(equation) if equation is not None else {}
     for index in reversed(order):
-        body = [make_loop(index, body, layout, row=rows.get(index))]
+        mine = [] if index in rows else [span for span in ends if span.index == index]
+        low = tuple(span.low for span in mine if span.low is not None)
+        high = tuple(span.high for span in mine if span.high is not None)
+        body = [make_loop(index, body, layout, row=rows.get(index), low=low, high=high)]
     return body
 
 
@@ -310,7 +327,15 @@ def loop_order(equation: Equation, layout: Layout, plain: bool) -> list[Index]:
         if row in order and order.index(row) > order.index(column):
             order.remove(row)
             order.insert(order.index(column), row)
-    return order
+    if plain:
+        return order
+    at_once = equation.op == "sum"  # what stands contiguous in a row is the innermost loop
+    for column, access in sparse_rows(equation).items():
+        row = access.subscripts[0]
+        if at_once and row in order:
+            order.remove(column)
+            order.insert(order.index(row) + 1, column)
+    return ordered(order, [s for s in spans(equation) if at_once or s.index in equation.bound], at_once)
 
 
 def unsafe_axes(access: Access) -> list[tuple[Expr, Expr]]:

@@ -116,6 +116,11 @@ class Writer(Expressions):
                 pointer, columns, _ = self.places.sparse[loop.row.tensor]
                 row = self.integer(loop.row.subscripts[0])
                 head = f"for e{text} in range({pointer}[{row}], {pointer}[{row} + 1]):"
+            elif loop.low or loop.high:
+                low = _extreme("max", [low, *map(self.integer, loop.low)])
+                high = _extreme("min", [high, *map(self.integer, loop.high)])
+                head = f"for {text} in range({low}, {high}):"
+                start = len(self.lines)  # the ends may have been read in lines of their own
             elif loop.reverse:
                 head = f"for {text} in range({high} - 1, {low} - 1, -1):"
             else:
@@ -238,6 +243,10 @@ class Writer(Expressions):
         self.put(f"if not ({values}):  # a value is not finite: no update")
         self.put("    status[0] = 1")
         self.put("    return")
+
+
+def _extreme(name: str, ends: Sequence[str]) -> str:
+    return ends[0] if len(ends) == 1 else f"{name}({', '.join(ends)})"
 
 
 def _repeated(statements: Sequence[Statement]) -> set[Expr]:

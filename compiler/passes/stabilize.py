@@ -32,8 +32,10 @@ def stabilize(program: Program) -> Program:
     for equation in program.equations:
         if equation.op == "logsumexp":
             equation = rewrite_equation(equation, stable_scalar, memo)
-            parts[equation.tensor] = _expanded(equation, taken)
-            equations.extend(parts[equation.tensor].equations)
+            expanded = _expanded(equation, taken)
+            equations.extend(expanded.equations)
+            if len(expanded.equations) == 4:
+                parts[equation.tensor] = expanded
         else:
             equations.append(equation)
     memos: dict[Basic, dict[Basic, Basic]] = {}
@@ -68,6 +70,13 @@ def _expanded(equation: Equation, taken: set[str]) -> _Softmax:
     total = Tensor(free_name(f"{stem}_sum", taken), shape)
     m, e, s = Access(top, *free), Access(exponential, *free, *bound), Access(total, *free)
     where = equation.where
+    if where.has(Access):  # data say which few points there are: a table of all of them would be too large
+        steps = (
+            Equation(m, equation.domain, equation.rhs, "max", where),
+            Equation(s, equation.domain, sp.exp(equation.rhs - m), "sum", where),
+            Equation(equation.lhs, equation.free, m + sp.log(s)),
+        )
+        return _Softmax(equation, exponential, total, steps)
     return _Softmax(
         equation,
         exponential,
