@@ -117,8 +117,8 @@ class Writer(Expressions):
                 row = self.integer(loop.row.subscripts[0])
                 head = f"for e{text} in range({pointer}[{row}], {pointer}[{row} + 1]):"
             elif loop.low or loop.high:
-                low = _extreme("max", [low, *map(self.integer, loop.low)])
-                high = _extreme("min", [high, *map(self.integer, loop.high)])
+                low = _extreme(">", [low, *map(self.integer, loop.low)])
+                high = _extreme("<", [high, *map(self.integer, loop.high)])
                 head = f"for {text} in range({low}, {high}):"
                 start = len(self.lines)  # the ends may have been read in lines of their own
             elif loop.reverse:
@@ -245,8 +245,12 @@ class Writer(Expressions):
         self.put("    return")
 
 
-def _extreme(name: str, ends: Sequence[str]) -> str:
-    return ends[0] if len(ends) == 1 else f"{name}({', '.join(ends)})"
+def _extreme(relation: str, ends: Sequence[str]) -> str:
+    """The largest (">") or smallest ("<") of them."""
+    best = ends[0]
+    for end in ends[1:]:
+        best = f"({best} if {best} {relation} {end} else {end})"
+    return best
 
 
 def _repeated(statements: Sequence[Statement]) -> set[Expr]:

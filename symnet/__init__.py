@@ -68,6 +68,9 @@ _HOMES = {
     "attention": "constructors",
     "transformer": "constructors",
     "lstm": "constructors",
+    "graph_conv": "graph_constructors",
+    "message_passing": "graph_constructors",
+    "graph_attention": "graph_constructors",
     "reshape": "constructors",
     "flatten": "constructors",
     "equations": "constructors",
@@ -115,6 +118,9 @@ __all__ = [
     "attention",
     "transformer",
     "lstm",
+    "graph_conv",
+    "message_passing",
+    "graph_attention",
     "reshape",
     "flatten",
     "equations",
@@ -169,6 +175,7 @@ if TYPE_CHECKING:
     )
     from .differentiate import pullback, pushforward
     from .errors import SymnetError
+    from .graph_constructors import graph_attention, graph_conv, message_passing
     from .history import Epoch, History
     from .model_file import load
     from .network import Network

@@ -92,7 +92,7 @@ def read(
     lines: Sequence[str],
     known: Mapping[str, Tensor],
     parameters: Mapping[str, tuple[Entry, ...]],
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, int | Expr],
     named: Callable[[str], str],
     where: str,
     functions: Mapping[str, Callable[[Expr], Expr]] = MappingProxyType({}),

@@ -66,8 +66,11 @@ def _reads(inputs: list[str], layers: Sequence[Layer]) -> dict[str, tuple[str, .
     names = set(known)
     reads = {}
     for number, layer in enumerate(layers):
-        read = layer.inputs or ((layers[number - 1].name,) if number else tuple(inputs))
         where = f"{layer.where}, inputs"
+        if layer.alone and layer.inputs:
+            raise complaint(where, list(layer.inputs), "none: it reads constants alone")
+        before = (layers[number - 1].name,) if number else tuple(inputs)
+        read = () if layer.alone else layer.inputs or before
         for name in read:
             if name not in names:
                 raise unknown(where, "layer", name, known)

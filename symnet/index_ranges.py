@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sympy import Expr, Integer
+from sympy import Expr, Integer, sympify
 
 from compiler.program import Index, Tensor, affine
 
@@ -87,7 +87,7 @@ class Ranges:
     lines: Sequence[Line]
     known: Mapping[str, Tensor]
     parameters: Mapping[str, tuple[Entry, ...]]
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, int | Expr]
     ranks: Mapping[str, int]
     where: str
     above: dict[Any, Any] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class Ranges:
     def solve(self) -> None:
         self.shared = {*self.sizes, *(e for entries in self.parameters.values() for e in entries if isinstance(e, str))}
         for name, extent in self.sizes.items():
-            self.fix(("size", name), Integer(extent), f"{name} = {extent} in sizes", self.where)
+            self.fix(("size", name), sympify(extent), f"{name} = {extent} in sizes", self.where)
         for name, tensor in self.known.items():
             for k, known in enumerate(tensor.shape):
                 self.fix(("axis", name, k), known, f"{known} for axis {k} of {name}", self.where)

@@ -289,7 +289,7 @@ def equations(layer: kinds.Equations, place: Place) -> Built:
 
 
 def written(layer: kinds.WrittenLayer, place: Place) -> Built:
-    from .equation_text import constant_tensors, numbered, read
+    from .equation_text import SAMPLES, constant_tensors, numbered, read
 
     plan = layer.written(place.shapes)
     nexts = {kept.next: name for name, kept in plan.states.items()}
@@ -306,8 +306,9 @@ def written(layer: kinds.WrittenLayer, place: Place) -> Built:
     numbering = numbered(shapes, place.number, place.owner)
     known |= {name: Tensor(named(name), kept.shape, "state") for name, kept in plan.states.items()}
     known |= constant_tensors(plan.constants, place.number)
+    sizes = dict(plan.sizes) if plan.inputs else {**plan.sizes, "n": SAMPLES}
     readings = [
-        read(lines, known, shapes, plan.sizes, named, f"{layer.where}, equations", functions, plan.coupled)
+        read(lines, known, shapes, sizes, named, f"{layer.where}, equations", functions, plan.coupled)
         for lines in (plan.lines, plan.inference)
         if lines
     ]

@@ -177,7 +177,7 @@ GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "theta": "θ", "lambda": "λ",
     "mu": "μ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω", "ell": "ℓ",
 }  # fmt: skip
-HATS = {"xhat": ("x̂", r"\hat{x}")}  # Unicode and LaTeX
+HATS = {"xhat": ("x̂", r"\hat{x}"), "Ahat": ("Â", r"\hat{A}")}  # Unicode and LaTeX
 SIGNS = {
     "<": ("<", "<"), ">": (">", ">"), "<=": ("≤", r"\leq"), ">=": ("≥", r"\geq"), "=": ("=", "="), "!=": ("≠", r"\neq"),
 }  # fmt: skip

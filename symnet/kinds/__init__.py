@@ -35,6 +35,7 @@ from .base import (
 from .convolution import Conv1D, Conv2D
 from .elementwise import Activation, Dropout, LogSoftmax, Softmax
 from .equations import Declared, Equations
+from .graphs import GraphAttention, GraphConv, MessagePassing
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .pooling import AveragePool1D, AveragePool2D, MaxPool1D, MaxPool2D
 from .recurrent import GRU, LSTM, Elman
@@ -48,6 +49,7 @@ TABLE: tuple[type[Layer], ...] = (
     BatchNorm, LayerNorm, RMSNorm,
     Elman, GRU, LSTM,
     Embedding, Positions, Attention, Transformer,
+    GraphConv, MessagePassing, GraphAttention,
     Equations,
 )  # fmt: skip
 KINDS: Mapping[str, type[Layer]] = {kind.kind: kind for kind in TABLE}
@@ -84,7 +86,8 @@ def named(layer: Layer, number: int) -> Layer:
 __all__ = [
     "Attention", "Embedding", "IntegerShape", "Positions", "Transformer",
     "AXES", "GRU", "KINDS", "LSTM", "Activation", "Add", "AveragePool1D", "AveragePool2D", "BatchNorm", "Concat",
-    "Conv1D", "Conv2D", "Declared", "Dense", "Dropout", "Elman", "Equations", "Flatten", "Kept", "Layer", "LayerNorm",
-    "Learned", "LogSoftmax", "MaxPool1D", "MaxPool2D", "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax",
-    "Written", "WrittenLayer", "check_initializers", "learned_shapes", "named", "sample_shape", "without_initializers",
+    "Conv1D", "Conv2D", "Declared", "Dense", "Dropout", "Elman", "Equations", "Flatten", "GraphAttention",
+    "GraphConv", "Kept", "Layer", "LayerNorm", "Learned", "MessagePassing", "LogSoftmax", "MaxPool1D", "MaxPool2D",
+    "Maxout", "Multiply", "RMSNorm", "Reshape", "Shape", "Softmax", "Written", "WrittenLayer", "check_initializers",
+    "learned_shapes", "named", "sample_shape", "without_initializers",
 ]  # fmt: skip

@@ -120,6 +120,11 @@ class Layer:
         return {}
 
     @property
+    def alone(self) -> bool:
+        """It reads constants, and no layer."""
+        return False
+
+    @property
     def named_constants(self) -> tuple[str, ...]:
         """The constants of the network that it names; where there are any, it has the field own_constants()."""
         return ()
