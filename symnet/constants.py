@@ -7,6 +7,7 @@ are; the arrays are run-time arguments of kernels, so that only shape, kind and 
     A = "graph.npz"                                          .csv, .npy: an array;  .npz: a SciPy sparse matrix
     A = { edges = [[0, 1], [1, 2]], nodes = 3 }              A[v,u] = how often u -> v; undirected unless `directed`
     A = { edges = "edges.csv", nodes = 34, directed = true } a row an edge: from, to and, if there are three, its weight
+    X = { identity = 34 }                                    a feature of its own for each of 34 nodes
     c = [0, 1, 1, 2]                                         integers are a table that can be a subscript: x[n,c[k]]
     c = { values = [0, 1, 1], kind = "real" }                the same numbers as real ones
 """
@@ -172,6 +173,13 @@ class Edges:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """The identity matrix, sparse."""
+
+    identity: int = field(metadata=by(checks.integer(1)))
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
     """An array with its kind."""
 
@@ -202,6 +210,9 @@ def _declared(name: str, value: Any, folder: Path, where: str) -> Constant:
         return sparse(name, value, where)
     if isinstance(value, Mapping) and "edges" in value:
         return _graph(name, declare(Edges, value, where), folder, where)
+    if isinstance(value, Mapping) and "identity" in value:
+        own = np.arange(declare(Identity, value, where).identity)
+        return compressed(name, (len(own), len(own)), own, own, np.ones(len(own)), where)
     if isinstance(value, Mapping):
         table = declare(Values, value, where)
         return dense(name, _array(table.values, folder, where), where, table.kind)

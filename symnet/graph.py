@@ -71,6 +71,9 @@ def _reads(inputs: list[str], layers: Sequence[Layer]) -> dict[str, tuple[str, .
             raise complaint(where, list(layer.inputs), "none: it reads constants alone")
         before = (layers[number - 1].name,) if number else tuple(inputs)
         read = () if layer.alone else layer.inputs or before
+        if not read and not layer.alone:
+            advice = "Give the network an `input`, or begin with a layer that reads constants."
+            raise complaint(where, Quoted("nothing to read"), "an input or a layer", advice)
         for name in read:
             if name not in names:
                 raise unknown(where, "layer", name, known)

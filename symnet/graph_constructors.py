@@ -15,8 +15,8 @@ def graph_conv(
 
     graph: the name of a constant of the network, A[v,u] the weight of what node v takes from u (constants.py).  A
     sample has the shape (nodes, features), the output (nodes, units).  options: features: a constant X that is read
-    instead of a layer, for a network without inputs; normalize ("symmetric", "mean", "none"); self_loops (True); and those of
-    `dense`: bias, initializer, bias_initializer, l2, l1, inputs, share.  Source: Kipf and Welling 2017.
+    instead of a layer, for a network without inputs; normalize ("symmetric", "mean", "none"); self_loops (True); and
+    those of `dense`: bias, initializer, bias_initializer, l2, l1, inputs, share.  Source: Kipf and Welling 2017.
 
     >>> from symnet import Network
     >>> path = {"edges": [[0, 1], [1, 2]], "nodes": 3}

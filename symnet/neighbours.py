@@ -68,8 +68,8 @@ def tables(graph: Constant, loops: bool, where: str) -> dict[str, Constant]:
     made = constants.compressed("", graph.shape, rows, columns, np.ones(len(rows)), where)
     starts, source = made.parts["rows"], made.parts["columns"]
     target = np.repeat(np.arange(nodes), np.diff(starts))
-    if not len(source):  # a table has at least one element; no row reaches it
-        source = target = np.zeros(1, np.int64)
+    if not len(source):  # a table has at least one element: an edge between nodes that are not there
+        source = target = np.full(1, nodes, np.int64)
     prefix = graph.name if loops else f"{graph.name}n"
     found = {"ptr": starts, "src": source, "dst": target}
     return {key: replace(constants.dense("", table), name=f"{prefix}{key}_") for key, table in found.items()}

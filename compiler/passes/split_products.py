@@ -93,7 +93,7 @@ class _Writer:
             wanted = set(equation.free).union(*(_indices(g, equation.domain) for g in rest))
             named = _indices((*pair[0], *pair[1]), equation.domain)
             operands = [self._operand(self._reduced(g, groups, equation), equation) for g in pair]
-            kept = [i for i in equation.domain if i in named and i in wanted]
+            kept = _beside_sparse([i for i in equation.domain if i in named and i in wanted], rest)
             summed = [i for i in equation.domain if i in set(nodes(*operands)) and i not in kept]
             access = self._tensor(f"{equation.tensor.name}_part", kept, summed, sp.Mul(*operands))
             groups = _grouped([*rest, (access,)], equation.domain)
@@ -146,6 +146,13 @@ class _Writer:
 def _indices(group: Iterable[Expr], domain: Sequence[Index]) -> list[Index]:
     named = set(nodes(*group))
     return [i for i in domain if i in named]
+
+
+def _beside_sparse(kept: list[Index], rest: Sequence[Group]) -> list[Index]:
+    """The axis that sparse rows of the rest will gather by stands before the last: then what they add is contiguous."""
+    gathered = set(nodes(*(f for group in rest for f in group if _is_sparse(f))))
+    inside, outside = [i for i in kept if i in gathered], [i for i in kept if i not in gathered]
+    return [*outside[:-1], *inside, *outside[-1:]] if inside else kept
 
 
 def _layout(group: Group) -> list[Index]:
