@@ -45,6 +45,7 @@ from .nodes import (
     mapped,
     place,
     stem,
+    with_brackets,
 )  # fmt: skip
 
 LOW = re.compile(r"[A-Za-z0-9, ]+|\\[a-z]+")  # around it, brackets of the usual size; \left( sets a space before it
@@ -58,7 +59,7 @@ def latex(node: Node) -> str:
 
 def mathtext(node: Node) -> str:
     """The formula in what matplotlib's mathtext reads, without dollar signs."""
-    return latex(mapped(node, _with_brackets))
+    return latex(mapped(node, with_brackets))
 
 
 def aligned(lines: Iterable[Node], write: Callable[[Node], str] = latex) -> str:
@@ -72,13 +73,6 @@ def aligned(lines: Iterable[Node], write: Callable[[Node], str] = latex) -> str:
             text = write(line)
         rows.append(text)
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
-
-
-def _with_brackets(node: Node) -> Node:
-    """Pieces as a sum, each times the bracket that says where it holds."""
-    if not isinstance(node, Cases):
-        return node
-    return Sum(tuple((1, Product((Iverson(condition), value))) for value, condition in node.pieces))
 
 
 # ---------------------------------------------------------------------------------------------- names

@@ -213,6 +213,18 @@ def mapped(node: Any, change: Callable[[Any], Any]) -> Any:
     return change(node if same else replace(node, **new))
 
 
+def with_brackets(node: Any) -> Any:
+    """Pieces as a sum, each times the bracket that says where it holds; other nodes as they are."""
+    if not isinstance(node, Cases):
+        return node
+    terms: list[tuple[int, Node]] = []
+    for value, condition in node.pieces:
+        bracket = Iverson(condition)
+        if value != Number("0"):
+            terms.append((1, bracket if value == ONE else Product((value, bracket))))
+    return terms[0][1] if len(terms) == 1 else Sum(tuple(terms))
+
+
 def bound_letters(node: object) -> set[str]:
     """The letters over which reductions in a formula run."""
     if isinstance(node, tuple):

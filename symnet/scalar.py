@@ -20,6 +20,7 @@ from .assemble import Term, product
 from .nodes import (
     ONE,
     Call,
+    Cases,
     Element,
     Fraction,
     Hadamard,
@@ -299,6 +300,16 @@ class Scalars:
         if not terms:
             return Number("0")
         return terms[0][1] if len(terms) == 1 and terms[0][0] > 0 else Sum(tuple(terms))
+
+    def cases(self, expression: Expr) -> Node:
+        """The expression; pieces of one quantity, if it is made of them, one below the other."""
+        node, found = self.node(expression), None
+        if isinstance(expression, sp.Piecewise) and isinstance(node, (Sum, Product)):
+            found = intervals(expression)
+        if found is None or named(*found) is not None:
+            return node
+        quantity, pieces = found
+        return Cases(tuple((self.node(piece.value), self._between(quantity, piece)) for piece in pieces))
 
     def _times(self, factor: Expr, node: Node) -> Node:
         if factor == 1:

@@ -51,7 +51,7 @@ def lettered(program: Program, adjoints: Mapping[Tensor, Tensor]) -> Lettered:
             letter = LETTERS[taken] if taken < len(LETTERS) else f"f_{taken}"
             letters[function] = letter
             for text, meaning in ((letter, function), (f"{letter}'", slope.xreplace({net: Access(z)}))):
-                definitions.append(Equal(Call(text, (Name("z"),)), scalars.node(meaning)))
+                definitions.append(Equal(Call(text, (Name("z"),)), scalars.cases(meaning)))
         letter = letters[function]
         new[equation] = Equation(equation.lhs, equation.domain, Applied(Str(letter), net))
         above, below = adjoints.get(tensor), adjoints.get(net.tensor)

@@ -43,6 +43,7 @@ from .nodes import (
     place,
     stem,
     tight,
+    with_brackets,
 )  # fmt: skip
 
 __all__ = ["ONES", "Call", "Element", "Equal", "Name", "Node", "Number", "Over", "Sum", "names", "unicode"]
@@ -136,9 +137,8 @@ def _unicode(node: Node) -> tuple[str, int]:
                 under += ": " + ", ".join(tight(_unicode(c)[0]) for c in conditions)
             under = under if not under or re.fullmatch(r"\w+", under) else f"{{{under}}}"
             return f"{sign}{'_' if under else ''}{under} {within(_unicode, body, HADAMARD)}", HADAMARD
-        case Cases(pieces):
-            texts = [f"{_unicode(value)[0]} where {_unicode(condition)[0]}" for value, condition in pieces]
-            return f"{{{'; '.join(texts)}}}", ATOM
+        case Cases():
+            return _unicode(with_brackets(node))
         case Range(index, low, high):
             return f"{index} = {low}, ..., {high}", SUM
         case Equal(left, right, None):
