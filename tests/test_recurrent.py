@@ -6,14 +6,21 @@ the same values: by the general nests alone and with all that the lowering knows
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 from compiler.calling import interpret
-from symnet import constructors, dense, flatten
+from compiler.executable import generate
+from compiler.program import Equation, Index, Program, ProgramError, Tensor, in_range, size
+from compiler.slots import pad_slots, spread_steps
+from compiler.verify import verify
+from symnet import SymnetError, constructors, dense, elman, equations, flatten, gru, lstm
+from symnet.kinds import Layer
 from symnet.network import Network
 from symnet.reference import evaluate
 
@@ -65,3 +72,248 @@ def test_values_and_gradients_are_those_of_pytorch(name: str) -> None:
             expected = STORED[f"{name}:d_{stored[parameter]}"]
             scale = 1e-10 * np.abs(expected).max()
             np.testing.assert_allclose(found[gradient.name], expected, 1e-10, scale, err_msg=f"{how}: {parameter}")
+
+
+@pytest.mark.parametrize("layer", [elman(3), gru(3, reset_after=False), lstm(3, returns="all")])
+@pytest.mark.parametrize("time", [1, 2])
+def test_one_and_two_steps_are_sequences(layer: Layer, time: int) -> None:
+    network = Network(input=[time, 2], layers=[layer, flatten(), dense(1)], loss="squared_error")
+    rng = np.random.default_rng(time)
+    program = network.gradient_program()
+    values: dict[str, Any] = {t.name: rng.normal(size=network.parameters[p]) for p, t in network.tensors.items()}
+    values |= {**network.hyper, "x": rng.normal(size=(4, time, 2)), "y": rng.normal(size=(4, 1))}
+    found = interpret(program, values, {"N": 4}, plain=False)
+    for name, expected in evaluate(program, values, {"N": 4}).items():
+        np.testing.assert_allclose(found[name], expected, 1e-12, 1e-13, err_msg=name)
+
+
+def test_512_steps_are_backpropagated_as_by_hand() -> None:
+    time, units = 512, 3
+    network = Network(input=[time, 2], layers=[elman(units, name="r"), dense(1, name="o")], loss="squared_error")
+    rng = np.random.default_rng(0)
+    p = {name: rng.normal(size=shape) / 2 for name, shape in network.parameters.items()}
+    x, y = rng.normal(size=(2, time, 2)), rng.normal(size=(2, 1))
+    h = np.zeros((time + 1, 2, units))
+    for t in range(time):
+        h[t] = np.tanh(x[:, t] @ p["r.W"].T + h[t - 1] @ p["r.U"].T + p["r.b"])
+    slope = 2 * (h[time - 1] @ p["o.W"].T + p["o.b"] - y) @ p["o.W"]
+    expected = np.zeros((units, units))
+    for t in range(time - 1, 0, -1):
+        delta = (1 - h[t] ** 2) * slope
+        expected += delta.T @ h[t - 1] / 2
+        slope = delta @ p["r.U"]
+    _, gradient = network.value_and_gradient(p, x, y)
+    np.testing.assert_allclose(gradient["r.U"], expected, 1e-9, 1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("layer", [elman(20), gru(20), lstm(20, direction="both", initial="learned")])
+def test_the_source_does_not_depend_on_the_number_of_steps_and_memory_is_linear_in_it(layer: Layer) -> None:
+    def made(time: int) -> tuple[int, int, int]:
+        network = Network(input=[time, 4], layers=[layer, dense(2)], loss="squared_error")
+        program = network.training_program("adam")
+        text, _, _, manifest = generate(program, "float32", None, {"N": 32})
+        return len(program.equations), text.count("\n"), manifest["memory_elements"]
+
+    short, long = made(8), made(512)
+    assert short[:2] == long[:2] and long[2] < 64 * short[2]
+
+
+@pytest.mark.parametrize("kind", ["elman", "gru", "lstm"])
+def test_no_read_in_the_loops_over_steps_is_guarded_and_each_step_is_contiguous(kind: str) -> None:
+    layer = getattr(constructors, kind)(20, name="r")
+    network = Network(input=[8, 4], layers=[layer, dense(2)], loss="squared_error")
+    text, *_ = generate(network.training_program("adam"), "float32", None, {"N": 32})
+    assert "h1 (N, 8, 20), stored by axes 1, 0, 2" in text or "h1 (N, 9, 20), stored by axes 1, 0, 2" in text
+    blocks = [block for block in text.split("\n    for t") if block.startswith(" in range(") and "h1[" in block]
+    assert len(blocks) >= 2
+    for block in blocks:
+        inside = [line for line in block.splitlines()[1:] if line.startswith("        ")]
+        guards = [line for line in inside if " if " in f" {line.strip()}"]
+        assert all(line.strip().startswith("if (t ") for line in guards), guards  # of a product, once in a step
+    products = [line for line in text.splitlines() if re.search(r"# d_U1\w*\[[^=]*\] = sum_n,t", line)]
+    assert products and all(line.startswith("    product") for line in products)  # outside of the loop
+
+
+def test_backpropagation_through_time_reads_as_such() -> None:
+    network = Network(input=[8, 3], layers=[elman(4, name="r"), dense(2)], loss="squared_error")
+    text = str(network.gradient("r.U"))
+    for line in (
+        "δ1ₜ = (1 - h1ₜ²) ⊙ ∂ℓ/∂h1ₜ",
+        "∂ℓ/∂h1ₜ = [t = 7] W2ᵀ δ2 + U1ᵀ δ1ₜ₊₁",
+        "∂R/∂U1 = (1/N) Σ_t Σ δ1ₜ h1ₜ₋₁ᵀ",
+    ):
+        assert line in text.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["elman", "gru", "lstm"])
+def test_masked_steps_are_not_seen(kind: str) -> None:
+    layer = getattr(constructors, kind)(3, direction="both", inputs=["x", "m"])
+    network = Network(inputs={"x": [6, 2], "m": [1]}, layers=[layer, dense(1)], loss="squared_error")
+    plain = getattr(constructors, kind)(3, direction="both")
+    short = Network(input=[4, 2], layers=[plain, dense(1)], loss="squared_error")
+    rng = np.random.default_rng(0)
+    p = {name: rng.normal(size=shape) for name, shape in network.parameters.items()}
+    x, y = rng.normal(size=(3, 6, 2)), rng.normal(size=(3, 1))
+    data = ((network, {"x": x, "m": np.full((3, 1), 4.0)}), (short, {"x": x[:, :4]}))
+    found = []
+    for net, given in data:
+        values = {net.inputs[name].name: value for name, value in given.items()}
+        values |= {net.tensors[name].name: value for name, value in p.items()}
+        found.append(evaluate(net.gradient_program(), {**values, **net.hyper, "y": y}, {"N": 3}))
+    for (name, with_mask), without in zip(found[0].items(), found[1].values(), strict=True):
+        np.testing.assert_allclose(with_mask, without, 1e-12, 1e-13, err_msg=name)
+
+
+def test_first_values_are_orthogonal_for_each_gate_and_cells_first_remember() -> None:
+    network = Network(input=[8, 3], layers=[lstm(4, name="r", direction="both"), dense(2)], loss="squared_error")
+    first = network.initial_parameters(0)
+    for name in ("r.U", "r.Ub"):
+        np.testing.assert_allclose(first[name] @ first[name].transpose(0, 2, 1), np.stack([np.eye(4)] * 4), atol=1e-14)
+    np.testing.assert_array_equal(first["r.b"], [[0] * 4, [1] * 4, [0] * 4, [0] * 4])
+    assert not np.array_equal(first["r.U"][0], first["r.U"][1])
+
+
+def test_recurrent_layers_go_through_toml() -> None:
+    layers = [
+        gru(4, direction="both", initial="learned", returns="all", reset_after=False),
+        lstm(3, bias=False, recurrent_initializer={"name": "orthogonal", "gain": 0.5, "stacked": 1}),
+        dense(2),
+    ]
+    network = Network(input=[8, 3], layers=layers, loss="squared_error", l2=0.1)
+    assert Network.from_toml(network.to_toml()) == network
+    assert {t.name for t in network.weights} == {"W1", "U1", "Wb_1", "Ub_1", "W2", "U2", "W3"}
+
+
+# ---------------------------------------------------------------------------------------------- mistakes
+@pytest.mark.parametrize(
+    ("sequence", "others", "layer", "words"),
+    [
+        ([8, 3, 2], {}, elman(4), r"the shape \(8, 3, 2\), expected a first input of shape \(time, features\)"),
+        ([8, 3], {"m": [7]}, elman(4, inputs=["x", "m"]), r"the shape \(7,\) of the last input, expected \(8,\), a"),
+        ([8, 3], {"m": [8]}, lstm(4, inputs=["x", "m"], initial="given"), "2 inputs, expected 3 .a sequence, the "),
+        ([8, 3], {"h": [7]}, gru(4, inputs=["x", "h"], initial="given"), r"shape \(7,\) of the initial h, expected"),
+        ([8, 3], {}, elman(4, "prelu"), "the learned gamma, expected a function with nothing to learn"),
+        ([8, 3], {}, lstm(4, bias=False, bias_initializer="zeros"), "initializer of b: found 'zeros', expected none"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_declaration(sequence: Any, others: Any, layer: Layer, words: str) -> None:
+    with pytest.raises(SymnetError, match=words):
+        Network(inputs={"x": sequence, **others}, layers=[layer, dense(1)], loss="squared_error")
+
+
+def test_words_of_options_are_checked() -> None:
+    with pytest.raises(SymnetError, match="Did you mean 'all'"):
+        elman(4, returns="al")
+    with pytest.raises(SymnetError, match="direction: found the unknown word"):
+        gru(4, direction="left")
+
+
+def test_a_sequence_that_is_longer_than_declared_is_refused_by_fit() -> None:
+    model = Network(input=[8, 3], layers=[elman(4), dense(2)], loss="squared_error").compile("adam")
+    with pytest.raises(SymnetError, match=r"X: found shape \(5, 9, 3\), expected \(n, 8, 3\)"):
+        model.fit(np.zeros((5, 9, 3)), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("h[n,t,u] = tanh(x[n,t,u] + h[n,t,u])", "h: defined through itself without a constant shift"),
+        ("h[n,t,u] = tanh(h[n,t-1,u] + h[n,t+1,u]*x[n,t,u])", "h.n,t - 1,u. lies before, h.n,t . 1,u. after"),
+    ],
+)
+def test_a_cycle_without_a_shift_or_with_shifts_both_ways_is_refused(text: str, words: str) -> None:
+    with pytest.raises(SymnetError, match=words):
+        Network(input=[8, 3], layers=[equations(text), flatten(), dense(1)], loss="squared_error")
+
+
+# ---------------------------------------------------------------------------------------------- lowering
+N = size("N")
+n, t, u = Index("n", N), Index("t", 5), Index("u", 3)
+x = Tensor("x", (N, 5, 3), "input")
+
+
+def check(program: Program, of: str) -> None:
+    verify(program)
+    values = {"x": np.random.default_rng(0).normal(size=(4, 5, 3))}
+    expected = evaluate(program, values, {"N": 4})[of]
+    for plain in (True, False):
+        np.testing.assert_allclose(interpret(program, values, {"N": 4}, plain=plain)[of], expected, 1e-12, 1e-14)
+
+
+def test_tensors_of_a_cycle_may_run_ahead_of_each_other() -> None:
+    h, c, d = Tensor("h", (N, 5, 3)), Tensor("c", (N, 7, 3)), Tensor("d", (N, 6, 3))
+    program = Program(
+        (
+            Equation(c[n, t + 2, u], (n, t, u), sp.sin(h[n, t - 1, u]) + x[n, t, u]),
+            Equation(d[n, t + 1, u], (n, t, u), sp.cos(c[n, t + 2, u])),
+            Equation(h[n, t, u], (n, t, u), d[n, t + 1, u] / 2 + h[n, t - 1, u] / 4),
+        ),
+        (h,),
+    )
+    check(program, "h")
+
+
+def test_what_is_met_element_by_element_with_states_is_read_in_its_own_order() -> None:
+    d, e = Tensor("d", (N, 5, 3)), Tensor("e", (N, 5, 3))
+    written = (
+        Equation(d[n, t, u], (n, t, u), sp.tanh(x[n, t, u] + d[n, t - 1, u])),
+        Equation(e[n, t, u], (n, t, u), d[n, t, u] * x[n, t, u]),
+    )
+    check(Program(written, (e,)), "e")
+
+
+def test_offsets_do_not_make_a_shift_of_none() -> None:
+    h, c = Tensor("h", (N, 5, 3)), Tensor("c", (N, 6, 3))
+    stuck = (Equation(c[n, t + 1, u], (n, t, u), h[n, t, u]), Equation(h[n, t, u], (n, t, u), c[n, t + 1, u]))
+    with pytest.raises(ProgramError, match="without a constant shift"):
+        verify(Program(stuck, (h,)))
+
+
+def test_slots_of_zeros_take_the_place_of_guards() -> None:
+    h = Tensor("h", (N, 5, 3))
+    y = Tensor("y", (N, 5, 3))
+    program = Program(
+        (
+            Equation(h[n, t, u], (n, t, u), sp.tanh(x[n, t, u] + h[n, t - 1, u] * x[n, t, u])),
+            Equation(y[n, t, u], (n, t, u), h[n, t, u] + h[n, t + 2, u]),
+        ),
+        (y,),
+    )
+    padded = pad_slots(program)
+    assert {int(a.tensor.shape[1]) for e in padded.equations for a in e.reads() if a.tensor.name == "h"} == {8}
+    assert all(in_range(a) for e in padded.equations for a in e.reads())
+    check(padded, "y")
+    check(program, "y")
+
+
+def test_a_step_is_said_of_what_it_writes() -> None:
+    d, e = Tensor("d", (N, 5, 3)), Tensor("e", (N, 5, 3))
+    program = Program(
+        (
+            Equation(d[n, t, u], (n, t, u), x[n, t, u]),
+            Equation(d[n, t - 1, u], (n, t, u), d[n, t, u] * x[n, t, u]),
+            Equation(e[n, t, u], (n, t, u), d[n, t, u]),
+        ),
+        (e,),
+    )
+    spread = spread_steps(program)
+    assert str(spread.equations[1]) == "d[n,t,u] = d[n,t + 1,u]*x[n,t + 1,u]"
+    check(spread, "e")
+    check(program, "e")
+
+
+def test_a_write_that_is_dropped_does_not_reach_the_zeros() -> None:
+    h, v = Tensor("h", (3, 3)), Index("v", 3)
+    p = Tensor("p", (3,), "input")
+    s, w = Tensor("s"), Index("w", 3)
+    program = Program(
+        (
+            Equation(h[v, v + 1], (v,), p[v]),
+            Equation(h[v, v], (v,), h[v - 1, v - 1] * h[v - 1, v] + p[v]),
+            Equation(s[()], (v, w), h[v, w + 1] * p[w]),
+        ),
+        (s,),
+    )
+    values = {"p": np.array([0.3, -0.2, 0.5])}
+    expected = evaluate(program, values)["s"]
+    np.testing.assert_allclose(interpret(program, values, {}, plain=False)["s"], expected, 1e-13)
