@@ -95,13 +95,13 @@ class Positions(WrittenLayer):
         if length < time:
             found = Quoted(f"{time} positions")
             raise complaint(f"{self.where}, inputs", found, f"at most {length}, the length of its table")
-        lines = ("y[n,t,k] = x[n,t,k] + P[t,k]",)
+        row = "t" if length == time else "t+0"  # t alone would run over all of the table
+        lines = (f"y[n,t,k] = x[n,t,k] + P[{row},k]",)
         if self.table == "sinusoidal":
             table = constant("", sinusoids(time, width), self.where)
             return Written(lines, "y", inputs[0], constants={"P": table})
-        table_ = Learned((length, width), TABLE, (width, length), True)
-        # t runs over the rows that there are positions for
-        return Written(lines, "y", inputs[0], {"P": table_}, {"t": time})
+        learned = Learned((length, width), TABLE, (width, length), True)
+        return Written(lines, "y", inputs[0], {"P": learned})
 
     @property
     def given(self) -> dict[str, Choice | None]:
