@@ -345,10 +345,10 @@ def _engine() -> Any:
 
 
 def _load(key: str, symbol: str, needs: list[str], code: bytes) -> Native:
+    engine = _engine()  # from then on LLVM finds the C library's symbols
     missing = [name for name in needs if llvm.address_of_symbol(name) is None]
     if missing:  # LLVM would end the process
         raise NativeError(f"{symbol} needs {', '.join(missing)}, which is not loaded: name it in `depends`")
-    engine = _engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     address = engine.get_function_address(symbol)
