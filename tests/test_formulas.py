@@ -45,6 +45,13 @@ def networks() -> dict[str, Network]:
         4, [sn.maxout(3, pieces=2, name="hidden"), sn.dense(3, name="out")], "softmax_cross_entropy"
     )
     found["lstm"] = Network([5, 3], [sn.lstm(4, name="memory"), sn.dense(2, name="out")], "squared_error")
+    circle = {"A": {"edges": [[0, 1], [1, 2], [2, 3], [3, 0], [0, 2]], "nodes": 4}}
+    found["graph"] = Network(
+        [4, 3],
+        [sn.graph_conv(5, "relu", name="hidden"), sn.graph_conv(2, name="out")],
+        "squared_error",
+        constants=circle,
+    )
     deep = [sn.dense(8, "tanh") for _ in range(10)]
     found["deep"] = Network(8, [*deep, sn.dense(1)], "squared_error", l2=0.01)
     return found
@@ -122,6 +129,14 @@ def test_a_recurrence_is_written_by_its_steps() -> None:
         "memory.U   ∂R/∂U1_q = (1/N) Σ_t Σ δ1_{t,q} h1ₜ₋₁ᵀ",
         "A value outside of its range is 0.",
     } <= lines(NETWORKS["lstm"].show())
+
+
+def test_a_layer_on_a_graph_is_a_product_of_matrices() -> None:
+    assert {
+        "z1 = Â x W1ᵀ + 𝟏 b1ᵀ",
+        "δ1 = [z1 > 0] ⊙ Âᵀ δ2 W2",
+        "hidden.W   ∂R/∂W1 = (1/N) Σ δ1ᵀ Â x",
+    } <= lines(NETWORKS["graph"].show())
 
 
 def test_what_has_three_axes_is_written_with_indices_beside_matrices() -> None:
