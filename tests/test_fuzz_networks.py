@@ -14,8 +14,21 @@ import pytest
 
 from compiler.calling import interpret
 from symnet import activations, losses, optimizers
-from symnet.constructors import batch_norm, dense, dropout, elman, gru, layer_norm, lstm, rms_norm
-from symnet.kinds import GRU, LSTM, Elman
+from symnet.constructors import (
+    attention,
+    batch_norm,
+    dense,
+    dropout,
+    elman,
+    embedding,
+    gru,
+    layer_norm,
+    lstm,
+    positions,
+    rms_norm,
+    transformer,
+)
+from symnet.kinds import GRU, LSTM, Attention, Elman, Transformer
 from symnet.network import Network
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step, magnitudes
@@ -34,6 +47,9 @@ MEMORIES = (
     gru(3, initial="learned"),
     lstm(2, direction="both", returns="all"),
     lstm(2, initial="learned", direction="backward"),
+    attention(3, causal=True, bias=False),  # the bias of keys has the gradient 0, rounded
+    transformer(1, hidden=2, bias=False, norm="rms_norm"),
+    transformer(3, causal=True, hidden=4, bias=False),
 )  # instead of the hidden layers of a sequence: with them, the scale of the error would grow beyond any number
 BATCH = 2
 ROWS = 5  # as many as test_combinations draws targets for
@@ -53,6 +69,10 @@ def drawn(seed: int) -> tuple[Network, str]:
     shape = [[3], [3, 3]][rng.integers(2)]
     memory = MEMORIES[np.random.default_rng((seed, 4)).integers(len(MEMORIES))] if len(shape) > 1 else None
     hidden = [memory] if memory is not None else hidden
+    if isinstance(memory, Attention | Transformer):
+        hidden = [positions(), *hidden]
+        if rng.random() < 0.5:
+            shape, hidden = {"shape": [3], "below": 4}, [embedding(5, 3), *hidden]
     last = dense(2, "logistic" if loss == "cross_entropy" else "identity")
     network = Network(input=shape, layers=[*hidden, last], loss=loss, l2=strength)
     return network, str(rng.choice([row.name for row in optimizers.ROWS]))
@@ -66,10 +86,11 @@ def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dic
     for name, value in network.initial_parameters(int(rng.integers(100))).items():
         values[network.tensors[name].name] = value + rng.normal(size=value.shape) / 8
     hyper = {**network.hyper, **dict(update.hyper)}
+    shape = (ROWS, *network.spec.inputs[0][1])
     return {
         **values,
         **hyper,
-        "x": rng.normal(size=(ROWS, *network.spec.inputs[0][1])),
+        "x": rng.integers(0, 4, shape) if network.spec.integers else rng.normal(size=shape),
         "y": targets(network, rng),
         "step": 2,
         "seed": 3,
