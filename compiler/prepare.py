@@ -81,22 +81,29 @@ def choose_instead_of_skip(program: Program) -> Program:
 
 
 def merge_maps(program: Program) -> Program:
-    """Maps of one tensor over one box become one equation: one loop, one store."""
+    """Maps of one tensor over one box become one equation: one loop, one store.
+
+    What acts under a condition becomes a choice, so that nothing is added to what was just stored.
+    """
     merged: dict[Equation, Equation | None] = {}
     for equations in program.definitions.values():
-        maps: dict[object, Equation] = {}
+        groups: dict[object, list[Equation]] = {}
         for equation in equations:
-            if equation.bound or equation.op != "sum" or box(equation) is None or not _plain(equation.lhs):
+            if not equation.bound and equation.op == "sum" and _plain(equation.lhs):
+                whole = box(replace(equation, where=sp.true))
+                if whole is not None:
+                    groups.setdefault(whole, []).append(equation)
+        for lead, *others in groups.values():
+            if not others:
                 continue
-            key = box(equation)
-            if key not in maps:
-                maps[key] = equation
-                continue
-            lead = maps[key]
-            new = dict(zip(equation.lhs.subscripts, lead.lhs.subscripts, strict=True))
-            current = merged.get(lead) or lead
-            merged[lead] = replace(current, rhs=sp.Add(current.rhs, equation.rhs.xreplace(new)))
-            merged[equation] = None
+            shared = lead.where if all(e.where == lead.where for e in others) else sp.true
+            terms = []
+            for equation in (lead, *others):
+                new = dict(zip(equation.lhs.subscripts, lead.lhs.subscripts, strict=True))
+                rhs, where = equation.rhs.xreplace(new), equation.where.xreplace(new)
+                terms.append(rhs if where == shared else sp.Piecewise((rhs, where), (0, True)))
+                merged[equation] = None
+            merged[lead] = replace(lead, rhs=sp.Add(*terms), where=shared)
     result = (merged.get(e, e) for e in program.equations)
     return program.with_equations(e for e in result if e is not None)
 

@@ -148,7 +148,7 @@ def test_the_bias_of_keys_changes_nothing() -> None:
     net = NETWORKS["attention"]
     values = given(net, stored("attention", "start"), {"x": STORED["attention/X"]}, STORED["attention/y"])
     found = evaluate(net.gradient_program(), values, {"N": 4})
-    np.testing.assert_allclose(found[net.gradients().by_name["attention.bk"].name], 0, atol=1e-15)
+    np.testing.assert_allclose(found[net.gradients().by_name["attention.bk"].name], 0, atol=1e-13)
 
 
 def test_sinusoidal_positions_are_those_of_the_paper_and_nothing_is_learned() -> None:
@@ -202,7 +202,7 @@ def test_what_does_not_fit_is_refused_and_named() -> None:
 
 def test_formulas_name_what_a_textbook_names() -> None:
     text = show(NETWORKS["causal"])
-    assert "p1[n,h,t,u] = exp(s1[n,h,t,u] - logsumexp_{i: i≤t} s1[n,h,t,i]) [t ≥ u]" in text
+    assert "e1[n,h,t,u] = Σ_d q1[n,t,h,d] k1[n,u,h,d]" in text
     assert "c1[n,t,h,d] = Σ_u p1[n,h,t,u] v1[n,u,h,d]" in text
     assert "∂ℓ/∂v1[n,u,h,d] = Σ_t p1[n,h,t,u] (∂ℓ/∂c1[n,t,h,d])" in text
     text = show(NETWORKS["transformer"])

@@ -118,6 +118,28 @@ def test_a_sum_over_indices_that_do_not_merge_is_a_product_in_a_loop() -> None:
     np.testing.assert_allclose(interpret(program, values, {"N": 8}, plain=False)["c"], expected, 1e-12, 1e-13)
 
 
+def test_maps_of_one_tensor_under_conditions_are_one_loop_with_one_store() -> None:
+    i, j, k = Index("i", 5), Index("j", 5), Index("k", 5)
+    a, b, c = (Tensor(name, (5, 5), "input") for name in "abc")
+    y = Tensor("y", (5, 5))
+    parts = (
+        Equation(y[i, j], (i, j), a[i, j]),
+        Equation(y[k, j], (k, j), sp.log(b[k, j]), "sum", j <= k),
+        Equation(y[i, k], (i, k), c[i, k], "sum", sp.Ne(k, 0)),
+    )
+    program = Program(parts, (y,))
+    text, *_ = generate(program, "float64", None, {})
+    loops = text[text.index("def ") :]
+    assert loops.count("for ") == 2 and "+=" not in loops
+    values = {name: np.random.default_rng(0).normal(size=(5, 5)) for name in "abc"}
+    values["b"] = np.where(np.tri(5) > 0, abs(values["b"]), -1.0)  # no logarithm there: nothing of it may come through
+    expected = evaluate(program, values)["y"]
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(interpret(program, values, {}, plain=False)["y"], expected, 1e-12)
+    same = Program(tuple(Equation(y[i, j], (i, j), x[i, j], "sum", j <= i) for x in (a, b)), (y,))
+    np.testing.assert_allclose(interpret(same, values, {}, plain=False)["y"], np.tril(values["a"] + values["b"]), 1e-12)
+
+
 @pytest.mark.parametrize("length", [1, 2, 9])
 @pytest.mark.parametrize("plain", [True, False])
 def test_recurrences_are_right_at_every_length(length: int, plain: bool) -> None:

@@ -159,6 +159,23 @@ def test_outside_the_condition_of_the_logsumexp_the_exponential_is_not_zero() ->
     assert "stricter[q,k] = s_exp[q,k]/s_sum[q]" in str(after)
 
 
+def test_a_mask_written_as_a_choice_is_the_condition_of_the_logsumexp() -> None:
+    """p = (exp(s - lse) if k < q else 0) is one exponential; under another choice it is what it says."""
+    q, k = Index("q", 4), Index("k", 4)
+    program, values = masked_rows()
+    p, other = Tensor("p", (4, 4)), Tensor("other", (4, 4))
+    s, top = program.equations[0].rhs.tensor, program.equations[0].tensor
+    value = exp(s[q, k] - top[q])
+    more = [
+        Equation(p[q, k], (q, k), sp.Piecewise((value, k < q), (0, True))),
+        Equation(other[q, k], (q, k), sp.Piecewise((0, sp.Eq(q, 0)), (value, True))),
+    ]
+    after = changed_by(stabilize, Program((*program.equations, *more), (*program.outputs, p, other)), values)
+    assert "p[q,k] = Piecewise((s_exp[q,k]/s_sum[q], k < q), (0, True))" in lines(after)
+    assert "other[q,k] = Piecewise((0, Eq(q, 0)), (exp(-top[q] + s[q,k]), True))" in lines(after)
+    assert not evaluate(after, values)["p"][0].any()
+
+
 def test_an_exponential_of_another_row_is_not_taken_for_softmax() -> None:
     """exp(z[i,k] - lse[j]) with rows of equal length: only the row's own logsumexp bounds it."""
     i, j, k = Index("i", 3), Index("j", 3), Index("k", 3)

@@ -11,6 +11,7 @@ In: a program with logsumexp.  Out: the same values, finite for net inputs far b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sympy as sp
@@ -42,6 +43,8 @@ def stabilize(program: Program) -> Program:
 
     def changed(equation: Equation) -> Equation:
         def rule(node: Basic) -> Basic:
+            if isinstance(node, sp.Piecewise):
+                return _ratios_of_pieces(node, parts, equation.where)
             return stable_scalar(_ratio(node, parts, equation.where) if isinstance(node, sp.exp) else node)
 
         return rewrite_equation(equation, rule, memos.setdefault(equation.where, {}))
@@ -107,10 +110,29 @@ def _ratio(node: Basic, parts: dict[Tensor, _Softmax], where: Basic) -> Basic:
         if bound is not None:
             at = access.subscripts
             condition = replace(origin.where, {**table, **dict(zip(origin.bound, bound, strict=True))})
-            if not set(sp.And.make_args(condition)) <= {sp.true, *sp.And.make_args(where)}:
+            if not set(_relations(condition)) <= {sp.true, *_relations(where)}:
                 continue
             return Access(softmax.exponential, *at, *bound) / Access(softmax.total, *at)
     return node
+
+
+def _ratios_of_pieces(node: sp.Piecewise, parts: dict[Tensor, _Softmax], where: Basic) -> Basic:
+    """The same inside a Piecewise: a piece is visited where its condition holds, too."""
+    if not parts:
+        return node
+    pieces = []
+    for value, condition in node.args:
+        table = {e: _ratio(e, parts, sp.And(where, condition)) for e in value.atoms(sp.exp)}
+        pieces.append((replace(value, table), condition))
+    return (
+        sp.Piecewise(*pieces) if any(new != old.expr for (new, _), old in zip(pieces, node.args, strict=True)) else node
+    )
+
+
+def _relations(condition: Basic) -> Iterator[Basic]:
+    """The parts of a conjunction, each with its smaller side on the left."""
+    for part in sp.And.make_args(condition):
+        yield part.reversed if isinstance(part, sp.GreaterThan | sp.StrictGreaterThan) else part
 
 
 def _solve(pattern: Basic, found: Basic, bound: tuple[Index, ...]) -> list[Expr] | None:

@@ -124,8 +124,8 @@ class Attention(WrittenLayer):
     """Scaled dot-product attention with several heads h, each of d = width/heads dimensions.
 
         q[n,t,h,d] = sum_i Wq[h,d,i]*x[n,t,i] + bq[h,d];   k and v likewise, of the positions u that are attended to
-        s[n,h,t,u] = sum_d q[n,t,h,d]*k[n,u,h,d]/sqrt(d),   lse[n,h,t] = logsumexp_u s[n,h,t,u]
-        p[n,h,t,u] = exp(s[n,h,t,u] - lse[n,h,t]),   c[n,t,h,d] = sum_u p[n,h,t,u]*v[n,u,h,d]
+        e[n,h,t,u] = sum_d q[n,t,h,d]*k[n,u,h,d],   lse[n,h,t] = logsumexp_u e[n,h,t,u]/sqrt(d)
+        p[n,h,t,u] = exp(e[n,h,t,u]/sqrt(d) - lse[n,h,t]),   c[n,t,h,d] = sum_u p[n,h,t,u]*v[n,u,h,d]
         y[n,t,i] = sum_hd Wo[i,h,d]*c[n,t,h,d] + bo[i]
 
     Inputs: a sequence of shape (time, width); then, if the keys and values are those of another sequence, that one;
@@ -214,10 +214,11 @@ def _attention(
             parameters[f"b{letter}"] = Learned((heads, size))
             value += f" + b{letter}[h,d]"
         lines.append(f"{letter}[n,{at},h,d] = {value}")
-    weight = "exp(s[n,h,t,u] - lse[n,h,t])"
+    score = f"e[n,h,t,u]/sqrt({size})"
+    weight = f"exp({score} - lse[n,h,t])"
     lines += [
-        f"s[n,h,t,u] = sum(q[n,t,h,d]*k[n,u,h,d], d)/sqrt({size})",
-        f"lse[n,h,t] = logsumexp(s[n,h,t,u], u{f', {condition}' if condition else ''})",
+        "e[n,h,t,u] = sum(q[n,t,h,d]*k[n,u,h,d], d)",
+        f"lse[n,h,t] = logsumexp({score}, u{f', {condition}' if condition else ''})",
         f"p[n,h,t,u] = {f'where({condition}, {weight}, 0)' if condition else weight}",
         "c[n,t,h,d] = sum(p[n,h,t,u]*v[n,u,h,d], u)",
         f"y[n,t,i] = sum(Wo[i,h,d]*c[n,t,h,d], h, d){' + bo[i]' if bias else ''}",
