@@ -173,7 +173,7 @@ def optimized(ir: str, name: str, symbol: str, optimize: bool = True) -> Any:
             if not function.is_declaration and function.name != symbol:
                 function.linkage = "internal"
         for variable in module.global_variables:
-            if not variable.is_declaration:
+            if not variable.is_declaration and not variable.name.startswith("llvm."):
                 variable.linkage = "internal"
         module.verify()
     except RuntimeError as error:

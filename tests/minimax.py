@@ -95,6 +95,20 @@ def _log_erfc(x: mp.mpf) -> mp.mpf:
     return mp.log(mp.erfc(x))
 
 
+def _sin(z: mp.mpf) -> mp.mpf:
+    """(sin(r) - r) / (r z), z = r^2"""
+    r = mp.sqrt(z)
+    return (mp.sin(r) - r) / (r * z) if z > mp.mpf("1e-9") else -mp.mpf(1) / 6 + z / 120
+
+
+def _cos(z: mp.mpf) -> mp.mpf:
+    """(cos(r) - 1 + z/2) / z^2, z = r^2"""
+    if z < mp.mpf("1e-6"):
+        return mp.mpf(1) / 24 - z / 720 + z * z / 40320
+    return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
+
+
+QUARTER = float((np.pi / 4 * 1.02) ** 2)
 HALF_LN2 = float(np.log(2) / 2 * 1.0001)
 ROOT = (float(np.sqrt(0.5) - 1), float(np.sqrt(2.0) - 1))
 
@@ -107,6 +121,8 @@ FITS = (
     ("LOG_ERFC", _log_erfc, lambda x: mp.erfc(x), (0.98, 5.95), None, 16),
     ("LOG_ERFC", _log_erfc, lambda x: mp.erfc(x), (0.98, 4.0), 6, None),
     ("ERFCX", _erfcx, lambda q: mp.mpf(1), (-1.0, 1.0), 12, 24),
+    ("SIN", _sin, lambda z: z + mp.mpf("1e-4"), (0.0, QUARTER), 2, 5),
+    ("COS", _cos, lambda z: z * z + mp.mpf("1e-4"), (0.0, QUARTER), 2, 5),
 )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from compiler import native
 from compiler.kernels import matmul
 from compiler.kernels.matmul import Matmul
-from compiler.kernels.vectormath import FORMULAS
+from compiler.kernels.vectormath import CIRCULAR, FORMULAS
 from compiler.native import Extern
 
 # rows, columns, length of the sum, and whether A and B are transposed
@@ -33,7 +33,7 @@ SHAPES = (
     (1, 256, 784, "NN"),
 )  # fmt: skip
 BLAS = "void(i8*,i8*,i32*,i32*,i32*,i8*,i8*,i32*,i8*,i32*,i8*,i8*,i32*)"
-LIBRARY = ("exp", "expm1", "log", "log1p", "tanh", "erf", "erfc", "sqrt")
+LIBRARY = ("exp", "expm1", "log", "log1p", "tanh", "erf", "erfc", "sqrt", "sin", "cos", "tan")
 
 
 def repeated(symbol: str, signature: str, needs: list[native.Native]) -> Callable[[int], None]:
@@ -101,14 +101,14 @@ def function(name: str, dtype: str) -> None:
         f"def each(table):\n    x = {pointer}(table[0])\n    y = {pointer}(table[1])\n"
         "    for r in range(table[3]):\n        for i in range(table[2]):\n            y[i] = called(x[i])\n"
     )
-    x = np.abs(np.random.default_rng(0).standard_normal(2000)).astype(dtype)
+    x = np.abs(np.random.default_rng(0).standard_normal(10_000)).astype(dtype)
     y = np.empty_like(x)
-    table = np.array([x.ctypes.data, y.ctypes.data, x.size, 50], np.int64)
+    table = np.array([x.ctypes.data, y.ctypes.data, x.size, 10], np.int64)
     sources = [(text.replace("called", name), {})]
     if name in LIBRARY:
         sources.append((text, {"called": Extern(name + suffix, f"{letter}({letter})")}))
     runs = [(native.callable_from(native.build_source(t, "each", ns), "void(i64*)"), table) for t, ns in sources]
-    ours, *library = (seconds / (x.size * 50) * 1e9 for seconds in interleaved(runs))
+    ours, *library = (seconds / (x.size * 10) * 1e9 for seconds in interleaved(runs))
     print(f"{dtype} {name:9} {ours:6.2f} ns" + "".join(f"   C library {t:6.2f}   {t / ours:5.1f}" for t in library))
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     for dtype in ("float32", "float64"):
         for shape in SHAPES if "products" in wanted else ():
             product(dtype, *shape)
-        for name in FORMULAS if "functions" in wanted else ():
+        for name in (*FORMULAS, *CIRCULAR) if "functions" in wanted else ():
             function(name, dtype)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from compiler import native
 
 LIMITS = {
-    "exp": 2, "expm1": 2, "log": 2, "log1p": 2, "tanh": 4, "logistic": 4, "softplus": 4, "erf": 4, "erfc": 4, "sin": 1,
-    "cos": 1, "sqrt": 0.5,
+    "exp": 2, "expm1": 2, "log": 2, "log1p": 2, "tanh": 4, "logistic": 4, "softplus": 4, "erf": 4, "erfc": 4, "sin": 4,
+    "cos": 4, "tan": 4, "sqrt": 0.5,
 }  # fmt: skip
 
 # Where the function bends, float32 and float64: the interval that half of the points come from.
@@ -33,6 +33,7 @@ RANGES = {
     "erfc": ((-4, 10.3), (-6, 27.4)),
     "sin": ((-30, 30), (-30, 30)),
     "cos": ((-30, 30), (-30, 30)),
+    "tan": ((-30, 30), (-30, 30)),
     "sqrt": ((0, 4), (0, 4)),
 }
 
@@ -47,7 +48,7 @@ def _softplus(x: mp.mpf) -> mp.mpf:
 
 EXACT: dict[str, Callable[[mp.mpf], mp.mpf]] = {
     "exp": mp.exp, "expm1": mp.expm1, "log": mp.log, "log1p": mp.log1p, "tanh": mp.tanh, "logistic": _logistic,
-    "softplus": _softplus, "erf": mp.erf, "erfc": mp.erfc, "sin": mp.sin, "cos": mp.cos, "sqrt": mp.sqrt,
+    "softplus": _softplus, "erf": mp.erf, "erfc": mp.erfc, "sin": mp.sin, "cos": mp.cos, "tan": mp.tan, "sqrt": mp.sqrt,
 }  # fmt: skip
 
 
@@ -119,9 +120,6 @@ def _exact(name: str, x: mp.mpf) -> mp.mpf:
         ends = {"exp": (small, small), "expm1": (small - 1, small), "logistic": (small, 1 - small)}
         ends |= {"softplus": (small, x), "erfc": (2 - small, small)}
         return ends[name][x > 0]
-    if name in ("sin", "cos"):
-        with mp.workprec(1400):
-            return +EXACT[name](x)
     return EXACT[name](x)
 
 

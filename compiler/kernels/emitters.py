@@ -9,8 +9,7 @@ quotient(a, b)               compiler.kernels.vectormath
 call_address(address, table) calls void(int64*) at an address
 F32(x), F64(x), I64(x)       conversions; F32 of a literal is a float32 constant
 isfinite(x)                  by bits, whatever the flags
-exp, log, expm1, ...         compiler.kernels.vectormath, float32 or float64 by argument
-sin, cos, tan                the C library's
+exp, log, sin, ...           compiler.kernels.vectormath, float32 or float64 by argument
 uniform_f32(k, ...), uniform_f64(k, ...)    compiler.kernels.random
 
 Stands below translate.py, which turns generated source into instructions, and intrinsics.py, which gives the same
@@ -21,12 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from llvmlite import ir
 
-from . import random, vectormath
+from . import random, variants, vectormath
+from .real import has_fma
 
 KINDS: Mapping[str, Any] = MappingProxyType(
     {
@@ -159,14 +160,16 @@ def _function(name: str) -> Emitter:
     return emit
 
 
-def _library(name: str) -> Emitter:
-    """A function of the C library for which there is no vector form."""
+def _by_cases(name: str) -> Emitter:
+    """A circular function: vectormath's where a fused multiply-add is cheap, else the C library's."""
 
     def emit(builder: Any, x: Value) -> Value:
         x = _real(builder, x)
-        kind = KINDS[x.kind]
+        if has_fma():
+            return Value(x.kind, vectormath.emit(partial(variants.emit, vectormath.CIRCULAR[name]), builder, x.ir))
+        kind = ir.FunctionType(KINDS[x.kind], [KINDS[x.kind]])
         symbol = name + ("f" if x.kind == "f32" else "")
-        return Value(x.kind, builder.call(declared(builder.module, ir.FunctionType(kind, [kind]), symbol), [x.ir]))
+        return Value(x.kind, builder.call(declared(builder.module, kind, symbol), [x.ir]))
 
     return emit
 
@@ -198,10 +201,10 @@ EMITTERS: Mapping[str, Emitter] = MappingProxyType(
         "reduce_max": _extremum("maximum", ("nsz",)),
         "call_address": _call_address,
         "isfinite": _isfinite,
-        **{name: _library(name) for name in ("sin", "cos", "tan")},
         "uniform_f32": _uniform("f32"),
         "uniform_f64": _uniform("f64"),
         **{name: _function(name) for name in vectormath.FORMULAS},
+        **{name: _by_cases(name) for name in vectormath.CIRCULAR},
     }
 )
 

@@ -1,7 +1,8 @@
 """Arithmetic that emits LLVM instructions: what the formulas of vectormath are written in.
 
-A `Real` stands for a value of LLVM's type float or double, `Bits` for its pattern as an unsigned integer.  Products and
-sums carry the flag `contract` and no other: nothing here may be reassociated, and NaN and infinity are values.
+A `Real` stands for a value of LLVM's type float or double, or a vector of these; `Bits` for its pattern as an unsigned
+integer.  Products and sums carry the flag `contract` and no other: nothing here may be reassociated, and NaN and
+infinity are values.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Format:
     exp_high: float  # at and above it, exp is infinite
     expm1_low: float  # at and below it, expm1 is -1
     tiny: float  # the smallest normal number
+    half_pi: tuple[float, float, float]  # pi / 2 in three parts
+    many_turns: float  # up to here n pi / 2, n rounded, is reduced to |r| < 1.02 pi / 4
 
     @property
     def bias(self) -> int:
@@ -37,7 +40,20 @@ class Format:
 
 
 FORMATS = {
-    "float32": Format("float32", 32, 23, 12582912.0, 0.693359375, -2.12194440e-4, -104.0, 89.0, -18.0, 2.0**-126),
+    "float32": Format(
+        "float32",
+        32,
+        23,
+        12582912.0,
+        0.693359375,
+        -2.12194440e-4,
+        -104.0,
+        89.0,
+        -18.0,
+        2.0**-126,
+        (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
+        2.0**18,
+    ),
     "float64": Format(
         "float64",
         64,
@@ -49,6 +65,8 @@ FORMATS = {
         710.0,
         -40.0,
         2.0**-1022,
+        (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
+        2.0**46,
     ),
 }
 
@@ -70,6 +88,11 @@ def pattern(number: float, format: Format) -> int:
     return int(struct.unpack(unpack, struct.pack(pack, number))[0])
 
 
+def splat(kind: Any, number: float) -> Any:
+    """The constant of a type that may be a vector's"""
+    return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
+
+
 @dataclass(frozen=True, slots=True)
 class Real:
     builder: Any
@@ -82,7 +105,7 @@ class Real:
     def constant(self, number: Real | float) -> Real:
         if isinstance(number, Real):
             return number
-        return self._of(ir.Constant(self.value.type, rounded(number, self.format)))
+        return self._of(splat(self.value.type, rounded(number, self.format)))
 
     def __add__(self, other: Real | float) -> Real:
         return self._of(self.builder.fadd(self.value, self.constant(other).value, flags=("contract",)))
@@ -141,14 +164,19 @@ class Real:
 
     def call(self, name: str, *others: Real) -> Real:
         """One of LLVM's intrinsics"""
-        kind, name = self.value.type, f"llvm.{name}.f{self.format.bits}"
+        kind = self.value.type
+        lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+        name = f"llvm.{name}.{lanes}f{self.format.bits}"
         values = [self.value, *(o.value for o in others)]
         module = self.builder.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * len(values)), name)
         return self._of(self.builder.call(function, values))
 
     def bits(self) -> Bits:
-        return Bits(self.builder, self.builder.bitcast(self.value, ir.IntType(self.format.bits)), self)
+        kind: Any = ir.IntType(self.format.bits)
+        if isinstance(self.value.type, ir.VectorType):
+            kind = ir.VectorType(kind, self.value.type.count)
+        return Bits(self.builder, self.builder.bitcast(self.value, kind), self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +186,7 @@ class Bits:
     origin: Real
 
     def _with(self, operation: str, number: int) -> Bits:
-        right = ir.Constant(self.value.type, number & ((1 << self.origin.format.bits) - 1))
+        right = splat(self.value.type, number & ((1 << self.origin.format.bits) - 1))
         return Bits(self.builder, getattr(self.builder, operation)(self.value, right), self.origin)
 
     def __add__(self, number: int) -> Bits:
@@ -175,6 +203,13 @@ class Bits:
 
     def __rshift__(self, count: int) -> Bits:
         return self._with("lshr", count)
+
+    def toggled(self, other: Bits) -> Bits:
+        """The exclusive or of both"""
+        return Bits(self.builder, self.builder.xor(self.value, other.value), self.origin)
+
+    def is_set(self, bit: int) -> Any:
+        return self.builder.icmp_unsigned("!=", (self & bit).value, splat(self.value.type, 0))
 
     def real(self) -> Real:
         return Real(self.builder, self.builder.bitcast(self.value, self.origin.value.type), self.origin.format)
