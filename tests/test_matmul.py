@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,33 @@ def test_every_form_is_right_with_every_table(target: module.Target) -> None:
     for number, form in enumerate(FORMS):
         M, N, K = ((33, 37, 19), (7, 10, 32), (9, 70, 6))[number % 3]
         check(specified(M, N, K, form, ("", "m", "k", "n", "mnk")[number % 5], number % 2), M, N, K, target)
+
+
+@pytest.mark.parametrize(
+    ("features", "row"),
+    [
+        ("avx512f avx512vl avx512dq avx2 fma sse2", "avx512"),
+        ("avx512f avx2 fma sse2", "avx2"),
+        ("avx2 sse2", "generic"),
+        ("sse2", "generic"),
+        ("neon", "neon"),
+        ("", "generic"),
+    ],
+)
+def test_the_table_of_tiles_is_chosen_by_features(features: str, row: str) -> None:
+    assert module.target(frozenset(features.split())) is TILES[row]
+
+
+def test_code_for_a_foreign_processor_is_right(plain_processor: None) -> None:
+    for number, form in enumerate(FORMS[::3]):
+        check(specified(21, 27, 13, form, ("", "m", "mnk")[number % 3], extra=2), 21, 27, 13, TILES["generic"])
+
+
+@pytest.mark.parametrize("row", ["neon", "generic"])
+def test_kernels_for_unknown_processors_are_portable(row: str) -> None:
+    for form in FORMS:
+        text = matmul(specified(21, 27, 13, form, "m"), TILES[row])[1]
+        assert not re.search(r"x86|avx|sse|aarch64|masked", text)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 8, 13, 16, 17, 31])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compiler import native
+from compiler.kernels import emitters, real, vectormath
 from compiler.kernels.real import FORMATS, has_fma
 from compiler.kernels.vectormath import CIRCULAR, FORMULAS
 from tests.ulp import LIMITS, errors, evaluate, points
@@ -59,6 +60,19 @@ def test_the_remainder_of_a_loop_gives_the_same_bits_as_its_vectors(dtype: str) 
     for name in (*FORMULAS, *CIRCULAR):
         y = evaluate(name, np.abs(x))
         assert y.tolist() == [evaluate(name, np.abs(x[i : i + 1]))[0] for i in range(67)], name
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_without_fused_multiply_add_errors_stay_within_their_limits(
+    dtype: str, plain_processor: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (real, vectormath, emitters):
+        monkeypatch.setattr(module, "has_fma", lambda: False)
+    for name in LIMITS:
+        x = points(name, dtype, 200, seed=1)
+        found = errors(name, x)
+        worst = int(np.argmax(found))
+        assert found[worst] <= LIMITS[name] * 1.1, f"{name}: {found[worst]} ulp at {x[worst]!r}"
 
 
 def loop_of(name: str, dtype: str) -> str:

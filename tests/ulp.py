@@ -1,4 +1,7 @@
-"""Errors of compiler/kernels/vectormath.py in units in the last place:  python -m tests.ulp [points] [function ...]
+"""Errors of compiler/kernels/vectormath.py in units in the last place; tests/RESULTS.md has results to compare with.
+
+    python -m tests.ulp [points] [function ...]     at least so many points (100,000) of each, against mpmath
+    python -m tests.ulp --all [function ...]        all 2^32 float32 arguments, against the C library's float64
 
 A unit is the distance of neighbouring numbers of the format at the exact value (the smallest subnormal below the
 normal numbers).  Points are stratified: magnitudes spread evenly over all exponents, both signs; the range where the
@@ -123,15 +126,61 @@ def _exact(name: str, x: mp.mpf) -> mp.mpf:
     return EXACT[name](x)
 
 
+# ---------------------------------------------------------------------------------------------- every float32
+LIBRARY = {"logistic": ("exp",), "softplus": ("exp", "log1p"), "normal_cdf": ("erfc",)}
+FROM_LIBRARY = {
+    "logistic": "1.0 / (1.0 + exp_(-a))",
+    "softplus": "select(a > 0.0, a, 0.0) + log1p_(exp_(-select(a > 0.0, a, -a)))",
+    "normal_cdf": "0.5 * erfc_(-0.7071067811865476 * a)",
+}
+CHUNK = 1 << 18
+
+
+def worst_of_all(name: str) -> tuple[float, float]:
+    """The largest error among all float32 arguments, and one that has it; NaN must come where it should."""
+    text = (
+        "def each(table):\n"
+        "    x = pointer_f32(table[0])\n    y = pointer_f32(table[1])\n    z = pointer_f64(table[2])\n"
+        f"    for i in range({CHUNK}):\n        y[i] = {name}(x[i])\n"
+        f"    for i in range({CHUNK}):\n        a = F64(x[i])\n        z[i] = {FROM_LIBRARY.get(name, name + '_(a)')}\n"
+    )
+    names = {f"{symbol}_": native.Extern(symbol, "f64(f64)") for symbol in LIBRARY.get(name, (name,))}
+    run = native.callable_from(native.build_source(text, "each", names), "void(i64*)")
+    x, y, z = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32), np.empty(CHUNK)
+    table = np.array([x.ctypes.data, y.ctypes.data, z.ctypes.data], np.int64)
+    first = np.arange(CHUNK, dtype=np.uint32)
+    worst, where = -1.0, 0.0
+    for start in range(0, 1 << 32, CHUNK):
+        np.add(first, np.uint32(start), out=x.view(np.uint32))
+        run(table.ctypes.data)
+        exponent = np.clip((z.view(np.int64) >> 52) & 2047, 1023 - 126, 1023 + 127)
+        per_unit = ((1023 + 23 + 1023 - exponent) << 52).view(np.float64)
+        end = 2.0**128
+        found = np.abs(np.clip(y.astype(float), -end, end) - np.clip(z, -end, end)) * per_unit
+        top = float(found.max())
+        if np.isnan(top):
+            assert (np.isnan(y) == np.isnan(z)).all(), f"NaN where there should be none, or none, near {x[0]!r}"
+            found[np.isnan(z)] = 0
+            top = float(found.max())
+        if top > worst:
+            worst, where = top, float(x[int(np.argmax(found))])
+    return worst, where
+
+
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    for name in sys.argv[2:] or list(LIMITS):
-        for dtype in ("float32", "float64"):
-            x = points(name, dtype, count)
-            found = errors(name, x)
-            worst = int(np.argmax(found))
-            state = "" if found[worst] <= LIMITS[name] else f"   ABOVE {LIMITS[name]}"
-            print(f"{name:9} {dtype}  {found[worst]:8.3f} ulp at {x[worst]!r:24}  {x.size} points{state}", flush=True)
+    exhaustive, words = "--all" in sys.argv, [word for word in sys.argv[1:] if word != "--all"]
+    count = int(words.pop(0)) if words and words[0].isdigit() else 100_000
+    for name in words or list(LIMITS):
+        for dtype in ("float32",) if exhaustive else ("float32", "float64"):
+            if exhaustive:
+                (worst, where), number = worst_of_all(name), 1 << 32
+            else:
+                x = points(name, dtype, count * 4 // 3)  # some are outside the domain
+                found = errors(name, x)
+                worst, where, number = found.max(), float(x[np.argmax(found)]), x.size
+                assert number >= count
+            state = "" if worst <= LIMITS[name] else f" ABOVE {LIMITS[name]}"
+            print(f"| {name} | {dtype} | {number:,} | {worst:.3f}{state} | {where!r} |", flush=True)
 
 
 if __name__ == "__main__":
