@@ -10,7 +10,7 @@ import numpy as np
 
 import symnet as sn
 
-TIME, WIDTH, STEPS = 32, 32, 900
+TIME, WIDTH, STEPS = 32, 32, 600
 
 lines = (Path(__file__).parent / "alice.txt").read_text().splitlines()
 text = "\n".join(line for line in lines if not line.startswith("#")).lower()

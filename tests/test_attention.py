@@ -237,11 +237,11 @@ def test_everything_that_is_a_product_is_lowered_as_one() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- learning
-def test_two_blocks_learn_to_copy_what_stood_four_places_before() -> None:
+def test_attention_learns_to_copy_what_stood_four_places_before() -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 5, (256, 12))
     y = np.roll(X, 4, 1)  # the first four cannot be known
-    layers = [sn.embedding(5, 16), sn.positions(), sn.transformer(2, True, hidden=16), sn.dense(5)]
+    layers = [sn.embedding(5, 16), sn.positions(), sn.attention(1, True, bias=False), sn.dense(5)]
     net = sn.Network({"shape": [12], "below": 5}, layers, "softmax_cross_entropy")
     model = net.compile({"name": "adam", "learning_rate": 1e-2}, seed=0)
     model.fit(X, y, epochs=40, batch_size=32)
