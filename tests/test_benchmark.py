@@ -18,14 +18,16 @@ import pytest
 class Benchmark(NamedTuple):
     workloads: ModuleType
     peers: ModuleType
+    choices: ModuleType
     run: ModuleType
+    ablation: ModuleType
 
 
 @pytest.fixture
 def benchmark(root: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     """The modules, which are scripts beside each other, not a package."""
     monkeypatch.syspath_prepend(root / "examples" / "benchmark")
-    for name in (*Benchmark._fields, "by_hand"):
+    for name in (*Benchmark._fields, "by_hand", "limit", "workers"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return Benchmark(*map(importlib.import_module, Benchmark._fields))
 
@@ -38,21 +40,26 @@ def test_one_round_against_numpy_prints_a_table_with_the_machine(root: Path) -> 
         "xor",
         "--peers",
         "numpy",
+        "--limit",
     ]
     command += ["--rounds", "1", "--seconds", "0.01"]
     variables = {**os.environ, "PYTHONPATH": str(root)}  # symnet may not be installed
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d cores.*1 thread.*symnet .*numpy \d", done.stdout.splitlines()[0])
-    rows = {cells[0]: cells[1:] for cells in re.findall(r"^\| (\S+) \|(.*)\|(.*)\|(.*)\|(.*)\|$", done.stdout, re.M)}
-    assert list(rows) == ["symnet", "NumPy"]
+    rows = {
+        cells[0]: cells[1:] for cells in re.findall(r"^\| (\S+) \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", done.stdout, re.M)
+    }
+    assert list(rows) == ["symnet", "NumPy", "limit"]
     assert float(rows["symnet"][1]) == 1 and float(rows["NumPy"][1]) > 1
-    assert done.stdout.count("\n| xor | ") == 2  # both overviews
+    assert float(rows["limit"][1]) < 1
+    assert 40 < float(rows["symnet"][3]) < 400, "megabytes"
+    assert done.stdout.count("\n| xor | ") == 3  # two overviews and the summary
 
 
-@pytest.mark.parametrize("name", ["xor", "digits"])
+@pytest.mark.parametrize("name", ["xor", "digits", "steps-4"])
 def test_numpy_by_hand_and_symnet_take_the_same_way(benchmark: Benchmark, name: str) -> None:
-    workload = benchmark.workloads.WORKLOADS[name]
+    workload = benchmark.workloads.ALL[name]
     ours, theirs = (benchmark.peers.PEERS[peer].start(workload, 1) for peer in ("symnet", "numpy"))
     losses = [(ours(steps), theirs(steps)) for steps in (1, 49, 1)]
     tolerance = 1e-12 if workload.dtype == "float64" else 1e-5
@@ -68,3 +75,36 @@ def test_a_loss_that_differs_is_told(benchmark: Benchmark, off: float, wrong: in
     ]
     text, found = benchmark.run.table(benchmark.workloads.WORKLOADS["xor"], workers, [])
     assert f"{off:.0e} off" in text and len(found) == wrong
+
+
+def test_the_flops_of_a_step_are_those_of_its_products(benchmark: Benchmark) -> None:
+    workloads = benchmark.workloads.WORKLOADS
+    assert workloads["xor"].flops == 2 * 4 * (2 * 2 * 2 + 3 * 2 * 1)  # the input wants no gradient
+    assert workloads["rnn"].flops == 2 * 32 * (2 * 32 * 16 * 64 + 3 * 31 * 64 * 64 + 3 * 64 * 10)
+
+
+def test_every_layer_has_the_parameters_that_symnet_gives_it(benchmark: Benchmark) -> None:
+    for name in ("gru", "lstm", "conv", "transformer"):
+        workload = benchmark.workloads.WORKLOADS[name]
+        model = benchmark.peers.symnet_model(workload)
+        assert sum(p.size for p in model.parameters.values()) == workload.count
+
+
+def test_every_choice_can_be_switched_off_and_is_as_before_behind_it(benchmark: Benchmark) -> None:
+    for choice in benchmark.choices.CHOICES.values():
+        places = [place.split(":") for place in choice.patches]
+        before = [getattr(importlib.import_module(module), name) for module, name in places]
+        with benchmark.choices.without(choice.name):
+            inside = [getattr(importlib.import_module(module), name) for module, name in places]
+            assert all(one is not other for one, other in zip(before, inside)), choice.name
+        after = [getattr(importlib.import_module(module), name) for module, name in places]
+        assert all(one is other for one, other in zip(before, after)), choice.name
+
+
+def test_an_ablation_tells_what_buys_nothing(benchmark: Benchmark) -> None:
+    found = {"xor": {"fusing": 1.5, "share": "=", "packing": 1.01}, "digits": {"fusing": 1, "share": "=", "packing": 1}}
+    text = benchmark.ablation.table(found, {"xor": 1e-6, "digits": 2e-5}, ["fusing", "share", "packing"])
+    assert "| 1 | 20 |" in text and "| 1.50 | 1.00 |" in text and "| = | = |" in text
+    assert benchmark.ablation.idle(found, ["fusing", "share", "packing"], 1.02) == ["share", "packing"]
+    found["digits"]["share"] = "needed"
+    assert benchmark.ablation.idle(found, ["fusing", "share", "packing"], 1.02) == ["packing"]

@@ -9,10 +9,76 @@ from collections.abc import Callable
 from itertools import cycle
 
 import numpy as np
-from workloads import BETA1, BETA2, EPSILON, Run, Workload, batches, first_parameters
+from workloads import BETA1, BETA2, EPSILON, Layer, Run, Unsuitable, Workload, batches, first_parameters
+
+Saved = tuple[np.ndarray, ...]
+
+
+# a layer forward: -> what it gives, and what its way back needs; back: fills the gradients, gives that of its input
+def dense(layer: Layer, a: np.ndarray, W: np.ndarray, b: np.ndarray, *beta: np.ndarray) -> tuple[np.ndarray, Saved]:
+    z = a @ W
+    z += b
+    match layer.activation:
+        case "relu":
+            return np.maximum(z, 0), (a, z > 0)
+        case "tanh":
+            f = np.tanh(z)
+            return f, (a, 1 - f * f)
+        case "swish":
+            s = 1 / (1 + np.exp(-beta[0] * z))
+            f = z * s
+            return f, (a, s + beta[0] * f * (1 - s), z * f * (1 - s))  # by z, and by beta
+    return z, (a,)
+
+
+def dense_back(delta: np.ndarray, saved: Saved, parameters: Saved, gradients: Saved, wanted: bool) -> np.ndarray | None:
+    a, *slope = saved
+    dW, db, *dbeta = gradients
+    if dbeta:
+        dbeta[0][...] = np.vdot(delta, slope[1])
+    if slope:
+        delta *= slope[0]
+    np.matmul(a.T, delta, out=dW)
+    np.sum(delta, axis=0, out=db)
+    return delta @ parameters[0].T if wanted else None
+
+
+def elman(layer: Layer, x: np.ndarray, W: np.ndarray, U: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Saved]:
+    rows, time, features = x.shape
+    x = np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(time * rows, features)
+    z = x @ W
+    z += b
+    z = z.reshape(time, rows, layer.units)
+    h = np.zeros((time + 1, rows, layer.units), x.dtype)
+    for t in range(time):
+        np.tanh(h[t] @ U + z[t], out=h[t + 1])
+    return h[time], (x, h)
+
+
+def elman_back(delta: np.ndarray, saved: Saved, parameters: Saved, gradients: Saved, wanted: bool) -> np.ndarray | None:
+    x, h = saved
+    _, U, _ = parameters
+    dW, dU, db = gradients
+    time, (rows, units) = len(h) - 1, delta.shape
+    dz = np.empty((time, rows, units), x.dtype)
+    for t in reversed(range(time)):
+        np.multiply(delta, 1 - h[t + 1] * h[t + 1], out=dz[t])
+        if t:
+            delta = dz[t] @ U.T
+    flat = dz.reshape(time * rows, units)
+    np.matmul(x.T, flat, out=dW)
+    np.matmul(h[:time].reshape(time * rows, units).T, flat, out=dU)
+    np.sum(flat, axis=0, out=db)
+    assert not wanted, "it is the first layer"
+    return None
+
+
+KINDS = {"dense": (dense, dense_back), "elman": (elman, elman_back)}
 
 
 def train(w: Workload, threads: int) -> Run:
+    if any(layer.kind not in KINDS for layer in w.layers):
+        raise Unsuitable("by hand are dense and Elman alone")
     first = first_parameters(w)
     vector = np.concatenate([p.ravel() for layer in first for p in layer])
     slopes, decay = np.zeros_like(vector), np.zeros_like(vector)
@@ -55,25 +121,10 @@ def train(w: Workload, threads: int) -> Run:
     update = adam() if w.optimizer == "adam" else descent
 
     def step(x: np.ndarray, y: np.ndarray) -> float:
-        a, inputs, derivatives = x, [], []
-        for layer, (W, b, *beta) in enumerate(parameters):
-            inputs.append(a)
-            z = a @ W
-            z += b
-            if not w.is_activated(layer):
-                a, derivative = z, None
-            elif w.activation == "relu":
-                a = np.maximum(z, 0)
-                derivative = z > 0
-            elif w.activation == "tanh":
-                a = np.tanh(z)
-                derivative = 1 - a * a
-            else:
-                s = 1 / (1 + np.exp(-beta[0] * z))
-                a = z * s
-                # by z, and by beta
-                derivative = (s + beta[0] * a * (1 - s), z * a * (1 - s))
-            derivatives.append(derivative)
+        a, kept = x, []
+        for layer, p in zip(w.layers, parameters):
+            a, saved = KINDS[layer.kind][0](layer, a, *p)
+            kept.append(saved)
         if w.loss == "mse":
             delta = a - y
             loss = np.vdot(delta, delta) / delta.size
@@ -87,17 +138,9 @@ def train(w: Workload, threads: int) -> Run:
             delta /= total
             delta[rows, y] -= 1
             delta *= one(1 / len(y))
-        for layer in reversed(range(len(parameters))):
-            (W, *_), (dW, db, *dbeta), derivative = parameters[layer], gradients[layer], derivatives[layer]
-            if dbeta:
-                dbeta[0][...] = np.vdot(delta, derivative[1])
-                delta *= derivative[0]
-            elif derivative is not None:
-                delta *= derivative
-            np.matmul(inputs[layer].T, delta, out=dW)
-            np.sum(delta, axis=0, out=db)
-            if layer:
-                delta = delta @ W.T
+        for place in reversed(range(len(kept))):
+            back = KINDS[w.layers[place].kind][1]
+            delta = back(delta, kept[place], parameters[place], gradients[place], place > 0)
         if w.l2:
             np.add(slopes, decay * vector, out=slopes)
         update()
