@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 PACKAGES = ("symnet", "compiler")
 
@@ -44,6 +45,39 @@ def imported(path: Path) -> set[str]:
 def blocks(root: Path) -> list[tuple[str, str]]:
     """(language, text) of the fenced blocks of the README"""
     return re.findall(r"^```(\w*)\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def holding(blocks: list[tuple[str, str]], part: str) -> str:
+    """The block in TOML that holds this text."""
+    (found,) = [text for language, text in blocks if language == "toml" and part in text]
+    return found
+
+
+def test_the_readme_table_of_layers_has_every_kind(root: Path) -> None:
+    from symnet.kinds import KINDS
+
+    table = (root / "README.md").read_text().partition("| kind | equations")[2].partition("\n\n")[0]
+    names = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(names) == sorted(KINDS)
+
+
+def test_the_readme_declarations_of_constants_losses_and_derivatives_are_networks(
+    root: Path, blocks: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    from symnet.network import Network
+
+    (tmp_path / "karate.csv").write_bytes((root / "examples" / "karate.csv").read_bytes())
+    scipy.sparse.save_npz(tmp_path / "features.npz", scipy.sparse.csr_array(np.eye(34, 3)))
+    graph = 'loss = "softmax_cross_entropy"\n[[layer]]\nkind = "graph_conv"\nunits = 2\nfeatures = "X"\n'
+    (tmp_path / "graph.toml").write_text(f"[network]\n{graph}" + holding(blocks, "[network.constants]"))
+    assert Network.from_toml(tmp_path / "graph.toml").parameters["graph_conv1.W"] == (2, 3)
+    layers = "".join(f'[[layer]]\nkind = "dense"\nunits = 10\nname = "{name}"\n' for name in ("early", "digit"))
+    layers += '[[layer]]\nkind = "dense"\nunits = 1\nname = "angle"\n'
+    losses = holding(blocks, "[network.losses]").replace("[network.losses]", "[network]\ninput = 4\n[network.losses]")
+    assert set(Network.from_toml(f"{losses}{layers}").outputs) == {"digit", "angle", "early"}
+    inner = holding(blocks, "columns = 2").replace("[network.loss]", "[network]\ninput = 1\n[network.loss]")
+    oscillator = Network.from_toml(f'{inner}[[layer]]\nkind = "dense"\nunits = 1\nactivation = "tanh"\n')
+    assert "z1_x" in oscillator.show()
 
 
 def test_the_readme_begins_with_the_two_commands(blocks: list[tuple[str, str]]) -> None:
@@ -86,7 +120,7 @@ def test_the_readme_layers_in_five_lines_are_a_gated_linear_unit_and_a_bilinear_
         model.parameters = {name: rng.normal(size=shape) for name, shape in network.parameters.items()}
         return model.predict(x), {name.split(".")[1]: model.parameters[name] for name in network.parameters}
 
-    gated, bilinear = [text for language, text in blocks if language == "toml"][1:3]
+    gated, bilinear = (holding(blocks, text) for text in ("logistic(sum(V[i,j]", "W[i,j,k]*x[n,j]*x[n,k]"))
     assert all(len(layer.splitlines()) == 5 for layer in (gated, bilinear))
     found, p = output(gated)
     expected = (x @ p["W"].T + p["b"]) / (1 + np.exp(-(x @ p["V"].T + p["c"])))
@@ -98,7 +132,7 @@ def test_the_readme_layers_in_five_lines_are_a_gated_linear_unit_and_a_bilinear_
 def test_the_readme_example_of_an_optimizer_in_formulas_trains(blocks: list[tuple[str, str]]) -> None:
     from symnet.network import Network
 
-    network = Network.from_toml([text for language, text in blocks if language == "toml"][3])
+    network = Network.from_toml(holding(blocks, "early_stopping"))
     assert Network.from_toml(network.to_toml()) == network
     train = network.spec.train
     assert train is not None and train.early_stopping is not None and train.early_stopping.patience == 10
