@@ -85,8 +85,15 @@ def _spread(equation: Equation, axes: Mapping[Tensor, int]) -> Equation:
                 whole = Index(index.name, extent)
                 domain = tuple(whole if i == index else i for i in equation.domain)
                 new = {index: whole - parts.constant}
-                return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new))
+                spread = Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new))
+                return spread if _is_zero_beyond(spread, axes) else equation
     return equation
+
+
+def _is_zero_beyond(equation: Equation, axes: Mapping[Tensor, int]) -> bool:
+    """Is 0 added where zeros of a cycle are read?  Not where they divide: 0/0 is no number."""
+    zeros = {a: Integer(0) for a in outer_accesses(equation.rhs) if a.tensor in axes and _beyond(a, axes[a.tensor])}
+    return equation.rhs.xreplace(zeros) == 0
 
 
 def _beyond(access: Access, axis: int) -> Ends | None:

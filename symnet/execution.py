@@ -63,7 +63,7 @@ class Kernels:
     def __init__(self, network: Network, optimizer: Choice, dtype: str) -> None:
         self.network, self.optimizer, self.dtype = network, optimizer, dtype
         self.plan = make_plan(network, optimizer)
-        self._structure = structure(network.spec, optimizer)
+        self._structure = f"{structure(network.spec, optimizer)}, {network.rolls}"
         self._made: dict[tuple[str, str, int], Kernel] = {}
         self.compiled = 0  # how many of them no earlier process had left in the disk cache
 
@@ -159,9 +159,13 @@ class Memory:
         """Parameters and states, as they lie in memory."""
         return self.block[: self.storage.elements]
 
-    def view(self, tensor: str) -> Array:
-        """A parameter or state in its declared shape: a view, valid until the memory grows."""
-        return self.storage.view(self.block, tensor)
+    def view(self, tensor: str, slot: int | None = None) -> Array:
+        """A parameter or state in its declared shape: a view, valid until the memory grows.
+
+        slot: only that of one of the equal layers in the tensor.
+        """
+        whole: Array = self.storage.view(self.block, tensor)
+        return whole if slot is None else whole[slot]
 
     @property
     def intact(self) -> bool:

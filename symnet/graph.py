@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import Quoted, complaint, unknown
-from .kinds import Layer, Shape
+from .kinds import IntegerShape, Layer, Shape
 from .ties import Place, tied
 
 
@@ -52,6 +52,8 @@ def connect(inputs: Sequence[tuple[str, Shape]], layers: Sequence[Layer], output
         below = tuple(shapes[name] for name in reads[layer.name])
         layer.check_kinds(below)
         shapes[layer.name] = layer.shape(below)
+        if layer.repeat > 1:
+            _repeatable(layer, below, shapes[layer.name], layers)
     graph = Graph(order, reads, owners, shapes)
     for layer in layers:
         if layer.share:
@@ -122,6 +124,27 @@ def _owners(layers: Sequence[Layer], by_name: Mapping[str, Layer]) -> dict[str, 
             seen.append(owner.name)
         owners[layer.name] = owner.name
     return owners
+
+
+def _repeatable(layer: Layer, below: tuple[Shape, ...], shape: Shape, layers: Sequence[Layer]) -> None:
+    """What a repeated layer gives is what its next copy reads."""
+    where = f"{layer.where}, repeat"
+    one_by_one = "Write the layers one by one."
+    if len(below) != 1:
+        raise complaint(where, Quoted(f"{len(below)} inputs"), "a layer with one input", one_by_one)
+    if isinstance(below[0], IntegerShape):
+        raise complaint(where, Quoted("an input of integers"), "a layer that reads and gives real numbers")
+    if shape != below[0]:
+        found = Quoted(f"an output of shape {shape} and an input of shape {below[0]}")
+        raise complaint(where, found, "equal shapes", "Put a layer that changes the shape before it, without repeat.")
+    if layer.share or layer.name in {other.share for other in layers}:
+        raise complaint(where, layer.repeat, "none", f"Its parameters are shared. {one_by_one}")
+    tied = {owner.partition(".")[0] for other in layers for _, owner in other.tie.entries}
+    if layer.tie.entries or layer.name in tied:
+        raise complaint(where, layer.repeat, "none", f"Its parameters are tied. {one_by_one}")
+    if layer.derives:
+        advice = f"Its equations give derivatives, d(...). {one_by_one}"
+        raise complaint(where, layer.repeat, "none", advice)
 
 
 def _same_parameters(layer: Layer, owner: Layer, graph: Graph) -> None:

@@ -45,12 +45,18 @@ SEED, STEP = Tensor("seed", (), "hyper", "integer"), Tensor("step", (), "hyper",
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A learned tensor, how it is first filled, (fan_in, fan_out), and whether penalties apply to it."""
+    """A learned tensor, how it is first filled, (fan_in, fan_out), and whether penalties apply to it.
+
+    In a tensor that equal layers share (rolled.py): `stack`, the number of layers, all of which are this parameter; or
+    `slot`, the layer that is this parameter.
+    """
 
     tensor: Tensor
     initializer: Choice
     fans: tuple[int, int] = (1, 1)
     is_weight: bool = False
+    stack: int = 0
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ class State:
 class Built:
     """A layer as equations; `parameters` and `states` by their names within the layer, in the order of the spec.
 
-    inference: the equations where nothing is trained, if they are others.
+    inference: the equations where nothing is trained, if they are others.  apart: what gives the output, where it is
+    asked for but read by no layer.
     """
 
     equations: tuple[Equation, ...]
@@ -74,6 +81,7 @@ class Built:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     inference: tuple[Equation, ...] | None = None
     states: Mapping[str, State] = field(default_factory=dict)
+    apart: tuple[Equation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

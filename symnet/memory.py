@@ -29,7 +29,9 @@ def estimate(spec: Spec, optimizer: Choice, itemsize: int, batch: int = BATCH) -
     parameters = sum(math.prod(shape) for shape in spec.parameters().values())
     states = len(optimizers.row(optimizer.name, optimizer.mapping, "optimizer").states)
     kept = parameters * (1 + states) * itemsize
-    activations = 2 * batch * sum(math.prod(shape) for shape in spec.graph.shapes.values()) * itemsize
+    repeats = {layer.name: layer.repeat for layer in spec.layers}
+    values = sum(math.prod(shape) * repeats.get(name, 1) for name, shape in spec.graph.shapes.items())
+    activations = 2 * batch * values * itemsize
     return kept + parameters * _DOUBLE + activations
 
 

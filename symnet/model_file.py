@@ -38,8 +38,10 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model; the file at `path` is the old one or the new one, never a part."""
     plan = model.kernels.plan
     with model.lock:
-        named = {p.name: p.tensor for p in plan.parameters} | {s.name: s.tensor for s in plan.states}
-        arrays = {name: model.memory.view(tensor).copy() for name, tensor in named.items()}
+        places = [(p.name, p.tensor, p.slot) for p in plan.parameters] + [
+            (s.name, s.tensor, s.slot) for s in plan.states
+        ]
+        arrays = {name: model.memory.view(tensor, slot).copy() for name, tensor, slot in places}
         progress = asdict(model.progress)
         if not progress["part_sums"]:
             del progress["part_sums"]
@@ -101,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> Model:
             raise complaint(f"{path}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
     model.parameters.update({name: arrays[name] for name in network.parameters})
     for state in states:
-        model.memory.view(state.tensor)[...] = arrays[state.name]
+        model.memory.view(state.tensor, state.slot)[...] = arrays[state.name]
     if scaled:
         model.scaling = {
             tensor: Scaling(*(arrays[f"input:{tensor}:{name}"] for name in SCALING))

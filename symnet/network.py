@@ -16,9 +16,11 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import initializers, losses, optimizers, regularizers
+import numpy as np
+
+from . import losses, optimizers, regularizers, rolled
 from .errors import unknown
 from .heads import Given, suffix
 from .inputs import INPUT
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .explain import Explanation
     from .gradient import Gradient
     from .initializers import Array
+    from .kinds import Layer
     from .layers import Built, Parameter, State
     from .objective import Joint
     from .optimizers import Update
@@ -74,6 +77,7 @@ class Network(Judged, Readable):
     """
 
     spec: Spec
+    rolls: ClassVar[bool] = False  # equal layers in a row are one recurrence
 
     def __init__(
         self,
@@ -99,6 +103,15 @@ class Network(Judged, Readable):
     def from_spec(cls, spec: Spec) -> Network:
         network = cls.__new__(cls)
         object.__setattr__(network, "spec", spec)
+        return network
+
+    @cached_property
+    def unrolled(self) -> Network:
+        """An equal network, each of whose layers has equations of its own, however many equal ones are in a row."""
+        if not (self.rolls and rolled.runs(self.spec)):
+            return self
+        network = Network.from_spec(self.spec)
+        object.__setattr__(network, "rolls", False)
         return network
 
     @classmethod
@@ -155,21 +168,34 @@ class Network(Judged, Readable):
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
-        """`layer.parameter` -> its tensor in the equations."""
+        """`layer.parameter` -> its tensor in the equations; equal layers have one (`slots`: whose part is which)."""
         return MappingProxyType({name: parameter.tensor for name, parameter in self._details.items()})
+
+    @cached_property
+    def slots(self) -> Mapping[str, int | None]:
+        """`layer.parameter` -> the layer that it is in the tensor of all equal layers; None: it has its own tensor."""
+        return MappingProxyType({name: parameter.slot for name, parameter in self._details.items()})
+
+    def by_tensor(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Arrays of all parameters by the names of their tensors; those of equal layers stacked."""
+        made: dict[str, Any] = {}
+        for name, tensor in self.tensors.items():
+            if self.slots[name] is None:
+                made[tensor.name] = values[name]
+            else:
+                made.setdefault(tensor.name, []).append(values[name])
+        return {name: np.stack(found) if isinstance(found, list) else found for name, found in made.items()}
 
     @cached_property
     def weights(self) -> tuple[Tensor, ...]:
         """The weight matrices: what penalties apply to."""
-        return tuple(parameter.tensor for parameter in self._details.values() if parameter.is_weight)
+        return tuple(dict.fromkeys(p.tensor for p in self._details.values() if p.is_weight))
 
     def initial_parameters(self, seed: int = 0) -> dict[str, Array]:
         """First values by name, float64; a pure function of the spec and the seed."""
-        values = {}
-        for position, (name, parameter) in enumerate(self._details.items()):
-            how, shape = parameter.initializer, self.parameters[name]
-            values[name] = initializers.initial(how.name, how.mapping, shape, parameter.fans, seed, position)
-        return values
+        from .plan import first_values, plan_parameters
+
+        return first_values(plan_parameters(self), seed)
 
     @property
     def hyper(self) -> Mapping[str, float]:
@@ -226,14 +252,34 @@ class Network(Judged, Readable):
         outputs, built = dict(self.inputs), {}
         training: list[Equation] = []
         inference: list[Equation] = []
+
+        def made(layer: Layer, like: Layer) -> Built:
+            """The layer in the place of another."""
+            below = tuple(outputs[name] for name in graph.reads[like.name])
+            owner = numbers[graph.owners[like.name]]
+            place = Place(numbers[like.name], below, graph.below(like), owner, training, inference)
+            return build(layer, place)
+
+        found = rolled.runs(self.spec) if self.rolls else ()
+        runs = {layer.name: run for run in found for block in run.blocks for layer in block}
         for layer in graph.order:
-            below = tuple(outputs[name] for name in graph.reads[layer.name])
-            owner = numbers[graph.owners[layer.name]]
-            place = Place(numbers[layer.name], below, graph.below(layer), owner, training, inference)
-            built[layer.name] = made = build(layer, place)
-            outputs[layer.name] = made.output
-            training += made.equations
-            inference += made.inference or made.equations
+            if layer.name in built:
+                continue
+            if layer.name in runs:
+                run = runs[layer.name]
+                for first in run.blocks[0]:
+                    built[first.name] = made(first, first)
+                    outputs[first.name] = built[first.name].output
+                united = rolled.unite(run, built, made, outputs[graph.reads[layer.name][0]], numbers)
+            else:
+                united = {layer.name: made(layer, layer)}
+                if layer.repeat > 1:
+                    (below,) = (outputs[name] for name in graph.reads[layer.name])
+                    united[layer.name] = rolled.repeated(layer, united[layer.name], below, len(numbers))
+            built |= united
+            outputs |= {name: one.output for name, one in united.items()}
+            training += [e for one in united.values() for e in one.equations]
+            inference += [e for one in united.values() for e in one.inference or one.equations]
         return tie(built, graph.ties) if graph.ties else built
 
     @cached_property
@@ -253,7 +299,7 @@ class Network(Judged, Readable):
             for number, layer in enumerate(self.spec.layers, 1)
             if not layer.share
             for parameter in self._built[layer.name].parameters.values()
-            if parameter.is_weight
+            if parameter.is_weight and not parameter.slot
         ]
         return regularizers.build(self.spec, found)
 
@@ -292,7 +338,7 @@ class Network(Judged, Readable):
             net_input = re.fullmatch(r"z(\d+)", tensor.name)
             return f"delta{net_input[1]}" if net_input else f"d_{tensor.name}"
 
-        wrt = tuple(self.tensors.values())
+        wrt = tuple(dict.fromkeys(self.tensors.values()))
         swept = pullback((*forward, *loss.equations), {loss.ell: 1}, wrt, name=name, scale=1 / loss.ell.shape[0])
         equations = swept.equations
         if self._penalties:
@@ -308,10 +354,10 @@ class Network(Judged, Readable):
         choice = checked_optimizer(optimizer, "optimizer")
         chosen = optimizers.row(choice.name, choice.mapping, "optimizer")
         gradients = self.gradients(target, training=True).by_name
-        pairs = [(tensor, gradients[name]) for name, tensor in self.tensors.items()]
+        pairs = {tensor: gradients[name] for name, tensor in self.tensors.items()}
         weights = {name: parameter.is_weight for name, parameter in self._details.items()}
         decaying = optimizers.decayed(chosen, weights, "optimizer")
-        return optimizers.build(chosen, pairs, [self.tensors[name] for name in decaying])
+        return optimizers.build(chosen, tuple(pairs.items()), [*dict.fromkeys(self.tensors[name] for name in decaying)])
 
     def training_program(self, optimizer: Optimizer, target: Given = None) -> Program:
         """One step: outputs the data loss, and of several losses each; updates parameters and states.
@@ -325,7 +371,8 @@ class Network(Judged, Readable):
         gradients, update = self.gradients(target, training=True), self.update(optimizer, target)
         norm2 = Tensor("norm2")
         norm = [
-            Equation(Access(norm2), own_indices(g), Access(g, *own_indices(g)) ** 2) for g in gradients.by_name.values()
+            Equation(Access(norm2), own_indices(g), Access(g, *own_indices(g)) ** 2)
+            for g in dict.fromkeys(gradients.by_name.values())
         ]
         means = self.objective.means(target)
         risk = dict.fromkeys((*self.risk(target, True), *means.values()))
@@ -342,7 +389,8 @@ class Network(Judged, Readable):
         gradients = self.gradients(target, training)
         forward = self.training_forward if training else self.forward
         equations = (*forward, *self.risk(target, training), *gradients.equations)
-        return Program(equations, (Tensor("R"), *gradients.by_name.values()), facts=self.loss(target).facts)
+        outputs = (Tensor("R"), *dict.fromkeys(gradients.by_name.values()))
+        return Program(equations, outputs, facts=self.loss(target).facts)
 
     def layer_program(self, name: str) -> Program:
         """Outputs the activations of a layer."""
@@ -350,7 +398,8 @@ class Network(Judged, Readable):
 
         if name not in self._built:
             raise unknown("layer_program", "layer", name, self._built)
-        return Program(self.forward, (self._built[name].output,)).live()
+        found = self._built[name]
+        return Program((*self.forward, *found.apart), (found.output,)).live()
 
     # ------------------------------------------------------------------------------------------ reading and running
     def gradient(self, name: str, target: Given = None, training: bool | None = None, at: Any = None) -> Gradient:

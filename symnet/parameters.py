@@ -18,18 +18,22 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Parameters(Mapping[str, Array]):
     """Arrays of a model by name.  Reading gives read-only copies; assigning checks name, shape and values.
 
-    what: "parameter" or "state".  tensors, shapes: by name.
+    what: "parameter" or "state".  places: tensor and slot by name; shapes: by name.
     """
 
     def __init__(
-        self, model: Model, what: str, tensors: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
+        self,
+        model: Model,
+        what: str,
+        places: Mapping[str, tuple[str, int | None]],
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> None:
-        self._model, self._what, self._tensors, self._shapes = model, what, tensors, shapes
+        self._model, self._what, self._places, self._shapes = model, what, places, shapes
 
     def __getitem__(self, name: str) -> Array:
-        tensor = self._tensor(name)
+        place = self._place(name)
         with self._model.lock:
-            array = np.array(self._model.memory.view(tensor), order="C")
+            array = np.array(self._model.memory.view(*place), order="C")
         array.flags.writeable = False
         return array
 
@@ -38,10 +42,10 @@ class Parameters(Mapping[str, Array]):
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Assign several parameters: all, or none if one of them is refused."""
-        checked = {self._tensor(name): self._checked(name, value) for name, value in values.items()}
+        checked = {self._place(name): self._checked(name, value) for name, value in values.items()}
         with self._model.lock:
-            for tensor, array in checked.items():
-                self._model.memory.view(tensor)[...] = array
+            for place, array in checked.items():
+                self._model.memory.view(*place)[...] = array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
@@ -52,10 +56,10 @@ class Parameters(Mapping[str, Array]):
     def __repr__(self) -> str:
         return f"{self._what.title()}s({', '.join(f'{k}: {v}' for k, v in self._shapes.items())})"
 
-    def _tensor(self, name: str) -> str:
-        if name not in self._tensors:
-            raise unknown(f"{self._what}s", self._what, name, self._tensors)
-        return self._tensors[name]
+    def _place(self, name: str) -> tuple[str, int | None]:
+        if name not in self._places:
+            raise unknown(f"{self._what}s", self._what, name, self._places)
+        return self._places[name]
 
     def _checked(self, name: str, value: Any) -> Array:
         return checked_array(f"{self._what}s[{name!r}]", value, self._shapes[name], self._model.dtype)

@@ -8,8 +8,9 @@ Values that are run-time arguments (lambda, learning rate, ...) are not part of 
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ LAYERS = "state:"  # begins the name of a layer's state in files; what follows i
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter: its user's name, its tensor's name, its shape, and how its first value is drawn."""
+    """A parameter: its user's name, its tensor's name, its shape, and how its first value is drawn.
+
+    stack: of so many equal layers in one tensor; slot: it is one of the equal layers in the tensor (rolled.py).
+    """
 
     name: str
     tensor: str
@@ -39,16 +43,22 @@ class Parameter:
     initializer: str
     options: Mapping[str, Any]
     fans: tuple[int, int]
+    stack: int = 0
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state of a layer or of the optimizer: its name in files, its tensor's name, its shape, its first value."""
+    """A state of a layer or of the optimizer: its name in files, its tensor's name, its shape, its first value.
+
+    slot: it is that of one of the equal layers in the tensor.
+    """
 
     name: str
     tensor: str
     shape: tuple[int, ...]
     initial: float
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +70,23 @@ class Plan:
 
     def initial(self, seed: int) -> dict[str, Array]:
         """First values of parameters by name; a pure function of the plan and the seed."""
-        values = {}
-        for position, p in enumerate(self.parameters):
-            values[p.name] = initializers.initial(p.initializer, p.options, p.shape, p.fans, seed, position)
-        return values
+        return first_values(self.parameters, seed)
+
+
+def first_values(parameters: Sequence[Parameter], seed: int) -> dict[str, Array]:
+    """First values by name.  Each draws by its position in the network, as if repeated layers stood one by one."""
+    values: dict[str, Array] = {}
+    position = 0
+    for _, group in itertools.groupby(parameters, lambda p: p.name.rpartition(".")[0]):
+        layer = list(group)
+        for number, p in enumerate(layer):
+            made = [
+                initializers.initial(p.initializer, p.options, p.shape[bool(p.stack) :], p.fans, seed, at)
+                for at in range(position + number, position + number + max(p.stack, 1) * len(layer), len(layer))
+            ]
+            values[p.name] = np.stack(made) if p.stack else made[0]
+        position += len(layer) * max(1, *(p.stack for p in layer))
+    return values
 
 
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
@@ -94,7 +117,7 @@ def _switches(table: Any) -> dict[str, Any]:
 
 def make_plan(network: Network, optimizer: Choice) -> Plan:
     """The plan of a network: from the disk cache, or derived and left there."""
-    key = cache.key("plan", structure(network.spec, optimizer, initializers_too=True))
+    key = cache.key("plan", structure(network.spec, optimizer, initializers_too=True), str(network.rolls))
     found = cache.load(key)
     if found is not None:
         record = json.loads(found)
@@ -108,22 +131,33 @@ def make_plan(network: Network, optimizer: Choice) -> Plan:
 
 
 def derive_plan(network: Network, optimizer: Choice) -> Plan:
-    parameters = []
-    for name, detail in network._details.items():
-        how = detail.initializer
-        parameters.append(
-            Parameter(name, detail.tensor.name, network.parameters[name], how.name, how.mapping, detail.fans)
-        )
-    owners = {p.tensor: p.name for p in parameters}
+    parameters = plan_parameters(network)
+    owners: dict[str, list[Parameter]] = {}
+    for parameter in parameters:
+        owners.setdefault(parameter.tensor, []).append(parameter)
     states = [
         State(f"{LAYERS}{name}", state.tensor.name, network.states[name], state.initial)
         for name, state in network._states.items()
     ]
     for tensor, initial in network.update(optimizer).states.items():
         prefix, _, owner = tensor.name.partition("_")
-        name = f"optimizer:{prefix}:{owners[owner]}" if owner in owners else f"optimizer:{tensor.name}"
-        states.append(State(name, tensor.name, tuple(int(n) for n in tensor.shape), float(initial)))
-    return Plan(tuple(parameters), tuple(states))
+        shape = tuple(int(n) for n in tensor.shape)
+        if owner not in owners:
+            states.append(State(f"optimizer:{tensor.name}", tensor.name, shape, float(initial)))
+        for p in owners.get(owner, ()):
+            own = shape if p.slot is None else shape[1:]
+            states.append(State(f"optimizer:{prefix}:{p.name}", tensor.name, own, float(initial), p.slot))
+    return Plan(parameters, tuple(states))
+
+
+def plan_parameters(network: Network) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(
+            name, p.tensor.name, network.parameters[name],
+            p.initializer.name, p.initializer.mapping, p.fans, p.stack, p.slot,
+        )
+        for name, p in network._details.items()
+    )  # fmt: skip
 
 
 def hyper_values(spec: Spec, optimizer: Choice) -> dict[str, float]:

@@ -24,8 +24,7 @@ def sample(network: Network, target: str | None, rows: int, seed: int = 0) -> di
     Parameters are as they are first drawn, and what starts from zeros is drawn, too, so that nothing is hidden by them.
     """
     rng = np.random.default_rng(seed)
-    first = network.initial_parameters(seed)
-    owners = {tensor.name: name for name, tensor in network.tensors.items()}
+    first = network.by_tensor(network.initial_parameters(seed))
     truths = _truths(network, target)
     values: dict[str, Any] = {**network.constants, **network.hyper, "step": 1, "seed": seed}
     bounds = {network.spec.input_tensors[name]: below for name, below in network.spec.integers.items()}
@@ -33,7 +32,7 @@ def sample(network: Network, target: str | None, rows: int, seed: int = 0) -> di
         shape = tuple(int(n) if n.is_Integer else rows for n in tensor.shape)
         match tensor.role:
             case "parameter":
-                drawn = first[owners[tensor.name]]
+                drawn = first[tensor.name]
                 values[tensor.name] = drawn if drawn.any() else rng.normal(0, 0.1, shape)
             case "input" if tensor.kind == "integer":
                 values[tensor.name] = rng.integers(0, bounds[tensor.name], shape)

@@ -136,7 +136,7 @@ class Spec:
     def parameters(self) -> dict[str, Shape]:
         """`layer.parameter` -> shape, layer by layer; shared parameters stand under the layer that owns them."""
         return {
-            f"{layer.name}.{name}": shape
+            f"{layer.name}.{name}": (layer.repeat, *shape) if layer.repeat > 1 else shape
             for layer in self.layers
             if not layer.share
             for name, shape in layer.parameters(self.graph.below(layer)).items()
@@ -146,7 +146,7 @@ class Spec:
     def states(self) -> dict[str, Shape]:
         """`layer.state` -> shape, layer by layer."""
         return {
-            f"{layer.name}.{name}": shape
+            f"{layer.name}.{name}": (layer.repeat, *shape) if layer.repeat > 1 else shape
             for layer in self.layers
             for name, shape in layer.states(self.graph.below(layer)).items()
         }

@@ -51,7 +51,7 @@ def trace(model: Model, data: Data) -> dict[str, Array]:
     """
     from .reference import evaluate
 
-    network, target, values = model.network, *given(model, data)
+    network, target, values = model.network.unrolled, *given(model, data)
     program = network.gradient_program(target)
     defined = list(program.definitions)
     found = evaluate(program, values, {"N": data.rows}, defined)
@@ -61,11 +61,14 @@ def trace(model: Model, data: Data) -> dict[str, Array]:
 
 
 def given(model: Model, data: Data) -> tuple[str, dict[str, Any]]:
-    """How targets are given, and the values of everything that the gradient of these samples reads, by tensor."""
-    network, target = model.network, variant(data).removesuffix(WITHOUT_FACTS)
-    tensors = network.gradient_program(target).tensors
+    """How targets are given, and the values of everything that the gradient of these samples reads, by tensor.
+
+    Layer by layer, as in Network.unrolled.
+    """
+    network, target = model.network.unrolled, variant(data).removesuffix(WITHOUT_FACTS)
     values: dict[str, Any] = {**network.constants, **model.hyper, "step": 0, "seed": model.seed, **data.arrays}
-    values |= {t.name: model.memory.view(t.name) for t in tensors if t.role in ("parameter", "state")}
+    values |= {tensor.name: model.parameters[name] for name, tensor in network.tensors.items()}
+    values |= {state.tensor.name: model.states[name] for name, state in network._states.items()}
     return target, {name: _exact(value) for name, value in values.items()}
 
 

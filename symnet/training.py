@@ -56,9 +56,9 @@ class Model:
         self.hyper = hyper_values(network.spec, optimizer)
         plan = self.kernels.plan
         for name, value in plan.initial(seed).items():
-            self.memory.view(self._tensors[name])[...] = value
+            self.memory.view(*self._places[name])[...] = value
         for state in plan.states:
-            self.memory.view(state.tensor)[...] = state.initial
+            self.memory.view(state.tensor, state.slot)[...] = state.initial
 
     def __repr__(self) -> str:
         made = f"{self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps"
@@ -78,8 +78,8 @@ class Model:
 
     # ------------------------------------------------------------------------------------------ parameters
     @property
-    def _tensors(self) -> dict[str, str]:
-        return {p.name: p.tensor for p in self.kernels.plan.parameters}
+    def _places(self) -> dict[str, tuple[str, int | None]]:
+        return {p.name: (p.tensor, p.slot) for p in self.kernels.plan.parameters}
 
     @property
     def parameters(self) -> Parameters:
@@ -87,7 +87,7 @@ class Model:
 
         To change one element: W = model.parameters[name].copy(); W[0, 0] = 5; model.parameters[name] = W.
         """
-        return Parameters(self, "parameter", self._tensors, self.network.parameters)
+        return Parameters(self, "parameter", self._places, self.network.parameters)
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -96,7 +96,8 @@ class Model:
     @property
     def states(self) -> Parameters:
         """The same for the states of layers, such as the running mean and variance of a batch norm."""
-        kept = {s.name.removeprefix(LAYERS): s.tensor for s in self.kernels.plan.states if s.name.startswith(LAYERS)}
+        states = [s for s in self.kernels.plan.states if s.name.startswith(LAYERS)]
+        kept = {s.name.removeprefix(LAYERS): (s.tensor, s.slot) for s in states}
         return Parameters(self, "state", kept, self.network.states)
 
     # ------------------------------------------------------------------------------------------ training
@@ -305,7 +306,7 @@ class Model:
         from .tracing import given
 
         data = self._checked(X, y)
-        return inspect(self.network, *given(self, data), data.rows)
+        return inspect(self.network.unrolled, *given(self, data), data.rows)
 
     def where(self, name: str) -> Where:
         """The formula of a quantity such as "delta1", its shape, and the lines of `source` that compute it."""
@@ -384,9 +385,13 @@ def value_and_gradient(
         call = model.call("training gradient" if training else "gradient", variant(data), size)
         risk, *names = call.kernel.outputs
         value = call.put(risk, np.zeros(1, dtype))
+        shapes = call.kernel.manifest["outputs"]
+        whole = {name: call.put(name, np.zeros([int(n) for n in shapes[name]], dtype)) for name in names}
+        places = [(p.tensor, p.slot) for p in model.kernels.plan.parameters]
+        of = dict(zip(dict.fromkeys(tensor for tensor, _ in places), whole.values(), strict=True))
         parts = {
-            user: call.put(name, np.zeros(shape, dtype))
-            for name, (user, shape) in zip(names, network.parameters.items(), strict=True)
+            name: of[tensor] if slot is None else of[tensor][slot]
+            for name, (tensor, slot) in zip(network.parameters, places, strict=True)
         }
         total, gradient = 0.0, {name: np.zeros(part.shape, dtype) for name, part in parts.items()}
         for rows in _chunks(data.rows, size):

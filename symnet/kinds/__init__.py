@@ -78,9 +78,10 @@ def without_initializers(layer: Layer) -> Layer:
     return replace(layer, **none)
 
 
-def named(layer: Layer, number: int) -> Layer:
+def named(layer: Any, number: int) -> Layer:
     """The layer with a name: its own, or its kind and its number."""
-    return layer if layer.name else replace(layer, name=f"{layer.kind}{number}")
+    found: Layer = layer if layer.name else replace(layer, name=f"{layer.kind}{number}")
+    return found
 
 
 __all__ = [

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from .. import activations, checks
-from ..checks import Choice, Pairs
+from ..checks import Choice, Pairs, by
 from ..constants import Constant
 from ..errors import Quoted, complaint, unknown
 
 Shape = tuple[int, ...]
 AXES = 6  # of one sample
+REPEATS = 10_000
 
 
 class IntegerShape(tuple[int, ...]):
@@ -80,11 +81,24 @@ def sample_shape(value: Any, where: str) -> Shape:
     return tuple(checks.integer(1)(n, where) for n in value)
 
 
-class Layer:
+def _repeats(value: Any, where: str) -> int:
+    count = checks.integer(1)(value, where)
+    if count > REPEATS:
+        raise complaint(where, value, f"at most {REPEATS} layers")
+    return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatable:
+    """repeat: so many layers, one after the other, as a recurrence over the layer index (rolled.py)."""
+
+    repeat: int = field(default=1, metadata=by(_repeats))
+
+
+class Layer(Repeatable):
     """What kinds have in common, unless they say otherwise: one input, its shape, no parameters."""
 
     __slots__ = ()
-    __dataclass_fields__: ClassVar[dict[str, Any]]  # every kind is a dataclass
     kind: ClassVar[str]  # its name in a spec
     several: ClassVar[bool] = False  # reads more than one layer
     share: str = ""
@@ -120,6 +134,11 @@ class Layer:
         return {}
 
     @property
+    def derives(self) -> bool:
+        """Its equations give derivatives of what it reads by what comes before."""
+        return False
+
+    @property
     def alone(self) -> bool:
         """It reads constants, and no layer."""
         return False
@@ -135,7 +154,7 @@ class Layer:
             if name not in constants:
                 raise unknown(self.where, "constant", name, constants)
         found = tuple(constants[name] for name in dict.fromkeys(self.named_constants))
-        return replace(self, constants=found) if found else self  # type: ignore[type-var]
+        return replace(self, constants=found) if found else self  # type: ignore[call-arg]
 
     def arrays(self, inputs: tuple[Shape, ...]) -> Mapping[str, Constant]:
         """The constants that its equations read, by what they call them."""
@@ -154,6 +173,7 @@ class Layer:
         read = f" of {', '.join(self.inputs)}" if self.inputs else ""
         tied = [f"{name} = {other}" for name, other in self.tie.entries]
         whose = f" with the parameters of {self.share}" if self.share else f" with {', '.join(tied)}" if tied else ""
+        text += f" x {self.repeat}" if self.repeat > 1 else ""
         return f"{self.name}: {text}{read}{whose}"
 
 

@@ -93,6 +93,10 @@ class Equations(Layer):
         """Equations read integers as numbers, in subscripts and in conditions."""
 
     @property
+    def derives(self) -> bool:
+        return any(re.search(r"\bd\s*\(", line) for line in self.equations)
+
+    @property
     def given(self) -> dict[str, Choice | None]:
         return {name: declared.initializer for name, declared in self.learned.entries}
 

@@ -1,0 +1,165 @@
+"""`repeat = N`: a recurrence over the layer index gives what the layers give one by one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symnet
+from symnet import Network, SymnetError, dense, dropout, equations, flatten, layer_norm, softmax, transformer
+from symnet.kinds import Layer
+from symnet.plan import derive_plan
+from symnet.reference import evaluate
+from symnet.sampling import sample
+from symnet.spec import checked_optimizer
+
+RESIDUAL = equations(
+    ["a[n,i] = x[n,i] + tanh(sum(W[i,j]*x[n,j], j) + b[i])"], parameters={"W": ["i", "j"], "b": ["i"]}, sizes={"i": 4}
+)
+CASES: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    "dense": (dense(4, activation="tanh"), (4,)),
+    "learned activation": (dense(4, activation="prelu"), (4,)),
+    "residual block in equations": (RESIDUAL, (4,)),
+    "softmax": (softmax(), (4,)),
+    "layer norm": (layer_norm(), (4,)),
+    "batch norm": (symnet.batch_norm(), (4,)),
+    "convolution": (symnet.conv1d(2, 3, activation="tanh", padding="same"), (4, 2)),
+    "recurrence in time": (symnet.gru(2, returns="all"), (3, 2)),
+    "transformer block": (transformer(2, causal=True, hidden=3), (3, 4)),
+}
+
+
+def both(layer: Layer, shape: tuple[int, ...], count: int) -> tuple[Network, Network]:
+    """`repeat = count`, and the layers one by one: r0, r1, ..."""
+    after = [*([flatten(name="flat")] if len(shape) > 1 else []), dense(2, name="out")]
+    return (
+        Network(input=shape, layers=[replace(layer, name="r", repeat=count), *after], l2=0.01),
+        Network(input=shape, layers=[*(replace(layer, name=f"r{k}") for k in range(count)), *after], l2=0.01),
+    )
+
+
+def stacked(arrays: Any, count: int) -> dict[str, Any]:
+    """What belongs to r0.W, r1.W, ... as r.W."""
+    made: dict[str, Any] = {}
+    for name, array in arrays.items():
+        layer, _, own = name.partition(".")
+        made.setdefault(f"r.{own}" if layer[1:].isdigit() else name, []).append(array)
+    return {name: np.stack(a) if len(a) == count else a[0] for name, a in made.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_repeated_layers_are_the_layers_one_by_one(case: str) -> None:
+    count = 3
+    rolled, single = both(*CASES[case], count)
+    first = stacked(single.initial_parameters(5), count)
+    assert all(np.array_equal(first[k], v) for k, v in rolled.initial_parameters(5).items())
+    target, rows = rolled.given(), 3
+    values = sample(single, target, rows)
+    given = stacked({name: values[tensor.name] for name, tensor in single.tensors.items()}, count)
+    states = stacked({name: values[state.tensor.name] for name, state in single._states.items()}, count)
+    whole = {k: v for k, v in values.items() if k in ("x", "y", "lambda", "step", "seed")}
+    whole |= {tensor.name: given[name] for name, tensor in rolled.tensors.items()}
+    whole |= {state.tensor.name: states[name] for name, state in rolled._states.items()}
+
+    def gradients(network: Network, values: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+        program = network.gradient_program(target)
+        found = evaluate(program, values, {"N": rows})
+        return float(found["R"]), {k: found[t.name] for k, t in network.gradients(target).by_name.items()}
+
+    (risk, rolled_gradients), (expected, found) = gradients(rolled, whole), gradients(single, values)
+    assert risk == pytest.approx(expected, rel=1e-13)
+    largest = max(np.abs(g).max() for g in found.values())
+    for name, gradient in stacked(found, count).items():
+        np.testing.assert_allclose(rolled_gradients[name], gradient, rtol=1e-13, atol=1e-13 * largest, err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["softmax", "residual block in equations"])
+def test_native_code_of_repeated_layers_trains_as_that_of_single_ones(case: str) -> None:
+    rolled, single = both(*CASES[case], 3)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 2))
+    models = [network.compile("momentum", dtype="float64", seed=2) for network in (rolled, single)]
+    losses = [model.fit(X, y, epochs=2, batch_size=3).loss for model in models]
+    np.testing.assert_allclose(*losses, rtol=1e-13)
+    for name, value in stacked(dict(models[1].parameters), 3).items():
+        np.testing.assert_allclose(models[0].parameters[name], value, rtol=1e-12, atol=1e-15)
+
+
+def test_a_recurrence_that_divides_by_what_it_reads_has_no_quotient_of_zeros() -> None:
+    rolled = both(softmax(), (4,), 3)[0]
+    risk, _ = rolled.value_and_gradient(rolled.initial_parameters(), np.ones((2, 4)), np.ones((2, 2)))
+    assert np.isfinite(risk)
+
+
+def test_equations_and_formulas_do_not_grow_with_the_depth() -> None:
+    few, many = (both(dense(4, activation="tanh"), (4,), count)[0] for count in (5, 200))
+    assert len(few.training_program("adam").equations) == len(many.training_program("adam").equations)
+    shown = [str(network.gradient("r.W").formulas(depth="complete")) for network in (few, many)]
+    assert re.sub("[5⁵]", "#", shown[0]) == re.sub("²⁰⁰|200", "#", shown[1])
+    plans = [derive_plan(network, checked_optimizer("adam", "")) for network in (few, many)]
+    assert len(plans[0].parameters) == len(plans[1].parameters) == 4
+
+
+def test_the_gradient_of_200_layers_is_that_of_the_oracle() -> None:
+    network = Network(input=3, layers=[dense(3, activation="tanh", name="r", repeat=200), dense(1, name="out")])
+    rng = np.random.default_rng(1)
+    parameters = {name: rng.normal(0, 0.6, shape) for name, shape in network.parameters.items()}
+    X, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 1))
+    _, found = network.value_and_gradient(parameters, X, y)
+    for name in ("r.W", "r.b"):
+        expected = network.gradient(name).evaluate(parameters, X, y)
+        np.testing.assert_allclose(found[name], expected, rtol=1e-12, atol=1e-14 * np.abs(expected).max())
+
+
+def test_each_repeated_dropout_draws_for_itself() -> None:
+    network = Network(input=400, layers=[dropout(0.5, repeat=2), dense(1, bias=False)])
+    program = network.training_program("sgd")
+    values = sample(network, network.given(), 1) | {"x": np.ones((1, 400)), "alpha": 0.1}
+    stack = next(t for t in program.definitions if t.name == "h1")
+    once, twice = evaluate(program, values, {"N": 1}, [stack])[stack.name][1:, 0]
+    assert set(once) == {0, 2} and set(twice) == {0, 4}
+    assert 60 < np.count_nonzero(twice) < 140  # a quarter, not a half
+
+
+def test_a_file_and_toml_keep_repeated_layers(tmp_path: Any) -> None:
+    network = both(RESIDUAL, (4,), 3)[0]
+    assert "repeat = 3" in network.to_toml()
+    assert Network.from_toml(network.to_toml()) == network
+    model = network.compile("adam", dtype="float64")
+    X, y = np.ones((4, 4)), np.ones((4, 2))
+    model.fit(X, y, epochs=1)
+    model.save(tmp_path / "model.npz")
+    again = symnet.load(tmp_path / "model.npz")
+    assert again.parameters["r.W"].shape == (3, 4, 4)
+    for one in (model, again):
+        one.fit(X, y, epochs=2)
+    assert all(np.array_equal(model.parameters[name], again.parameters[name]) for name in network.parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("units = 3, repeat = 2", "layer 'r', repeat: found an output of shape (3,) and an input of shape (4,)"),
+        ("units = 4, repeat = 0", "repeat: found 0"),
+        ("units = 4, repeat = 1000000", "at most 10000 layers"),
+        ("units = 4, repeat = 2}, {kind = 'dense', units = 4, share = 'r'", "Its parameters are shared"),
+        ("units = 4, repeat = 2}, {kind = 'dense', units = 4, tie = {W = 'r.W'}", "Its parameters are tied"),
+        (
+            "units = 4}, {kind = 'equations', equations = ['a[n,i] = r[n,i]*x[n,i]'], inputs = ['r', 'x'], repeat = 2",
+            "found 2 inputs, expected a layer with one input",
+        ),
+        (
+            "units = 4}, {kind = 'equations', repeat = 2, equations = ['u[n,i] = x[n,i]**2', 'v[n,i] = d(u[n,i], x[n,i])']",
+            "Its equations give derivatives",
+        ),
+    ],
+)
+def test_what_cannot_be_repeated_is_refused(text: str, said: str) -> None:
+    with pytest.raises(SymnetError) as raised:
+        layers = f"layer = [{{kind = 'dense', name = 'r', {text}}}]"
+        Network.from_toml(f"{layers}\n[network]\ninput = 4\nloss = 'squared_error'\n")
+    assert said in str(raised.value)
