@@ -253,7 +253,9 @@ def test_interrupted_training_writes_the_latest_parameters_and_ends_with_130(own
     environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
     command = [sys.executable, "-m", "symnet", "train", "spec.toml"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+    # a shell that runs this in the background has told its children to ignore Ctrl-C
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=heard) as process:
         while not process.stdout.readline().startswith("epoch "):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
