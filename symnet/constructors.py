@@ -250,9 +250,9 @@ def elman(units: int, activation: Any = "tanh", name: str | None = None, **optio
     direction: "forward", "backward" (from the last step to the first) or "both" (outputs side by side; the parameters
     of the backward direction are called Wb, Ub, bb); initial: the state before the first step: "zero", "learned" (a
     parameter h0) or "given" (by a layer); inputs: the sequence, then the initial state if it is given, then a mask if
-    there is one: of shape (time,), where it is 0 the state stays as it is, or of shape (1,), the number of steps of a
-    sample.  bias (True); initializer (glorot_uniform), recurrent_initializer (orthogonal), bias_initializer (zeros);
-    l2, l1, share as of `dense`.  Source: Elman 1990.
+    there is one: of shape (time,), where it is 0 the state stays as it is, or of shape (1,), or () of integers, the
+    number of steps of a sample.  bias (True); initializer (glorot_uniform), recurrent_initializer (orthogonal),
+    bias_initializer (zeros); l2, l1, share as of `dense`.  Source: Elman 1990.
 
     >>> elman(8, returns="all", direction="both").shape(((20, 3),))
     (20, 16)
@@ -323,7 +323,8 @@ def attention(heads: int = 1, causal: bool = False, name: str | None = None, **o
     """Scaled dot-product attention with several heads: of a sequence to itself, or to the second of its `inputs`.
 
     causal: position t attends to u <= t only.  options: width (of all heads together), bias (True), initializer, l2,
-    l1, inputs, share, tie.  The last of `inputs` may be the number of positions attended to, integers of shape ().
+    l1, inputs, share, tie.  The last of `inputs` may be the number of positions attended to, integers of shape (), or
+    a mask of them, integers of shape (time,).
     Source: Vaswani et al. 2017.
 
     >>> attention(2).parameters(((5, 8),))["Wo"]

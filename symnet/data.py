@@ -166,7 +166,7 @@ def _target(output: Output, target: Array, dtype: Any, name: str) -> Target:
         checked = _real(_matrix(target, at, width, name, "numbers from 0 to 1"), dtype, name)
         _refuse(checked, name, lambda block: (block < 0) | (block > 1), "numbers from 0 to 1")
         return Target(checked, VALUES)
-    if target.ndim == len(at) + 1 or (in_column and width != 1):
+    if target.ndim <= len(at) + 1 or (in_column and width != 1):
         return Target(_labels(target, at, output.classes, name), LABELS)
     checked = _real(_matrix(target, at, width, name, "class probabilities"), dtype, name)
     _refuse(checked, name, lambda block: block < 0, "class probabilities, which are not negative")

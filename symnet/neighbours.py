@@ -22,9 +22,10 @@ NAMES = {("symmetric", True): "hat", ("symmetric", False): "bar", ("mean", True)
 
 def entries(graph: Constant, where: str) -> tuple[Array, Array, Array]:
     """(v, u, weight) of each entry, by rows."""
-    if len(graph.shape) != 2 or graph.shape[0] != graph.shape[1] or (graph.kind != "real" and not graph.sparse):
-        found = Quoted(f"the shape {graph.shape}" if graph.kind == "real" else "a table of integers")
-        raise complaint(f"{where}, graph {graph.name!r}", found, "a square matrix of real numbers")
+    if len(graph.shape) != 2 or graph.shape[0] != graph.shape[1]:
+        advice = "Edges are given as a table: { edges = [[0, 1], [1, 2]], nodes = 3 }."
+        found = Quoted(f"the shape {graph.shape}")
+        raise complaint(f"{where}, graph {graph.name!r}", found, "a square matrix", advice)
     if not graph.sparse:
         rows, columns = np.nonzero(graph.parts[""])
         return rows, columns, graph.parts[""][rows, columns]

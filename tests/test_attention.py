@@ -136,6 +136,17 @@ def test_positions_beyond_a_length_are_not_attended_to() -> None:
     np.testing.assert_array_equal(one[1, :3], two[1, :3])
 
 
+def test_a_mask_of_the_first_positions_is_their_number() -> None:
+    rng = np.random.default_rng(0)
+    x, length = rng.normal(size=(3, 5, 6)), np.array([1, 3, 5])
+    found = []
+    for shape, below, given in (([], 6, length), ([5], 2, (np.arange(5) < length[:, None]).astype(int))):
+        inputs = {"X": SEQUENCE, "some": {"shape": shape, "below": below}}
+        net = sn.Network(inputs=inputs, layers=[sn.transformer(2, causal=True, inputs=["X", "some"])])
+        found.append(outputs(net, {"X": x, "some": given}))
+    np.testing.assert_array_equal(*found)
+
+
 def test_large_scores_do_not_overflow() -> None:
     net = NETWORKS["causal"]
     parameters = {name: 40 * value for name, value in net.initial_parameters(0).items()}
@@ -198,6 +209,9 @@ def test_what_does_not_fit_is_refused_and_named() -> None:
     refused([sn.attention(2, True, inputs=["a", "b", "n"])], "causal", "another sequence", inputs=both)
     refused([sn.attention(2, inputs=["a", "b", "n"])], "lengths below 5", "below = 4", inputs=both)
     refused([sn.transformer(2, inputs=["a", "b", "n"])], "found 3 inputs", inputs=both)
+    real, short = {"a": SEQUENCE, "m": [5]}, {"a": SEQUENCE, "m": {"shape": [4], "below": 2}}
+    refused([sn.attention(2, inputs=["a", "m"])], "real numbers", "{ shape = [5], below = 2 }", inputs=real)
+    refused([sn.attention(2, inputs=["a", "m"])], "shape (4,)", "of the shape (5,), a mask", inputs=short)
 
 
 def test_formulas_name_what_a_textbook_names() -> None:

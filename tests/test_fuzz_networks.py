@@ -1,4 +1,4 @@
-"""Random networks drawn from the tables (activations, losses, optimizers), judged by the 50-digit complex step.
+"""Random networks drawn from the tables (kinds, activations, losses, optimizers), judged by the 50-digit complex step.
 
 The gradient of R as it is derived, and as the generated loops compute it after all passes, along one random direction
 through all parameters; and one step of a random optimizer as the loops make it.
@@ -11,23 +11,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from compiler.calling import interpret
 from symnet import activations, losses, optimizers
 from symnet.constructors import (
     attention,
+    average_pool1d,
+    average_pool2d,
     batch_norm,
+    conv1d,
+    conv2d,
     dense,
     dropout,
     elman,
     embedding,
+    flatten,
     gru,
     layer_norm,
     lstm,
+    max_pool1d,
+    max_pool2d,
+    maxout,
     positions,
     rms_norm,
     transformer,
 )
+from symnet.graph_constructors import graph_attention, graph_conv, message_passing
 from symnet.kinds import GRU, LSTM, Attention, Elman, Transformer
 from symnet.network import Network
 from symnet.reference import evaluate
@@ -37,6 +47,7 @@ from .test_combinations import learned, targets
 from .tolerance import is_smooth, judge
 
 NETWORKS = 24
+PLACES = 12  # networks of windows and of graphs
 NORMS = ((), (), (batch_norm(),), (layer_norm(),), (rms_norm(), dropout(0.3)))  # after a hidden layer
 MEMORIES = (
     None,
@@ -51,6 +62,23 @@ MEMORIES = (
     transformer(1, hidden=2, bias=False, norm="rms_norm"),
     transformer(3, causal=True, hidden=4, bias=False),
 )  # instead of the hidden layers of a sequence: with them, the scale of the error would grow beyond any number
+WINDOWS = (  # the shape of a sample, and layers that keep its axes
+    ([6, 2], (conv1d(2, 3, stride=2, padding="same"),)),
+    ([6, 2], (conv1d(4, 2, "tanh", dilation=2, groups=2), max_pool1d(2))),
+    ([6, 2], (conv1d(2, 3), batch_norm(shift=False), average_pool1d(3, stride=1, padding="same"))),
+    ([4, 5, 2], (conv2d(3, [2, 3], padding="same"), max_pool2d(2))),
+    ([4, 5, 2], (conv2d(2, 2, "softplus", stride=[1, 2], padding=1, groups=2), average_pool2d("global"))),
+    ([4, 5, 2], (conv2d(2, 2, dilation=[1, 2], bias=False), batch_norm(), dropout(0.3))),
+)
+EDGES = [[0, 1], [1, 2], [2, 0], [2, 2], [3, 1]]  # no edge leads to the last node, and none is at the one after it
+GRAPHS = (  # of signals of two features on the nodes; the loss is over the nodes
+    (graph_conv(2, "tanh"),),
+    (graph_conv(2, normalize="mean", self_loops=False), layer_norm()),
+    (message_passing(2, "sum"),),
+    (message_passing(3, "max", activation="softplus", message=2, message_activation="tanh"),),
+    (graph_attention(2, 2, "elu"), dropout(0.3)),
+    (graph_conv(3, "tanh", features="X"), message_passing(2, "mean")),
+)
 BATCH = 2
 ROWS = 5  # as many as test_combinations draws targets for
 
@@ -78,6 +106,26 @@ def drawn(seed: int) -> tuple[Network, str]:
     return network, str(rng.choice([row.name for row in optimizers.ROWS]))
 
 
+def placed(seed: int) -> tuple[Network, str]:
+    """A network of windows or of a graph, between layers that are drawn, and the name of an optimizer."""
+    rng = np.random.default_rng((seed, 6))
+    loss = losses.ROWS[int(rng.integers(len(losses.ROWS)))].name
+    function = learned(str(rng.choice([row.name for row in activations.ROWS])))
+    after = (dense(2, function), maxout(2))[int(rng.random() < 0.2)]
+    last = dense(2, "logistic" if loss == "cross_entropy" else "identity")
+    constants = None
+    if seed % 2:
+        shape, inner = WINDOWS[seed // 2 % len(WINDOWS)]
+        inner = (*inner, flatten()) if len(shape) > 2 or rng.random() < 0.5 else inner  # few kinks
+    else:
+        inner = GRAPHS[seed // 2 % len(GRAPHS)]
+        shape = None if getattr(inner[0], "features", "") else [5, 2]
+        constants = {"A": {"edges": EDGES, "nodes": 5, "directed": bool(rng.integers(2))}}
+        constants |= {} if shape else {"X": csr_array(rng.normal(size=(5, 4)) * (rng.random((5, 4)) < 0.5))}
+    network = Network(input=shape, layers=[*inner, after, last], loss=loss, constants=constants)
+    return network, str(rng.choice([row.name for row in optimizers.ROWS]))
+
+
 def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dict[str, Any]:
     update = network.update(optimizer)
     values: dict[str, Any] = {k.name: np.full([int(n) for n in k.shape], v) for k, v in update.states.items()}
@@ -86,11 +134,13 @@ def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dic
     for name, value in network.initial_parameters(int(rng.integers(100))).items():
         values[network.tensors[name].name] = value + rng.normal(size=value.shape) / 8
     hyper = {**network.hyper, **dict(update.hyper)}
-    shape = (ROWS, *network.spec.inputs[0][1])
+    for _, sizes in network.spec.inputs:
+        shape = (ROWS, *sizes)
+        values["x"] = rng.integers(0, 4, shape) if network.spec.integers else rng.normal(size=shape)
     return {
         **values,
         **hyper,
-        "x": rng.integers(0, 4, shape) if network.spec.integers else rng.normal(size=shape),
+        **network.constants,
         "y": targets(network, rng),
         "step": 2,
         "seed": 3,
@@ -99,7 +149,15 @@ def values_of(network: Network, optimizer: str, rng: np.random.Generator) -> dic
 
 @pytest.mark.parametrize("seed", range(NETWORKS))
 def test_gradients_and_steps_of_random_networks_are_right(seed: int) -> None:
-    network, optimizer = drawn(seed)
+    check(seed, *drawn(seed))
+
+
+@pytest.mark.parametrize("seed", range(PLACES))
+def test_gradients_and_steps_of_random_networks_of_windows_and_graphs_are_right(seed: int) -> None:
+    check(seed, *placed(seed))
+
+
+def check(seed: int, network: Network, optimizer: str) -> None:
     rng = np.random.default_rng((seed, 1))
     gradient, step = network.gradient_program(), network.training_program(optimizer)
     values = next(v for _ in range(50) if is_smooth(gradient, v := values_of(network, optimizer, rng), {"N": ROWS}))

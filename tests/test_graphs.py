@@ -125,13 +125,27 @@ def test_a_declaration_round_trips_through_toml() -> None:
     assert Network.from_toml(net.to_toml()) == net
 
 
+def test_a_table_of_zeros_and_ones_is_a_graph() -> None:
+    table = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    layers = [sn.graph_conv(2), sn.graph_attention(2), sn.message_passing(1, "max")]
+    of_table, of_edges = (
+        Network(input=[3, 2], layers=layers, constants={"A": given}).constants
+        for given in (table, {"edges": [[0, 1], [1, 2]], "nodes": 3})
+    )
+    assert list(of_table) == list(of_edges)
+    for name in of_table:
+        one, two = (c[name].toarray() if hasattr(c[name], "toarray") else c[name] for c in (of_table, of_edges))
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize(
     "input, layer, given, message",
     [
         ([V, F], sn.graph_conv(2, graph="B"), {"A": A}, "found the unknown constant 'B', expected one of A"),
         ([V + 1, F], sn.graph_conv(2), {"A": A}, r"expected \(30, features\), a row for each node of 'A'"),
         (F, sn.graph_conv(2), {"A": A}, r"found inputs of the shape \(12,\)"),
-        ([V, F], sn.graph_conv(2), {"A": SPARSE}, "expected a square matrix of real numbers"),
+        ([V, F], sn.graph_conv(2), {"A": SPARSE}, "expected a square matrix"),
+        ([V, F], sn.graph_conv(2), {"A": [[0, 1], [1, 2], [3, 4]]}, "Edges are given as a table: { edges ="),
         (None, sn.graph_conv(2, features="X"), {"A": A, "X": np.ones((V + 1, 2))}, r"expected real ones of the shape"),
         ([V, F], sn.graph_conv(2, features="X", inputs=["x"]), {"A": A, "X": SPARSE}, "it reads constants alone"),
         ([2, F], sn.graph_conv(2), {"A": np.array([[0, -3.0], [1, 0]])}, "weights at node 0 that sum to -2"),

@@ -171,7 +171,7 @@ def test_nothing_that_counts_has_no_accuracy(trained: Any) -> None:
     ("y", "weights", "message"),
     [
         (np.zeros((N, 3), int), None, r"y: found shape \(3, 3\), expected \(n, 2\): a label for each position"),
-        (np.zeros(N, int), None, r"y: found shape \(3,\)"),
+        (np.zeros(N, int), None, r"y: found shape \(3,\), expected \(n, 2\): a label for each position"),
         (
             np.zeros((N, T, 3)),
             None,

@@ -201,6 +201,21 @@ def test_what_does_not_fit_is_refused_at_declaration(sequence: Any, others: Any,
         Network(inputs={"x": sequence, **others}, layers=[layer, dense(1)], loss="squared_error")
 
 
+def test_a_number_of_steps_is_an_integer_with_or_without_an_axis() -> None:
+    x, steps = np.random.default_rng(0).normal(size=(3, 4, 2)), np.array([1, 4, 2])
+    found = []
+    for shape, given in (([], steps), ([1], steps[:, None])):
+        inputs = {"x": [4, 2], "n": {"shape": shape, "below": 5}}
+        network = Network(inputs=inputs, layers=[gru(2, inputs=["x", "n"])], loss="squared_error")
+        values = {network.tensors[name].name: value for name, value in network.initial_parameters(0).items()}
+        tensors = network.spec.input_tensors
+        found.append(evaluate(network.layer_program("gru1"), values | {tensors["x"]: x, tensors["n"]: given}))
+    np.testing.assert_equal(*(list(each.values()) for each in found))
+    with pytest.raises(SymnetError, match="lengths below 6, expected below = 5"):
+        inputs = {"x": [4, 2], "n": {"shape": [1], "below": 6}}
+        Network(inputs=inputs, layers=[gru(2, inputs=["x", "n"])], loss="squared_error")
+
+
 def test_words_of_options_are_checked() -> None:
     with pytest.raises(SymnetError, match="Did you mean 'all'"):
         elman(4, returns="al")

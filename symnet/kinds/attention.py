@@ -129,9 +129,10 @@ class Attention(WrittenLayer):
         y[n,t,i] = sum_hd Wo[i,h,d]*c[n,t,h,d] + bo[i]
 
     Inputs: a sequence of shape (time, width); then, if the keys and values are those of another sequence, that one;
-    then, if there is one, the number of positions that are attended to, integers of shape ().  causal: position t
-    attends to u <= t only.  bias: whether there are bq, bk, bv and bo (that of the keys has the gradient 0).
-    width: of all heads together, else that of the sequence.  Source: Vaswani et al. 2017.
+    then, if not all positions are attended to, their number, integers of shape (), or a mask of them, integers of shape
+    (time,): those where it is above 0 are.  causal: position t attends to u <= t only.  bias: whether there are bq, bk,
+    bv and bo (that of the keys has the gradient 0).  width: of all heads together, else that of the sequence.
+    Source: Vaswani et al. 2017.
     """
 
     kind: ClassVar[str] = "attention"
@@ -149,13 +150,13 @@ class Attention(WrittenLayer):
     several: ClassVar[bool] = True
 
     def check_kinds(self, inputs: tuple[Shape, ...]) -> None:
-        """A length is of integers."""
-        Layer.check_kinds(self, inputs[:-1] if len(inputs) > 1 and _is_length(inputs[-1]) else inputs)
+        """A length is of integers, and a mask may be."""
+        Layer.check_kinds(self, inputs[:-1] if len(inputs) > 1 and _is_selection(inputs[-1]) else inputs)
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
-        sequences = inputs[:-1] if _is_length(inputs[-1]) else inputs
+        sequences = inputs[:-1] if len(inputs) > 1 and _is_selection(inputs[-1]) else inputs
         if not 1 <= len(sequences) <= 2:
-            expected = "a sequence, perhaps another one, and perhaps the number of positions, integers of shape ()"
+            expected = "a sequence, perhaps another one, and perhaps the number of positions, or a mask of them"
             raise complaint(f"{self.where}, inputs", Quoted(f"{len(inputs)} inputs"), expected)
         time, width = _sequence(self.where, inputs[0])
         others, features = _sequence(self.where, sequences[-1])
@@ -164,13 +165,18 @@ class Attention(WrittenLayer):
         if self.causal and len(sequences) > 1:
             raise complaint(f"{self.where}, causal", True, "false, where another sequence is attended to")
         if len(sequences) < len(inputs):
-            length = inputs[-1]
-            assert isinstance(length, IntegerShape)
-            if length.below > others + 1:
+            chosen = inputs[-1]
+            if isinstance(chosen, IntegerShape) and not chosen and chosen.below > others + 1:
                 expected = f"below = {others + 1}: at most the {others} positions"
-                raise complaint(f"{self.where}, inputs", Quoted(f"lengths below {length.below}"), expected)
-            conditions.append("u < length[n]")
-            called += ("length",)
+                raise complaint(f"{self.where}, inputs", Quoted(f"lengths below {chosen.below}"), expected)
+            if chosen and (tuple(chosen) != (others,) or not isinstance(chosen, IntegerShape)):
+                kind = "integers" if isinstance(chosen, IntegerShape) else "real numbers"
+                found = Quoted(f"{kind} of the shape {tuple(chosen)} as the last input")
+                expected = f"integers of the shape ({others},), a mask of the positions, or (), their number"
+                advice = f"Declare a mask so: {{ shape = [{others}], below = 2 }}."
+                raise complaint(f"{self.where}, inputs", found, expected, advice)
+            conditions.append("mask[n,u] > 0" if chosen else "u < length[n]")
+            called += ("mask" if chosen else "length",)
         inner = width if self.width is None else self.width
         if inner % self.heads:
             raise complaint(f"{self.where}, heads", self.heads, f"a number that divides the width {inner}")
@@ -188,8 +194,9 @@ class Attention(WrittenLayer):
         return f"{self.heads} head{'s' * (self.heads > 1)}{', causal' * self.causal}"
 
 
-def _is_length(shape: Shape) -> bool:
-    return isinstance(shape, IntegerShape) and not shape
+def _is_selection(shape: Shape) -> bool:
+    """The number of positions that are attended to, or a mask of them."""
+    return len(shape) == 1 or (isinstance(shape, IntegerShape) and not shape)
 
 
 def _sequence(where: str, shape: Shape) -> tuple[int, int]:
@@ -236,9 +243,9 @@ class Transformer(WrittenLayer):
         mlp(x) = W2 f(W1 x + b1) + b2,   W1 (hidden, width), W2 (width, hidden);   hidden is 4*width unless it is said
 
     The attention is that of the layer of this name (Wq, Wk, Wv, Wo, ...), to the sequence itself, with heads, causal,
-    bias; a second input is the number of positions that are attended to.  norm: "layer_norm" or "rms_norm", with the
-    parameters gamma1, beta1 and gamma2, beta2.  activation: f, gelu if not said.  Sources: Vaswani et al. 2017;
-    normalized first: Xiong et al. 2020.
+    bias; a second input is the number of positions that are attended to, or a mask of them.  norm:
+    "layer_norm" or "rms_norm", with the parameters gamma1, beta1 and gamma2, beta2.  activation: f, gelu if not said.
+    Sources: Vaswani et al. 2017; normalized first: Xiong et al. 2020.
     """
 
     kind: ClassVar[str] = "transformer"
@@ -265,8 +272,8 @@ class Transformer(WrittenLayer):
         where = f"{self.where}, activation"
         if learned := activations.settings(self.activation.name, self.activation.mapping, where).learned:
             raise complaint(where, Quoted(f"the learned {', '.join(learned)}"), "a function with nothing to learn")
-        if len(inputs) > 1 + _is_length(inputs[-1]):
-            expected = "a sequence, and perhaps the number of positions, integers of shape ()"
+        if len(inputs) > 1 + _is_selection(inputs[-1]):
+            expected = "a sequence, and perhaps the number of positions, or a mask of them"
             raise complaint(f"{self.where}, inputs", Quoted(f"{len(inputs)} inputs"), expected)
         attention = Attention(self.heads, self.causal, None, self.bias, self.name).written(inputs)
         kind = LayerNorm if self.norm == "layer_norm" else RMSNorm

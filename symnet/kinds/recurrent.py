@@ -148,17 +148,18 @@ class Recurrent(WrittenLayer):
                 raise complaint(where, Quoted(f"the shape {shape} of the initial {name[0]}"), expected)
         if len(inputs) == len(called):
             return tuple(called), ""
-        if isinstance(inputs[-1], IntegerShape) and not inputs[-1]:
-            if inputs[-1].below > time + 1:
+        mask = inputs[-1]
+        if isinstance(mask, IntegerShape) and tuple(mask) in ((), (1,)) and (not mask or time > 1):
+            if mask.below > time + 1:
                 expected = f"below = {time + 1}: a length is at most the {time} steps of the sequence"
-                raise complaint(where, Quoted(f"lengths below {inputs[-1].below}"), expected)
-            return (*called, "m"), "t < m[n]"
-        if tuple(inputs[-1]) == (time,):
+                raise complaint(where, Quoted(f"lengths below {mask.below}"), expected)
+            return (*called, "m"), "t < m[n,0]" if mask else "t < m[n]"
+        if tuple(mask) == (time,):
             return (*called, "m"), "m[n,t] > 0"
-        if inputs[-1] == (1,):
+        if tuple(mask) == (1,):
             return (*called, "m"), "t < m[n,0]"
         expected = f"({time},), a mask of 0 and 1, or how many steps there are: (1,), or () of integers"
-        raise complaint(where, Quoted(f"the shape {inputs[-1]} of the last input"), expected)
+        raise complaint(where, Quoted(f"the shape {tuple(mask)} of the last input"), expected)
 
     @property
     def given(self) -> dict[str, Choice | None]:
