@@ -29,6 +29,39 @@ from .errors import Quoted, SymnetError, complaint
 
 ROWS = 32  # samples that a report is measured on
 
+EPILOG = """\
+a spec, net.toml:
+
+    [network]
+    input = 64                         # numbers of a sample
+    loss = "softmax_cross_entropy"
+
+    [[layer]]
+    kind = "dense"
+    name = "hidden1"
+    units = 64
+    activation = "relu"
+
+    [[layer]]
+    kind = "dense"
+    name = "out"
+    units = 10                         # classes
+
+    [train]                            # for `symnet train` and `symnet report`
+    data = "digits.csv.gz"             # a row for each sample, its target last
+    epochs = 30
+
+try:
+
+    symnet show net.toml               the formulas, forward and backward
+    symnet explain net.toml hidden1.W  how one gradient is derived
+    symnet check net.toml              is the compiled gradient right?
+    symnet train net.toml              train it; writes net.safetensors
+    symnet report net.toml             all of it on one page, net.html
+
+`symnet COMMAND --help` has the options of a command.
+"""
+
 if TYPE_CHECKING:
     from .network import Network
 
@@ -40,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = options.run(options)
         sys.stdout.flush()
     except SymnetError as error:
-        print(f"symnet: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except BrokenPipeError:  # `symnet show ... | head`
         os.dup2(
@@ -48,16 +81,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )  # what Python flushes at its end has nowhere to go
         return 0
     except OSError as error:
-        print(f"symnet: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except KeyboardInterrupt:
-        print("symnet: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
     return int(code or 0)
 
 
+def _complain(what: object) -> None:
+    """A message on stderr, its beginning red on a terminal (https://no-color.org)."""
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    print("\033[31msymnet:\033[0m" if coloured else "symnet:", what, file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="symnet", description="Networks as equations, trained in one native loop.")
+    parser = argparse.ArgumentParser(
+        prog="symnet",
+        description="Networks as equations, trained in one native loop.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"symnet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     train = commands.add_parser("train", help="train a network on the data that its spec names")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .training import Model
 
 FEW = 20  # rows below which an accuracy says little
+LONG = 5.0  # seconds that are left from which on that is said
 Say = Callable[[str], None]
 
 
@@ -74,6 +75,12 @@ def train(
     say(f"{how} {time.perf_counter() - start:.1f} s")
     validated = len(parts.validation) > 0
     stopping = train.early_stopping
+    began = time.perf_counter()
+
+    def told(epoch: Epoch) -> None:
+        done = epoch.epoch + 1
+        say(_progress(epoch, train.epochs) + _left((time.perf_counter() - began) / done * (train.epochs - done)))
+
     try:
         history = model.fit(
             chosen[0],
@@ -82,7 +89,7 @@ def train(
             train.batch_size,
             validation_data=given(parts.validation) if validated else None,
             shuffle=train.shuffle,
-            callbacks=[lambda epoch: say(_progress(epoch, train.epochs))],
+            callbacks=[told],
             restore_best=validated if stopping is None else stopping.restore_best,
             patience=None if stopping is None else stopping.patience,
             monitor="loss" if stopping is None else stopping.monitor,
@@ -115,6 +122,15 @@ def _progress(epoch: Epoch, epochs: int) -> str:
     if epoch.accuracy is not None:
         text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
     return text + "".join(f"  {_named(name, v)}" for name, v in epoch.parts.items() if name.endswith("accuracy"))
+
+
+def _left(seconds: float) -> str:
+    """How long the rest will take, if that is worth saying."""
+    if seconds < LONG:
+        return ""
+    hours, minutes = divmod(round(seconds) // 60, 60)
+    spoken = f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s" if minutes else ""
+    return f"  {spoken or f'{seconds:.0f} s'} left"
 
 
 def _named(name: str, value: float) -> str:

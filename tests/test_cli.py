@@ -6,6 +6,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import symnet as sn
 from symnet.cli import main
 from symnet.data import split
 from symnet.history import Epoch
-from symnet.training_job import _progress
+from symnet.training_job import _left, _progress
 
 LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
 
@@ -314,3 +315,30 @@ def test_a_report_is_trained_and_written_and_leaves_no_model(own, tmp_path, caps
     assert main(["report", spec, "--untrained"]) == 0
     assert ">Loss<" not in Path("spec.html").read_text(encoding="utf-8")
     assert main(["report", spec, "-o", "nowhere/page.html"]) == 2
+
+
+def test_the_time_that_is_left_is_said_when_it_is_long():
+    assert _left(1.0) == "" and _left(9.4) == "  9 s left"
+    assert _left(75) == "  1 min 15 s left" and _left(2 * 3600 + 125) == "  2 h 2 min left"
+
+
+def test_errors_are_red_on_a_terminal_only(monkeypatch, capsys):
+    assert main(["show", "nowhere.toml"]) == 2
+    assert capsys.readouterr().err.startswith("symnet: nowhere.toml")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main(["show", "nowhere.toml"]) == 2
+    assert capsys.readouterr().err.startswith("\033[31msymnet:\033[0m nowhere.toml")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["show", "nowhere.toml"]) == 2
+    assert "\033" not in capsys.readouterr().err
+
+
+def test_the_help_fits_a_terminal_and_its_spec_is_one(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert stopped.value.code == 0 and max(map(len, out.splitlines())) <= 80
+    spec = out.partition("a spec, net.toml:\n")[2].partition("\ntry:")[0]
+    assert sn.Network.from_toml(textwrap.dedent(spec)).parameters["hidden1.W"] == (64, 64)
