@@ -68,7 +68,7 @@ WINDOWS = (  # the shape of a sample, and layers that keep its axes
     ([6, 2], (conv1d(2, 3), batch_norm(shift=False), average_pool1d(3, stride=1, padding="same"))),
     ([4, 5, 2], (conv2d(3, [2, 3], padding="same"), max_pool2d(2))),
     ([4, 5, 2], (conv2d(2, 2, "softplus", stride=[1, 2], padding=1, groups=2), average_pool2d("global"))),
-    ([4, 5, 2], (conv2d(2, 2, dilation=[1, 2], bias=False), batch_norm(), dropout(0.3))),
+    ([4, 5, 2], (conv2d(2, 2, dilation=[1, 2], bias=False), batch_norm())),
 )
 EDGES = [[0, 1], [1, 2], [2, 0], [2, 2], [3, 1]]  # no edge leads to the last node, and none is at the one after it
 GRAPHS = (  # of signals of two features on the nodes; the loss is over the nodes

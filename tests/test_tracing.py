@@ -52,6 +52,13 @@ def test_a_right_gradient_passes_all_judges(model: sn.Model) -> None:
     assert all(row.is_right and max(row.errors.values()) < 1e-8 for row in rows)
 
 
+def test_a_gradient_that_is_zero_but_for_rounding_is_right() -> None:
+    layers = [sn.dense(2, name="before"), sn.batch_norm(), sn.dense(1)]  # batch norm takes the bias away again
+    rows = {row.name: row for row in check(sn.Network(input=3, layers=layers, loss="squared_error"))}
+    assert all(row.is_right for row in rows.values())
+    assert rows["before.b"].errors["complex step"] < 1e-15
+
+
 def test_a_wrong_gradient_is_found_and_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
