@@ -207,6 +207,7 @@ def _meetings(
     the row vector that they start from (whose equation then needs no code of its own).  Extends `needs`."""
     rank = {e: k for k, c in enumerate(components(equations, needs)) for e in c}
     cyclic = {e for c in components(equations, needs) if is_cycle(c, needs) for e in c}
+    steps = loop_axes(equations)
     kinds: dict[Equation, str] = {}
     fills: set[Tensor] = set()
     starts: dict[Equation, Access] = {}
@@ -215,9 +216,9 @@ def _meetings(
         table.setdefault(equation.tensor, []).append(equation)
     for tensor, group in table.items():
         if not plain:
-            _start_from_row(group, needs, cyclic, layout, starts)
+            row = _start_from_row(group, needs, cyclic, steps.get(tensor, ()), layout, starts)
+            group = [e for e in group if e != row]
         boxes = {e: box(e) for e in group}
-        group = [e for e in group if not _is_start(e, starts)]
         # Who stores comes before who adds, and nothing outside a cycle may wait for the cycle.
         group.sort(key=lambda e: (e in cyclic, boxes[e] is None, rank[e]))
         storers: list[Equation] = []
@@ -236,32 +237,38 @@ def _meetings(
     return kinds, fills, starts
 
 
-def _is_start(equation: Equation, starts: Mapping[Equation, Access]) -> bool:
-    return any(p.tensor == equation.tensor and not equation.bound and equation.rhs == d for p, d in starts.items())
-
-
 def _start_from_row(
     group: list[Equation],
     needs: dict[Equation, list[Equation]],
     cyclic: set[Equation],
+    steps: tuple[int, ...],
     layout: Layout,
     starts: dict[Equation, Access],
-) -> None:
-    """z = product + b[i]: the product starts from the row vector b."""
+) -> Equation | None:
+    """z = product + b[i]: the product starts from the row vector b, in a loop over steps from that of its step; the
+    equation of the row, which then needs no code."""
     for product_equation in group:
-        product = as_product(product_equation, layout) if product_equation not in cyclic else None
+        loops: set[Expr] = set()
+        if product_equation in cyclic:
+            if len(group) > 2 or len(steps) > 1:
+                continue  # what is made for all steps at once is added there
+            loops = {product_equation.lhs.subscripts[axis] for axis in steps}
+        inside = replace(product_equation, domain=tuple(i for i in product_equation.domain if i not in loops))
+        product = as_product(inside, layout)
         if product is None or product.outer:
             continue
         strides = layout.address(product_equation.lhs).strides
         for row in group:
             if row.bound or row.where != True or not isinstance(row.rhs, Access) or box(row) != box(product_equation):  # noqa: E712
                 continue
-            pairs = zip(row.lhs.subscripts, product_equation.lhs.subscripts, strict=True)
-            columns = {own: strides[index] for own, index in pairs if index in product.n}
-            if layout.address(row.rhs).strides == columns and row.rhs.tensor.kind == "real":
-                starts[product_equation] = row.rhs
+            start = row.rhs.xreplace(dict(zip(row.lhs.subscripts, product_equation.lhs.subscripts, strict=True)))
+            of_start = {i: stride for i, stride in layout.address(start).strides.items() if i not in loops}
+            columns = {i: strides[i] for i in product.n}
+            if row not in cyclic and of_start == columns and row.rhs.tensor.kind == "real":
+                starts[product_equation] = start
                 needs[product_equation] = list(dict.fromkeys([*needs[product_equation], *needs[row]]))
-                return
+                return row
+    return None
 
 
 def _contains(outer: Box, equation: Equation, boxes: Mapping[Equation, Box]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import sympy as sp
-from sympy import Expr
+from sympy import Basic, Expr
 from sympy.logic.boolalg import Boolean
 
 from .dependence import Edge, Shift, shifted_axes
@@ -38,7 +38,7 @@ def component_nodes(
     """`kinds` says how each equation meets its tensor, `starts` from which row vector a product starts."""
     if not is_cycle(component, needs):
         return _single(component[0], kinds[component[0]], starts.get(component[0]), layout, names, plain)
-    return [_recurrence(component, kinds, layout, names, plain, fixed)]
+    return [_recurrence(component, kinds, starts, layout, names, plain, fixed)]
 
 
 def _single(
@@ -46,11 +46,12 @@ def _single(
 ) -> list[Node]:
     product = None if plain else as_product(equation, layout)
     if product is None:
+        assert start is None, equation
         return build(equation, kind, layout, names, plain)
     at_low = {i: i.low for i in (*product.m, *product.n, *product.inner, *product.k)}
     operands = [product.a.xreplace(at_low), product.b.xreplace(at_low)]
     if start is not None:
-        operands.append(start.xreplace({i: i.low for i in layout.address(start).strides}))
+        operands.append(start.xreplace(at_low))
     begin = "bias" if start is not None else "zero" if kind == "store" and not product.outer else "c"
     touched = (product.a, product.b, equation.lhs)
     nodes: list[Node] = [Call(equation, product, begin, tuple(operands), equation.lhs.xreplace(at_low), touched)]
@@ -65,6 +66,7 @@ def _single(
 def _recurrence(
     component: list[Equation],
     kinds: Mapping[Equation, str],
+    starts: Mapping[Equation, Access],
     layout: Layout,
     names: Names,
     plain: bool,
@@ -83,12 +85,15 @@ def _recurrence(
     slot = names.index(Index("t", high, low))
     body_equations: list[Equation] = []
     body_kinds: dict[Equation, str] = {}
+    body_starts: dict[Equation, Access] = {}
     guards: dict[Equation, Boolean] = {}
     for equation in component:
-        moved, guard = _at_slot(equation, axes[equation.tensor], slot, offsets[equation.tensor])
+        moved, guard, new = _at_slot(equation, axes[equation.tensor], slot, offsets[equation.tensor])
         body_equations.append(moved)
         body_kinds[moved] = kinds[equation]
         guards[moved] = guard
+        if equation in starts:
+            body_starts[moved] = starts[equation].xreplace(new)
     needs: dict[Equation, list[Equation]] = {}
     for equation in body_equations:
         found: dict[Equation, None] = {}
@@ -106,7 +111,7 @@ def _recurrence(
         needs[equation] = list(found)
     loop = Loop(slot, [], reverse=reverse, parallel=False)
     for inner in components(body_equations, needs):
-        nodes = component_nodes(inner, needs, body_kinds, {}, layout, names, plain, fixed)
+        nodes = component_nodes(inner, needs, body_kinds, body_starts, layout, names, plain, fixed)
         guard = sp.And(*(guards[e] for e in inner))
         for node in nodes if guard == True else [Guarded(guard, nodes)]:  # noqa: E712
             insert(loop.body, node, layout)
@@ -141,8 +146,9 @@ def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> Shi
     return found
 
 
-def _at_slot(equation: Equation, axis: int, step: Index, offset: int) -> tuple[Equation, Boolean]:
-    """The equation for one step (its index on the axis leaves the domain), and the condition under which it acts.
+def _at_slot(equation: Equation, axis: int, step: Index, offset: int) -> tuple[Equation, Boolean, dict[Basic, Basic]]:
+    """The equation for one step (its index on the axis leaves the domain), the condition under which it acts, and what
+    becomes of the index.
 
     Inside, the step is known by the narrower range, so that reads are seen to stay in their tensors."""
     subscript = equation.lhs.subscripts[axis]
@@ -154,12 +160,12 @@ def _at_slot(equation: Equation, axis: int, step: Index, offset: int) -> tuple[E
     if index is None:  # a constant slot, or one that the domain's indices decide
         lhs = Access(equation.tensor, *(slot if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
         chosen = sp.true if subscript.is_number else sp.Eq(subscript, slot)
-        return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard
+        return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard, {}
     assert parts is not None
-    new = {index: slot - parts.constant}
+    new: dict[Basic, Basic] = {index: slot - parts.constant}
     domain = tuple(i for i in equation.domain if i != index)
     where = equation.where.xreplace(new)
-    return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard
+    return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard, new
 
 
 def _same_slots(access: Access, writer: Equation, fixed: tuple[Axes, ...]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import symnet
+from compiler.executable import generate
 from symnet import Network, SymnetError, dense, dropout, equations, flatten, layer_norm, softmax, transformer
 from symnet.kinds import Layer
 from symnet.plan import derive_plan
@@ -102,6 +103,14 @@ def test_equations_and_formulas_do_not_grow_with_the_depth() -> None:
     assert re.sub("[5⁵]", "#", shown[0]) == re.sub("²⁰⁰|200", "#", shown[1])
     plans = [derive_plan(network, checked_optimizer("adam", "")) for network in (few, many)]
     assert len(plans[0].parameters) == len(plans[1].parameters) == 4
+
+
+def test_the_product_of_each_step_starts_from_its_own_bias() -> None:
+    network = both(dense(16, activation="tanh"), (16,), 5)[0]
+    text, *_ = generate(network.training_program("sgd"), "float32", None, {"N": 8})
+    assert "# z1[l,n,i] = b1[l,i]" not in text
+    [product] = [line for line in text.splitlines() if "sum_j W1[" in line]
+    assert product.startswith("            product") and "offset(M, 16*t), n0" in product
 
 
 def test_the_gradient_of_200_layers_is_that_of_the_oracle() -> None:
