@@ -75,6 +75,16 @@ class Layer:
                 return (math.prod(inputs),)
         return inputs
 
+    def values(self, inputs: Shape) -> int:
+        """How many numbers it makes of a sample: before the activation and after it; of each step, gate, head."""
+        match self.kind:
+            case "elman" | "gru" | "lstm":
+                return inputs[0] * (GATES[self.kind] + 2) * self.units
+            case "transformer":
+                time, width = inputs
+                return time * (10 * width + 2 * self.units) + 2 * self.size * time**2
+        return 2 * math.prod(self.output(inputs))
+
     def products(self, inputs: Shape) -> tuple[int, int]:
         """Multiplications of a sample in products forward: with the inputs of the layer, and with others."""
         shapes = self.parameters(inputs)
@@ -177,6 +187,11 @@ class Workload:
             outer, inner = layer.products(shape)
             total += 2 * self.batch * ((3 if place else 2) * outer + 3 * inner)
         return total
+
+    @property
+    def values(self) -> int:
+        """How many numbers all layers make of a sample, those inside a layer counted."""
+        return sum(layer.values(shape) for layer, shape in zip(self.layers, self.inputs))
 
     @property
     def moved(self) -> int:
