@@ -49,10 +49,18 @@ def without_pass(name: str) -> Choice:
 
 def scalar_functions(emitters: Mapping[str, Any]) -> dict[str, Any]:
     """exp and others of the C library, one element at a time."""
-    from compiler.kernels.emitters import _library
+    from compiler.kernels.emitters import KINDS, Value, converted, declared, ir
+
+    def library(name: str) -> Any:
+        def emit(builder: Any, x: Any) -> Any:
+            x = x if x.kind in ("f32", "f64") else converted(builder, x, "f64")
+            kind, symbol = KINDS[x.kind], name + ("f" if x.kind == "f32" else "")
+            return Value(x.kind, builder.call(declared(builder.module, ir.FunctionType(kind, [kind]), symbol), [x.ir]))
+
+        return emit
 
     names = ("exp", "expm1", "log", "log1p", "tanh", "erf", "erfc")
-    return {**emitters, **{name: _library(name) for name in names}}
+    return {**emitters, **{name: library(name) for name in names}}
 
 
 def divided(emitters: Mapping[str, Any]) -> dict[str, Any]:

@@ -415,8 +415,8 @@ def _pytensor(w: Workload, mode: str) -> Run:
     coming = batches(w)
     x, y = (pt.tensor(dtype=part.dtype, shape=part.shape) for part in coming[0])
     a = x
-    for layer, (W, b, *others) in zip(w.layers, layers):
-        z = a @ W + b
+    for layer, (W, *others) in zip(w.layers, layers):
+        z = a @ W + others[0] if layer.kind == "dense" else a
         match layer.kind, layer.activation:
             case "dense", "identity":
                 a = z
@@ -425,11 +425,13 @@ def _pytensor(w: Workload, mode: str) -> Run:
             case "dense", "tanh":
                 a = pt.tanh(z)
             case "dense", "swish":
-                a = z * pt.sigmoid(others[0] * z)
-            case "elman", _:  # spelled out: a scan was slower
+                a = z * pt.sigmoid(others[1] * z)
+            case "elman", _:  # one product over all steps, then spelled out
+                (time, features), (U, b) = w.input, others
+                z = (a.reshape((w.batch * time, features)) @ W + b).reshape((w.batch, time, layer.units))
                 a = pt.tanh(z[:, 0])
-                for step in range(1, w.input[0]):
-                    a = pt.tanh(z[:, step] + a @ others[0])
+                for step in range(1, time):
+                    a = pt.tanh(z[:, step] + a @ U)
     if w.loss == "mse":
         loss = ((a - y) ** 2).mean()
     else:

@@ -131,6 +131,8 @@ def installed(distribution: str) -> str:
         return "not installed, from its source"
 
 
+RED = "tab:red"  # symnet's
+OTHERS = [f"tab:{color}" for color in ("blue", "orange", "green", "purple", "brown", "pink", "gray", "olive", "cyan")]
 CURVE_NAMES = {"width": "width", "depth": "layers", "batch": "batch size", "steps": "time steps"}
 
 
@@ -148,18 +150,18 @@ def plot(results: dict[str, list[Worker]], path: str, curve: str | None) -> None
     found = {name: workers for name, workers in found.items() if workers}
     ours, width = found[OURS], 1 / (len(found) + 1)
     sizes = [int(name.split("-")[1]) for name in results] if curve else []
-    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=[f"C{k}" for k in (0, 1, 2, 4, 5, 6, 7, 8, 9)])  # C3 is ours
     figure, axes = plt.subplots(figsize=(7 if curve else 3 + 1.5 * len(results), 4.5))
+    axes.set_prop_cycle(color=OTHERS)
     for place, (name, workers) in enumerate(found.items()):
         label = PEERS[name].label
         if curve:
             heights = [1e6 * median(worker.times) for worker in workers.values()]
             style = {"color": "black", "linestyle": ":"} if name == LIMIT else {"marker": "o", "markersize": 4}
-            style |= {"linewidth": 3, "color": "C3", "zorder": 3} if name == OURS else {}
+            style |= {"linewidth": 3, "color": RED, "zorder": 3} if name == OURS else {}
             axes.plot([sizes[k] for k in workers], heights, label=label, **style)
         else:
             heights = [ratio(worker, ours[k]) for k, worker in workers.items()]
-            color = {"color": "0.8"} if name == LIMIT else {"color": "C3"} if name == OURS else {}
+            color = {"color": "0.8"} if name == LIMIT else {"color": RED} if name == OURS else {}
             axes.bar([k + place * width for k in workers], heights, width, align="edge", label=label, **color)
     if curve:
         axes.set(xscale="log", yscale="log", xlabel=CURVE_NAMES[curve], ylabel="µs a step")
