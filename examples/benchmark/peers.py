@@ -90,7 +90,7 @@ def sklearn(w: Workload, threads: int) -> Run:
     regression = w.loss == "mse"
     model = (MLPRegressor if regression else MLPClassifier)(
         hidden_layer_sizes=w.sizes[1:-1],
-        activation=w.activation,
+        activation=activation,
         solver=w.optimizer,
         alpha=w.l2 * w.batch,
         batch_size=w.batch,
