@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,6 +221,10 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
         if key not in X:
             raise complaint(name, Quoted(f"no {key!r}"), f"arrays named {', '.join(shapes)}")
         made[key] = _input(X[key], shape, dtype, f"{name}[{key!r}]")
+        most = network.spec.counts.get(network.spec.input_tensors[key], math.inf)
+        if most < math.inf:
+            wrong = partial(_no_count, most=most)
+            _refuse(made[key], f"{name}[{key!r}]", wrong, f"whole numbers from 0 to {most}, as a mask or a length is")
     first = next(iter(made))
     for key, array in made.items():
         if len(array) != len(made[first]):
@@ -315,6 +320,11 @@ def _blocks(array: Array) -> Any:
     rows = max(1, BLOCK // max(1, int(np.prod(array.shape[1:], dtype=int))))
     for start in range(0, array.shape[0], rows):
         yield start, array[start : start + rows]
+
+
+def _no_count(block: Array, most: float) -> Array:
+    bad: Array = (block < 0) | (block > most) | (block != np.floor(block))
+    return bad
 
 
 def _refuse(array: Array, name: str, wrong: Any, expected: str, shown: Array | None = None, advice: str = "") -> None:

@@ -175,6 +175,16 @@ class Spec:
         """The inputs of integers, and the bound that each stays below."""
         return {name: shape.below for name, shape in self.inputs if isinstance(shape, IntegerShape)}
 
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The inputs that are masks or numbers of steps, by their tensors -> the most that they may be."""
+        return {
+            self.input_tensors[name]: most
+            for layer in self.layers
+            for place, most in layer.counts(self.graph.below(layer)).items()
+            if (name := self.graph.reads[layer.name][place]) in self.input_tensors
+        }
+
     @property
     def is_plain(self) -> bool:
         """One input, a vector of real numbers: data are one table."""

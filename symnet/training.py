@@ -155,12 +155,13 @@ class Model:
     def scale(self, X: Any, kind: str = "common") -> None:
         """Scale inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py.
 
-        Integers stay as they are.
+        Integers stay as they are, and so do masks and numbers of steps.
         """
         if kind not in SCALINGS:
             raise unknown("scale, kind", "word", kind, SCALINGS)
         inputs = check_inputs(self.network, X, np.float64).items()
-        self.scaling = {name: scaling(x, kind) for name, x in inputs if x.dtype.kind == "f"}
+        kept = self.network.spec.counts
+        self.scaling = {name: scaling(x, kind) for name, x in inputs if x.dtype.kind == "f" and name not in kept}
 
     def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None) -> Data:
         data = check_data(self.network, X, y, self.dtype, names, weights)

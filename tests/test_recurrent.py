@@ -145,6 +145,20 @@ def test_backpropagation_through_time_reads_as_such() -> None:
         assert line in text.splitlines()
 
 
+@pytest.mark.parametrize("shape", [1, 4])
+def test_masks_and_numbers_of_steps_are_whole_numbers_that_are_not_scaled(shape: int) -> None:
+    layers = [elman(2, inputs=["x", "m"]), dense(1)]
+    model = Network(inputs={"x": [4, 1], "m": [shape]}, layers=layers, loss="squared_error").compile()
+    given = np.array([[1.0], [3.0], [4.0]]) if shape == 1 else np.tri(3, 4)
+    X = {"x": np.random.default_rng(0).normal(size=(3, 4, 1)), "m": given}
+    model.scale(X)
+    assert list(model.scaling) == ["x"]
+    most = 4 if shape == 1 else 1
+    for wrong in (most + 1, -1, 0.5):
+        with pytest.raises(SymnetError, match=rf"X\['m'\]\[0, 0\]: found {wrong}.* from 0 to {most}"):
+            model.predict({**X, "m": np.full((3, shape), wrong)})
+
+
 @pytest.mark.parametrize("kind", ["elman", "gru", "lstm"])
 def test_masked_steps_are_not_seen(kind: str) -> None:
     layer = getattr(constructors, kind)(3, direction="both", inputs=["x", "m"])

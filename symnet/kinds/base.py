@@ -122,6 +122,10 @@ class Layer(Repeatable):
         """Does what a sample becomes in training depend on the other samples of its batch?"""
         return False
 
+    def counts(self, inputs: tuple[Shape, ...]) -> Mapping[int, int]:
+        """The places of inputs that are masks or numbers of steps -> the most that they may be."""
+        return {}
+
     def check_kinds(self, inputs: tuple[Shape, ...]) -> None:
         """SymnetError if the layer reads integers where it needs real numbers, or the other way round."""
         if any(isinstance(shape, IntegerShape) for shape in inputs):

@@ -124,6 +124,11 @@ class Recurrent(WrittenLayer):
         """A mask or a length may be of integers."""
         Layer.check_kinds(self, inputs[:-1] if len(inputs) > 1 else inputs)
 
+    def counts(self, inputs: tuple[Shape, ...]) -> Mapping[int, int]:
+        time, _ = self._sequence(inputs[0])
+        kept = self._others(inputs, time)[1]
+        return {len(inputs) - 1: 1 if tuple(inputs[-1]) == (time,) else time} if kept else {}
+
     def _sequence(self, shape: Shape) -> tuple[int, int]:
         if len(shape) != 2:
             advice = "A layer of the kind 'reshape' can make it one."
