@@ -54,7 +54,9 @@ def dense(units: int, activation: Any = "identity", name: str | None = None, **o
     {"formula": "x*logistic(beta*x)", "parameters": {"beta": 1.0}}.  name: its parameters are `name.W` and `name.b`.
     options: bias (True), initializer (by activation), bias_initializer (zeros): a name, a mapping, or an array; l2, l1:
     strengths of its penalties, if not the network's; inputs: the layer that it reads, if not the one before; share: the
-    layer whose parameters it uses; tie: single parameters of other layers that stand for its own, {"W": "embed.E"}.
+    layer whose parameters it uses; tie: single parameters of other layers that stand for its own, {"W": "embed.E"};
+    repeat: so many equal layers, one after the other, with parameters of their own, stacked: `name.W[l]` (any kind
+    has it whose output has the shape of its input).
 
     >>> dense(64, activation="relu", name="hidden1").units
     64

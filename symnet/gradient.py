@@ -83,10 +83,10 @@ class Gradient:
         from .reference import evaluate
 
         values: dict[str, Any] = {"step": 1, "seed": 0, **self.network.constants, **self.network.hyper, **(hyper or {})}
-        for name in self.network.tensors:
+        for name, tensor in self.network.tensors.items():
             if name not in parameters:
                 raise complaint("parameters", list(parameters), f"a value for {name!r}, too")
-        values |= self.network.by_tensor({k: np.asarray(v, np.float64) for k, v in parameters.items()})
+            values[tensor.name] = np.asarray(parameters[name], dtype=np.float64)
         for name, state in self.network._states.items():
             start = np.asarray(parameters.get(name, state.initial), dtype=np.float64)
             values[state.tensor.name] = np.broadcast_to(start, self.network.states[name])
@@ -109,9 +109,7 @@ class Gradient:
             values[tensor.name] = truth.reshape(shape).astype(np.int64 if tensor.kind == "integer" else np.float64)
         values |= inputs
         found = evaluate(program, values, {"N": rows})[self.tensor.name]
-        slot = self.network.slots[self.name]
-        part = found if slot is None else found[slot]
-        return part if self.at is None else part[self.at]
+        return found if self.at is None else found[self.at]
 
     def _inputs(self, X: Any) -> dict[str, Array]:
         """The inputs by the names of their tensors, in float64 or int64."""
@@ -127,8 +125,7 @@ class Gradient:
         """Python source of gradient(parameters, X, y), which needs NumPy alone and gives the same array."""
         from .numpy_source import of_network
 
-        found = gradient(self.network.unrolled, self.name, self.target, self.training, self.at)
-        return of_network(found.network, found.program, {self.name: found.tensor}, self.target, True, self.at)
+        return of_network(self.network, self.program, {self.name: self.tensor}, self.target, True, self.at)
 
     # ------------------------------------------------------------------------------------------ text
     def formulas(

@@ -71,12 +71,12 @@ def html_report(model: Model, history: History | None = None, data: Data | None 
     network = model.network
     if data is None:
         target, rows = network.given(), ROWS
-        values = {**sample(network.unrolled, target, rows), **_parameters(model)}
+        values = {**sample(network, target, rows), **_parameters(model)}
     else:
         data = data.part(slice(0, ROWS))
         target, values = given(model, data)
         rows = data.rows
-    found = inspect(network.unrolled, target, values, rows)
+    found = inspect(network, target, values, rows)
     measured = "the first samples of the data" if data is not None else "random numbers"
     parts = [
         f"<h1>{escape(_title(model))}</h1><p>{escape(repr(network))}</p>",
@@ -116,7 +116,7 @@ def _folded(title: str, body: str, wide: bool = True) -> str:
 
 
 def _parameters(model: Model) -> dict[str, Any]:
-    return {t.name: np.array(model.parameters[name], np.float64) for name, t in model.network.unrolled.tensors.items()}
+    return {t.name: np.array(model.parameters[name], np.float64) for name, t in model.network.tensors.items()}
 
 
 # ---------------------------------------------------------------------------------------------- formulas, parameters
@@ -179,8 +179,8 @@ def _activations(model: Model, values: dict[str, Any]) -> str:
     """f and f', each function once."""
     z = np.linspace(-SPAN, SPAN, 481)
     charts: dict[str, str] = {}
-    book = Book(model.network.unrolled.gradient_program())
-    for equation, argument, slope in maps(model.network.unrolled.forward):
+    book = Book(model.network.gradient_program())
+    for equation, argument, slope in maps(model.network.forward):
         chosen = {a: sp.Float(float(np.ravel(values[a.tensor.name])[0])) for a in _learned(equation, argument)}
         f, g = (e.xreplace({argument: Z, **chosen}) for e in (equation.rhs, slope))
         key = str(f)

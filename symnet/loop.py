@@ -275,7 +275,8 @@ class Loop:
         if self._order[2]:
             given = {name: self._call.array(name)[:rows] for name in given}
         target = variant(self._data).removesuffix(WITHOUT_FACTS)
-        program = model.network.training_program(model.optimizer, target)
+        network = model.kernels.network
+        program = network.training_program(model.optimizer, target)
         values: dict[str, Any] = {
             **model.network.constants,
             **model.hyper,
@@ -284,7 +285,7 @@ class Loop:
             **given,
         }
         values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
-        gradients = {t.name: name for name, t in model.network.gradients(target).by_name.items()}
+        gradients = {t.name: name for name, t in network.gradients(target).by_name.items()}
         return first_non_finite(program, values, model.dtype, gradients)
 
 

@@ -18,8 +18,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from . import losses, optimizers, regularizers, rolled
 from .errors import unknown
 from .heads import Given, suffix
@@ -77,7 +75,7 @@ class Network(Judged, Readable):
     """
 
     spec: Spec
-    rolls: ClassVar[bool] = False  # equal layers in a row are one recurrence
+    rolls: ClassVar[bool] = False  # equal layers in a row are one recurrence, as they are compiled
 
     def __init__(
         self,
@@ -105,13 +103,12 @@ class Network(Judged, Readable):
         object.__setattr__(network, "spec", spec)
         return network
 
-    @cached_property
-    def unrolled(self) -> Network:
-        """An equal network, each of whose layers has equations of its own, however many equal ones are in a row."""
-        if not (self.rolls and rolled.runs(self.spec)):
+    def rolled(self, optimizer: Choice) -> Network:
+        """An equal network as it is compiled: many equal layers in a row are one recurrence (rolled.py)."""
+        if not rolled.runs(self.spec) or "decay" in optimizer.mapping:  # which decays some parameters by name
             return self
         network = Network.from_spec(self.spec)
-        object.__setattr__(network, "rolls", False)
+        object.__setattr__(network, "rolls", True)
         return network
 
     @classmethod
@@ -168,23 +165,8 @@ class Network(Judged, Readable):
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
-        """`layer.parameter` -> its tensor in the equations; equal layers have one (`slots`: whose part is which)."""
+        """`layer.parameter` -> its tensor in the equations."""
         return MappingProxyType({name: parameter.tensor for name, parameter in self._details.items()})
-
-    @cached_property
-    def slots(self) -> Mapping[str, int | None]:
-        """`layer.parameter` -> the layer that it is in the tensor of all equal layers; None: it has its own tensor."""
-        return MappingProxyType({name: parameter.slot for name, parameter in self._details.items()})
-
-    def by_tensor(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Arrays of all parameters by the names of their tensors; those of equal layers stacked."""
-        made: dict[str, Any] = {}
-        for name, tensor in self.tensors.items():
-            if self.slots[name] is None:
-                made[tensor.name] = values[name]
-            else:
-                made.setdefault(tensor.name, []).append(values[name])
-        return {name: np.stack(found) if isinstance(found, list) else found for name, found in made.items()}
 
     @cached_property
     def weights(self) -> tuple[Tensor, ...]:

@@ -35,7 +35,7 @@ class Readable:
         """
         from .numpy_source import of_network
 
-        network: Network = self.unrolled
+        network: Network = self
         gradients = network.gradients(target).by_name
         return of_network(network, network.gradient_program(target), gradients, network.given(target), False)
 

@@ -8,14 +8,17 @@ In: the equations of one layer (or of a block of several), as layers.py builds t
 What a layer reads is the state h of l, what it gives that of l + 1; the output of all is h[count].  Nothing here knows
 a kind of layer.  Stands between layers.py and network.py.
 
-`repeat = 20` on a layer asks for it.  Besides, layers are rolled by themselves where the result is the same: a block
-of up to PERIOD layers that stands at least SHORTEST times in a row, equal but for names and first values, each read by
-its neighbours alone, none with a penalty of its own.  Parameters keep their names; each is a part of the stacked
-tensor.  Shorter networks are as fast to compile layer by layer, and their formulas name each layer.
+`repeat = 20` on a layer asks for it.  Besides, what is compiled is rolled by itself where the result is the same: a
+block of up to PERIOD layers that stands at least SHORTEST times in a row, equal but for names and first values, each
+read by its neighbours alone; no penalty of its own, nothing shared or tied, no states, no constants, and no loss on any
+but the last.  Parameters keep their names; each is a part of the stacked tensor.  Shorter networks are as fast to
+compile layer by layer.  Formulas, traces and reports are of the network as it is declared (families.py prints equal
+layers once).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import regularizers
 from .errors import Quoted, complaint
-from .kinds import Layer, without_initializers
+from .kinds import IntegerShape, Layer, without_initializers
 
 if TYPE_CHECKING:
     from compiler.program import Equation, Tensor
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from .layers import Built
     from .spec import Spec
 
-SHORTEST = 6  # equal blocks in a row
+SHORTEST = 16  # equal blocks in a row: fewer gain little, and a step of the rolled form takes 1 to 4 % longer
 PERIOD = 8  # layers of a block
 
 
@@ -71,26 +74,42 @@ def runs(spec: Spec) -> tuple[Run, ...]:
     return tuple(found)
 
 
+def rolled_name(spec: Spec, name: str) -> str:
+    """The tensor of all equal layers that has what the tensor `name` is of one of them: delta7 -> delta2."""
+    numbers = {layer.name: number for number, layer in enumerate(spec.layers, 1)}
+    first = {
+        numbers[layer.name]: numbers[like.name]
+        for run in runs(spec)
+        for block in run.blocks
+        for layer, like in zip(block, run.blocks[0], strict=True)
+    }
+    return re.sub(r"\d+$", lambda found: str(first.get(int(found[0]), found[0])), name)
+
+
 def _signs(spec: Spec) -> list[Any]:
     """What must be equal for two layers to be rolled; None for a layer that never is."""
     graph = spec.graph
     shared = {layer.share for layer in spec.layers}
+    tied = {name for pair in graph.ties.items() for name, _ in pair}
     place = {layer.name: number for number, layer in enumerate(graph.order)}
     signs: list[Any] = []
     for number, layer in enumerate(graph.order):
+        below = graph.below(layer)
         own = any(getattr(layer, row.name, None) is not None for row in regularizers.ROWS)
-        if layer.share or layer.name in shared or layer.repeat > 1 or own or layer.states(graph.below(layer)):
+        shares = layer.share or layer.name in shared or layer.name in tied
+        others = any(isinstance(shape, IntegerShape) for shape in below) or layer.arrays(below)
+        if own or shares or others or layer.repeat > 1 or layer.states(below):
             signs.append(None)
             continue
         plain = _anonymous(without_initializers(layer))
         back = tuple(number - place.get(name, -1) for name in graph.reads[layer.name])
-        signs.append((plain, back, graph.below(layer), graph.shapes[layer.name]))
+        signs.append((plain, back, below, graph.shapes[layer.name]))
     return signs
 
 
 def _repeats(spec: Spec, signs: Sequence[Any], start: int, period: int) -> int:
     """How often the block of `period` layers from `start` stands there in a row, fit to be rolled."""
-    graph, last = spec.graph, spec.layers[-1].name
+    graph, judged = spec.graph, {head.layer for head in spec.heads}
     names = [layer.name for layer in graph.order]
     block = signs[start : start + period]
     if len(block) < period or None in block:
@@ -103,6 +122,7 @@ def _repeats(spec: Spec, signs: Sequence[Any], start: int, period: int) -> int:
     if count < SHORTEST:
         return 0
     place = {name: number for number, name in enumerate(names)}
+    numbers = {layer.name: number for number, layer in enumerate(spec.layers)}
     readers: dict[str, list[str]] = {}
     for name, below in graph.reads.items():
         for other in below:
@@ -129,16 +149,17 @@ def _repeats(spec: Spec, signs: Sequence[Any], start: int, period: int) -> int:
     good = 0
     for block_number in range(count):
         first = start + block_number * period
-        if reads(block_number) != form:
+        declared = [numbers[name] - block_number * period for name in names[first : first + period]]
+        if reads(block_number) != form or declared != [numbers[name] for name in names[start : start + period]]:
             break
         good = block_number + 1
         inner = names[first : first + period - 1]
         within = {*names[first : first + period]}
-        if any(reader not in within for name in inner for reader in readers.get(name, ())) or last in inner:
+        if any(reader not in within for name in inner for reader in readers.get(name, ())) or judged & {*inner}:
             good = block_number
             break
         after = {*names[first + period : first + 2 * period]}
-        if names[first + period - 1] == last or not after.issuperset(readers[names[first + period - 1]]):
+        if names[first + period - 1] in judged or not after.issuperset(readers[names[first + period - 1]]):
             break  # what others read, too, is the output of a run
     return good
 
@@ -261,7 +282,7 @@ def unite(
     block = [built[name] for name in names]
     final = run.blocks[-1][-1]
     last = f"a{numbers[final.name]}"
-    rolled = lift(block, below, run.count, last, len(numbers), run.blocks[0][0].where)
+    rolled = lift(block, below, run.count, last, len(block), run.blocks[0][0].where)
     found: dict[str, Built] = {}
     for slot, layers in enumerate(run.blocks):
         for layer, first in zip(layers, run.blocks[0], strict=True):
@@ -291,4 +312,4 @@ def _anonymous(layer: Any) -> Any:
     return replace(layer, name="", inputs=())
 
 
-__all__ = ["PERIOD", "SHORTEST", "Lifted", "Run", "lift", "repeated", "runs", "unite"]
+__all__ = ["PERIOD", "SHORTEST", "Lifted", "Run", "lift", "repeated", "rolled_name", "runs", "unite"]

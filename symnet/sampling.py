@@ -24,7 +24,8 @@ def sample(network: Network, target: str | None, rows: int, seed: int = 0) -> di
     Parameters are as they are first drawn, and what starts from zeros is drawn, too, so that nothing is hidden by them.
     """
     rng = np.random.default_rng(seed)
-    first = network.by_tensor(network.initial_parameters(seed))
+    first = network.initial_parameters(seed)
+    owners = {tensor.name: name for name, tensor in network.tensors.items()}
     truths = _truths(network, target)
     values: dict[str, Any] = {**network.constants, **network.hyper, "step": 1, "seed": seed}
     bounds = {network.spec.input_tensors[name]: below for name, below in network.spec.integers.items()}
@@ -32,7 +33,7 @@ def sample(network: Network, target: str | None, rows: int, seed: int = 0) -> di
         shape = tuple(int(n) if n.is_Integer else rows for n in tensor.shape)
         match tensor.role:
             case "parameter":
-                drawn = first[tensor.name]
+                drawn = first[owners[tensor.name]]
                 values[tensor.name] = drawn if drawn.any() else rng.normal(0, 0.1, shape)
             case "input" if tensor.kind == "integer":
                 values[tensor.name] = rng.integers(0, bounds[tensor.name], shape)

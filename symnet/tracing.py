@@ -51,7 +51,7 @@ def trace(model: Model, data: Data) -> dict[str, Array]:
     """
     from .reference import evaluate
 
-    network, target, values = model.network.unrolled, *given(model, data)
+    network, target, values = model.network, *given(model, data)
     program = network.gradient_program(target)
     defined = list(program.definitions)
     found = evaluate(program, values, {"N": data.rows}, defined)
@@ -61,11 +61,8 @@ def trace(model: Model, data: Data) -> dict[str, Array]:
 
 
 def given(model: Model, data: Data) -> tuple[str, dict[str, Any]]:
-    """How targets are given, and the values of everything that the gradient of these samples reads, by tensor.
-
-    Layer by layer, as in Network.unrolled.
-    """
-    network, target = model.network.unrolled, variant(data).removesuffix(WITHOUT_FACTS)
+    """How targets are given, and the values of everything that the gradient of these samples reads, by tensor."""
+    network, target = model.network, variant(data).removesuffix(WITHOUT_FACTS)
     values: dict[str, Any] = {**network.constants, **model.hyper, "step": 0, "seed": model.seed, **data.arrays}
     values |= {tensor.name: model.parameters[name] for name, tensor in network.tensors.items()}
     values |= {state.tensor.name: model.states[name] for name, state in network._states.items()}
@@ -78,11 +75,16 @@ def _exact(value: Any) -> Any:
 
 def where(model: Model, name: str) -> Where:
     """Formula, shape and source lines of the tensor `name`, in the training step that was compiled last."""
-    network = model.network
+    from .rolled import rolled_name
+
+    network = model.kernels.network
     program = network.training_program(model.optimizer)
     tensors = {t.name: t for t in program.definitions}
     users = {user: tensor.name for user, tensor in network.gradients(training=True).by_name.items()}
     tensor = tensors.get(users.get(name, name))
+    if tensor is None and network.rolls:  # what equal layers give is their state h
+        common = rolled_name(network.spec, name)
+        tensor = tensors.get(common) or tensors.get(re.sub("^a", "h", common))
     if tensor is None:
         raise unknown("where", "quantity", name, [*tensors, *users])
     element = rf"{re.escape(tensor.name)}(_product)?\[[^]]*\]"

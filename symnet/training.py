@@ -45,7 +45,7 @@ class Model:
 
     def __init__(self, network: Network, optimizer: Choice, dtype: str, seed: int) -> None:
         self.network, self.optimizer, self.dtype, self.seed = network, optimizer, dtype, seed
-        self.kernels = Kernels(network, optimizer, dtype)
+        self.kernels = Kernels(network.rolled(optimizer), optimizer, dtype)
         self.memory = Memory(self.kernels.storage, dtype)
         self.progress = Progress()
         self.lock = threading.RLock()
@@ -307,7 +307,7 @@ class Model:
         from .tracing import given
 
         data = self._checked(X, y)
-        return inspect(self.network.unrolled, *given(self, data), data.rows)
+        return inspect(self.network, *given(self, data), data.rows)
 
     def where(self, name: str) -> Where:
         """The formula of a quantity such as "delta1", its shape, and the lines of `source` that compute it."""

@@ -15,6 +15,7 @@ from symnet import Network, SymnetError, dense, dropout, equations, flatten, lay
 from symnet.kinds import Layer
 from symnet.plan import derive_plan
 from symnet.reference import evaluate
+from symnet.rolled import SHORTEST
 from symnet.sampling import sample
 from symnet.spec import checked_optimizer
 
@@ -172,3 +173,54 @@ def test_what_cannot_be_repeated_is_refused(text: str, said: str) -> None:
         layers = f"layer = [{{kind = 'dense', name = 'r', {text}}}]"
         Network.from_toml(f"{layers}\n[network]\ninput = 4\nloss = 'squared_error'\n")
     assert said in str(raised.value)
+
+
+# ------------------------------------------------------------------------------------------- by itself
+def deep(count: int) -> Network:
+    blocks = [layer for _ in range(count) for layer in (RESIDUAL, dropout(0.2))]
+    return Network(input=4, layers=[dense(4), *blocks, dense(2, name="out")], l2=0.01)
+
+
+def test_equal_layers_are_compiled_as_one_and_train_as_single_ones(monkeypatch: Any, tmp_path: Any) -> None:
+    monkeypatch.setattr("symnet.rolled.SHORTEST", 3)
+    network = deep(3)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 2))
+    rolled = network.compile("adam", dtype="float64", seed=1)
+    assert rolled.kernels.network.rolls and len(rolled.kernels.network.training_program("adam").equations) < 60
+    rolled.fit(X, y, epochs=2, batch_size=4)
+    rolled.save(tmp_path / "rolled.npz")
+    values, hidden = rolled.predict(X), rolled.transform(X, "equations4")
+    assert "W⁽ˡ⁾" in rolled.where("equations4.W").formula and rolled.where("a4").lines
+    monkeypatch.setattr("symnet.rolled.SHORTEST", 10**6)
+    single = network.compile("adam", dtype="float64", seed=1)
+    assert not single.kernels.network.rolls
+    single.fit(X, y, epochs=2, batch_size=4)
+    for name, value in single.parameters.items():
+        np.testing.assert_allclose(rolled.parameters[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(values, single.predict(X), rtol=1e-9)
+    np.testing.assert_allclose(hidden, single.transform(X, "equations4"), rtol=1e-9)
+    again = symnet.load(tmp_path / "rolled.npz")  # by the names of the layers, whichever way they are compiled
+    np.testing.assert_allclose(again.fit(X, y, epochs=1).loss, rolled.fit(X, y, epochs=1).loss, rtol=1e-12)
+
+
+def test_what_is_shared_judged_or_penalized_stays_out_of_it() -> None:
+    def rolls(layers: list[Any], optimizer: str = "sgd", **options: Any) -> bool:
+        choice = checked_optimizer(optimizer, "")
+        return Network(input=4, layers=[*layers, dense(4, name="out")], **options).rolled(choice).rolls
+
+    many = [dense(4, activation="tanh", name=f"d{k}") for k in range(SHORTEST)]
+    middle = SHORTEST // 2
+
+    def changed(**keys: Any) -> list[Any]:
+        return [replace(layer, **keys) if k == middle else layer for k, layer in enumerate(many)]
+
+    assert rolls(many)
+    assert not rolls(many[1:])
+    assert not rolls(many, {"name": "adamw", "decay": ["d1.W"]})  # type: ignore[arg-type]
+    assert not rolls(changed(share="d0"))
+    assert not rolls(changed(l2=0.1))
+    assert not rolls([*many[:-1], dense(4, name="last", tie={"W": f"d{middle}.W"})])
+    assert not rolls([symnet.batch_norm(name=f"b{k}") for k in range(SHORTEST)])
+    losses = {f"d{middle}": "squared_error", "out": "squared_error"}
+    assert not rolls(many, losses=losses)

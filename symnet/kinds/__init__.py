@@ -6,7 +6,8 @@ for one sample, without the axis of the samples.  layers.py writes their equatio
 the door.
 
 Every layer may say which layers it reads (`inputs`; else it reads the one before), and layers with parameters may use
-those of another layer of their kind (`share`), or single parameters of any layer (`tie`).
+those of another layer of their kind (`share`), or single parameters of any layer (`tie`).  `repeat` of them may stand
+one after the other (rolled.py).
 """
 
 from __future__ import annotations
