@@ -16,29 +16,37 @@ from scipy.sparse import csr_array
 from compiler.calling import interpret
 from symnet import activations, losses, optimizers
 from symnet.constructors import (
+    activation,
+    add,
     attention,
     average_pool1d,
     average_pool2d,
     batch_norm,
+    concat,
     conv1d,
     conv2d,
     dense,
     dropout,
     elman,
     embedding,
+    equations,
     flatten,
     gru,
     layer_norm,
+    log_softmax,
     lstm,
     max_pool1d,
     max_pool2d,
     maxout,
+    multiply,
     positions,
+    reshape,
     rms_norm,
+    softmax,
     transformer,
 )
 from symnet.graph_constructors import graph_attention, graph_conv, message_passing
-from symnet.kinds import GRU, LSTM, Attention, Elman, Transformer
+from symnet.kinds import GRU, LSTM, TABLE, Attention, Elman, Transformer
 from symnet.network import Network
 from symnet.reference import evaluate
 from symnet.reference_mp import complex_step, magnitudes
@@ -46,8 +54,8 @@ from symnet.reference_mp import complex_step, magnitudes
 from .test_combinations import learned, targets
 from .tolerance import is_smooth, judge
 
-NETWORKS = 24
-PLACES = 12  # networks of windows and of graphs
+NETWORKS = 18
+PLACES = 16  # networks of windows and of graphs
 NORMS = ((), (), (batch_norm(),), (layer_norm(),), (rms_norm(), dropout(0.3)))  # after a hidden layer
 MEMORIES = (
     None,
@@ -69,6 +77,22 @@ WINDOWS = (  # the shape of a sample, and layers that keep its axes
     ([4, 5, 2], (conv2d(3, [2, 3], padding="same"), max_pool2d(2))),
     ([4, 5, 2], (conv2d(2, 2, "softplus", stride=[1, 2], padding=1, groups=2), average_pool2d("global"))),
     ([4, 5, 2], (conv2d(2, 2, dilation=[1, 2], bias=False), batch_norm())),
+    ([3, 3], (attention(3, causal=True, bias=False),)),
+    (
+        [3, 2],
+        (
+            dense(2, name="p"),
+            dense(2, "tanh", name="q", inputs="x"),
+            add("p", "q", name="sum"),
+            multiply("sum", "p", name="product"),
+            concat("product", "q"),
+            softmax(),
+            reshape(6, 2),
+            log_softmax(),
+            activation("logistic"),
+            equations("z[n,i,j] = x[n,i,j]**2"),
+        ),
+    ),
 )
 EDGES = [[0, 1], [1, 2], [2, 0], [2, 2], [3, 1]]  # no edge leads to the last node, and none is at the one after it
 GRAPHS = (  # of signals of two features on the nodes; the loss is over the nodes
@@ -155,6 +179,11 @@ def test_gradients_and_steps_of_random_networks_are_right(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(PLACES))
 def test_gradients_and_steps_of_random_networks_of_windows_and_graphs_are_right(seed: int) -> None:
     check(seed, *placed(seed))
+
+
+def test_every_kind_of_layer_is_drawn() -> None:
+    networks = [*map(drawn, range(NETWORKS)), *map(placed, range(PLACES))]
+    assert {type(layer) for network, _ in networks for layer in network.spec.layers} == set(TABLE)
 
 
 def check(seed: int, network: Network, optimizer: str) -> None:
