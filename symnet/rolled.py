@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from .layers import Built
     from .spec import Spec
 
-SHORTEST = 16  # equal blocks in a row: fewer gain little, and a step of the rolled form takes 1 to 4 % longer
+# Equal blocks in a row.  Of tanh layers of width 64, 40 compile in 0.8 s rolled and in 3.1 s one by one, 20 in 0.9 and
+# 1.3 s; a step takes 1 to 5 % longer rolled, since every layer keeps the memory of all its values.
+SHORTEST = 24
 PERIOD = 8  # layers of a block
 
 
