@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .layers import Built
     from .spec import Spec
 
-# Equal blocks in a row.  Rolled, 40 tanh layers of width 64 compile in 0.8 s, one by one in 3.1 s; 20 of width 32 in 0.9
-# and 1.3 s.  A step takes 1 to 5 % longer rolled: adjoints, too, have a place in memory for each layer.
+# Equal blocks in a row.  Rolled, 40 tanh layers of width 64 compile in 0.8 s, one by one in 3.1 s; 20 of width 32 in
+# 0.9 and 1.3 s.  A step takes 1 to 5 % longer rolled: adjoints, too, have a place in memory for each layer.
 SHORTEST = 24
 PERIOD = 8  # layers of a block
 
