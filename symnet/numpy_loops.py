@@ -15,8 +15,8 @@ from compiler.program import Access, Equation, Index, Tensor, affine
 from .errors import SymnetError
 
 
-def at_step(equation: Equation, axis: int, variable: str) -> tuple[Equation, list[str]]:
-    """The equation at one step of a loop, and the conditions under which it has one there."""
+def at_step(equation: Equation, axis: int, variable: str, steps: Expr) -> tuple[Equation, list[str]]:
+    """The equation at one step of a loop of so many, and the conditions under which it has one there."""
     form = affine(equation.lhs.subscripts[axis])
     assert form is not None and form.plain is not None
     extent = equation.tensor.shape[axis]
@@ -25,8 +25,8 @@ def at_step(equation: Equation, axis: int, variable: str) -> tuple[Equation, lis
     guards = []
     if (low - 0).is_positive:
         guards.append(f"{variable} >= {low}")
-    if (extent - high).is_positive:
-        guards.append(f"{variable} < {high}")
+    if (steps - sp.Min(high, extent)).is_positive:
+        guards.append(f"{variable} < {sp.Min(high, extent)}")
     new = {index: Index(variable, sp.Min(high, extent), sp.Max(low, 0)) - form.constant}
     lhs = Access(equation.tensor, *(s.xreplace(new) for s in equation.lhs.subscripts))
     domain = tuple(i for i in equation.domain if i != index)
@@ -41,13 +41,13 @@ def is_here(access: Access, lhs: Access, outer: Sequence[Mapping[Tensor, int]]) 
 def direction(
     reads: Mapping[Equation, Sequence[Access]], fixed: Mapping[Index, str]
 ) -> tuple[dict[Tensor, int], Expr, bool]:
-    """(the axis of each tensor, its extent, whether time runs forward)"""
+    """(the axis of each tensor, the number of steps, whether time runs forward)"""
     first = next(iter(reads)).tensor
     for start in range(first.rank):
         for forward in (True, False):
             axis = _axes(reads, fixed, start, 1 if forward else -1)
             if axis is not None:
-                return axis, first.shape[start], forward
+                return axis, sp.Max(*(tensor.shape[place] for tensor, place in axis.items())), forward
     names = ", ".join(sorted({e.tensor.name for e in reads}))
     raise SymnetError(f"to_numpy: found a recurrence of {names} along no single axis, expected a shift of one sign")
 

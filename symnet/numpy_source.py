@@ -226,7 +226,7 @@ class Body:
         size = self.expressions.size(extent)
         self.line(f"for {variable} in {f'range({size})' if forward else f'reversed(range({size}))'}:")
         self.depth += 1
-        here = [at_step(equation, axis[equation.tensor], variable) for equation in equations]
+        here = [at_step(equation, axis[equation.tensor], variable, extent) for equation in equations]
         now = {Index(variable, extent)} | {i for e, _ in here for i in indices(e.rhs, e.where, *e.lhs.subscripts)}
         now = {i for i in now if i.name == variable}
         self.expressions.fixed.update(dict.fromkeys(now, variable))

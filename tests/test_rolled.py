@@ -125,6 +125,20 @@ def test_the_gradient_of_200_layers_is_that_of_the_oracle() -> None:
         np.testing.assert_allclose(found[name], expected, rtol=1e-12, atol=1e-14 * np.abs(expected).max())
 
 
+def test_numpy_source_of_repeated_layers_gives_the_same() -> None:
+    network = both(dense(4, activation="tanh"), (4,), 3)[0]
+    made: dict[str, Any] = {}
+    exec(network.to_numpy(), made)
+    rng = np.random.default_rng(0)
+    parameters = {name: rng.normal(size=shape) for name, shape in network.parameters.items()}
+    X, y = rng.normal(size=(5, 4)), rng.normal(size=(5, 2))
+    risk, found = made["value_and_gradient"](parameters, X, y)
+    expected, gradients = network.value_and_gradient(parameters, X, y)
+    assert risk == pytest.approx(expected, rel=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-11, atol=1e-13)
+
+
 def test_each_repeated_dropout_draws_for_itself() -> None:
     network = Network(input=400, layers=[dropout(0.5, repeat=2), dense(1, bias=False)])
     program = network.training_program("sgd")
