@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 import symnet as sn
-from symnet.notation import show
+from symnet.notation.pages import show
 
 C, STEPS = 0.3, 12_000
 net = sn.Network(

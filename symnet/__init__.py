@@ -39,50 +39,50 @@ def _own_compiler() -> None:
 _own_compiler()
 
 # public name -> the module that defines it
-# what stands with a dot is of the package `compiler`: the language of the equations that users get to see
+# what begins with compiler is of that package: the language of the equations that users get to see
 _HOMES = {
     "SymnetError": "errors",
     "Network": "network",
-    "dense": "constructors",
-    "maxout": "constructors",
-    "conv1d": "constructors",
-    "conv2d": "constructors",
-    "max_pool1d": "constructors",
-    "max_pool2d": "constructors",
-    "average_pool1d": "constructors",
-    "average_pool2d": "constructors",
-    "activation": "constructors",
-    "softmax": "constructors",
-    "log_softmax": "constructors",
-    "add": "constructors",
-    "multiply": "constructors",
-    "concat": "constructors",
-    "dropout": "constructors",
-    "batch_norm": "constructors",
-    "layer_norm": "constructors",
-    "rms_norm": "constructors",
-    "elman": "constructors",
-    "gru": "constructors",
-    "embedding": "constructors",
-    "positions": "constructors",
-    "attention": "constructors",
-    "transformer": "constructors",
-    "lstm": "constructors",
-    "graph_conv": "graph_constructors",
-    "message_passing": "graph_constructors",
-    "graph_attention": "graph_constructors",
-    "reshape": "constructors",
-    "flatten": "constructors",
-    "equations": "constructors",
-    "Model": "training",
-    "load": "model_file",
-    "History": "history",
-    "Epoch": "history",
+    "dense": "declare.constructors",
+    "maxout": "declare.constructors",
+    "conv1d": "declare.constructors",
+    "conv2d": "declare.constructors",
+    "max_pool1d": "declare.constructors",
+    "max_pool2d": "declare.constructors",
+    "average_pool1d": "declare.constructors",
+    "average_pool2d": "declare.constructors",
+    "activation": "declare.constructors",
+    "softmax": "declare.constructors",
+    "log_softmax": "declare.constructors",
+    "add": "declare.constructors",
+    "multiply": "declare.constructors",
+    "concat": "declare.constructors",
+    "dropout": "declare.constructors",
+    "batch_norm": "declare.constructors",
+    "layer_norm": "declare.constructors",
+    "rms_norm": "declare.constructors",
+    "elman": "declare.constructors",
+    "gru": "declare.constructors",
+    "embedding": "declare.constructors",
+    "positions": "declare.constructors",
+    "attention": "declare.constructors",
+    "transformer": "declare.constructors",
+    "lstm": "declare.constructors",
+    "graph_conv": "declare.graph_constructors",
+    "message_passing": "declare.graph_constructors",
+    "graph_attention": "declare.graph_constructors",
+    "reshape": "declare.constructors",
+    "flatten": "declare.constructors",
+    "equations": "declare.constructors",
+    "Model": "run.training",
+    "load": "run.model_file",
+    "History": "run.history",
+    "Epoch": "run.history",
     "pullback": "differentiate",
     "pushforward": "differentiate",
-    "evaluate": "reference",
-    "central_difference": "numerical",
-    "numerical_gradient": "numerical",
+    "evaluate": "oracle.reference",
+    "central_difference": "oracle.numerical",
+    "numerical_gradient": "oracle.numerical",
     "Index": "compiler.program",
     "Tensor": "compiler.program",
     "Access": "compiler.program",
@@ -143,7 +143,7 @@ __all__ = [
 if TYPE_CHECKING:
     from compiler.program import Access, Equation, Index, Program, Tensor
 
-    from .constructors import (
+    from .declare.constructors import (
         activation,
         add,
         attention,
@@ -173,22 +173,22 @@ if TYPE_CHECKING:
         softmax,
         transformer,
     )
+    from .declare.graph_constructors import graph_attention, graph_conv, message_passing
     from .differentiate import pullback, pushforward
     from .errors import SymnetError
-    from .graph_constructors import graph_attention, graph_conv, message_passing
-    from .history import Epoch, History
-    from .model_file import load
     from .network import Network
-    from .numerical import central_difference, numerical_gradient
-    from .reference import evaluate
-    from .training import Model
+    from .oracle.numerical import central_difference, numerical_gradient
+    from .oracle.reference import evaluate
+    from .run.history import Epoch, History
+    from .run.model_file import load
+    from .run.training import Model
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'symnet' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(home if "." in home else f".{home}", __name__), name)
+    value = getattr(import_module(home if home.startswith("compiler.") else f".{home}", __name__), name)
     globals()[name] = value
     return value
 

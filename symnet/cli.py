@@ -163,7 +163,7 @@ def _bytes(text: str) -> int:
 # ---------------------------------------------------------------------------------------------- train, report
 def _train(options: argparse.Namespace) -> None:
     from .network import Network
-    from .training_job import train
+    from .run.training_job import train
 
     network = Network.from_toml(Path(options.spec))
     named = options.model or (
@@ -179,10 +179,10 @@ def _say(line: str) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from .html_report import html_report
+    from .look.html_report import html_report
     from .network import Network
-    from .tables import some
-    from .training_job import train
+    from .run.tables import some
+    from .run.training_job import train
 
     network = Network.from_toml(Path(options.spec))
     output = Path(options.output or Path(options.spec).with_suffix(".html"))
@@ -222,7 +222,7 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from .gradient_check import check, table
+    from .look.gradient_check import check, table
     from .network import Network
 
     rows = check(Network.from_toml(Path(options.spec)))
@@ -253,7 +253,7 @@ def _graph(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from .model_file import load
+    from .run.model_file import load
 
     model = load(options.model)
     found = model.predict(_inputs(model.network, Path(options.data)))
@@ -269,7 +269,7 @@ def _flat(row: Any) -> list[Any]:
 
 def _inputs(network: Network, path: Path) -> Any:
     """The inputs of a table: its first columns."""
-    from .tables import by_name, read_table
+    from .run.tables import by_name, read_table
 
     table, lines = read_table(path)
     inputs, widths = network.spec.input, {network.spec.input}

@@ -16,14 +16,14 @@ from sympy import Expr, Integer
 
 from compiler.program import Equation, Program, Tensor
 
-from .closed_form import MOST
+from .declare.heads import Output, joined, owner_of, suffix
 from .errors import complaint, unknown
-from .heads import Output, joined, owner_of, suffix
-from .jupyter import bundle
-from .notation import gradient_sheet
-from .reduction import element
-from .sheet import Sheet
-from .textbook import Book
+from .notation.closed_form import MOST
+from .notation.jupyter import bundle
+from .notation.pages import gradient_sheet
+from .notation.reduction import element
+from .notation.sheet import Sheet
+from .notation.textbook import Book
 
 if TYPE_CHECKING:
     from .network import Network
@@ -40,7 +40,7 @@ class Gradient:
     order, with the gradient as the output.
 
     >>> from symnet.network import Network
-    >>> from symnet.spec import dense
+    >>> from symnet.declare.spec import dense
     >>> print(Network(input=2, layers=[dense(1)], loss="squared_error").gradient("dense1.W"))
     δ1 = 2 (z1 - y)
     ∂R/∂W1 = (1/N) Σ δ1 xᵀ
@@ -80,7 +80,7 @@ class Gradient:
         hyper-parameters, such as {"lambda": 0}; a training gradient draws dropout as in step 1 of the seed 0, unless
         "step" and "seed" are given.
         """
-        from .reference import evaluate
+        from .oracle.reference import evaluate
 
         values: dict[str, Any] = {"step": 1, "seed": 0, **self.network.constants, **self.network.hyper, **(hyper or {})}
         for name, tensor in self.network.tensors.items():
@@ -123,7 +123,7 @@ class Gradient:
 
     def to_numpy(self) -> str:
         """Python source of gradient(parameters, X, y), which needs NumPy alone and gives the same array."""
-        from .numpy_source import of_network
+        from .notation.numpy_source import of_network
 
         return of_network(self.network, self.program, {self.name: self.tensor}, self.target, True, self.at)
 

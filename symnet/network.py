@@ -18,28 +18,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import losses, optimizers, regularizers, rolled
+from .declare import losses, optimizers, regularizers
+from .declare.heads import Given, suffix
+from .declare.inputs import INPUT
+from .declare.spec import LIMIT, Choice, Spec, checked_optimizer, specify
+from .declare.toml_text import from_toml, to_toml
 from .errors import unknown
-from .heads import Given, suffix
-from .inputs import INPUT
-from .judged import Judged
+from .formulation import rolled
+from .formulation.judged import Judged
 from .kinds import IntegerShape
-from .readable import Readable
-from .spec import LIMIT, Choice, Spec, checked_optimizer, specify
-from .toml_text import from_toml, to_toml
+from .notation.readable import Readable
 
 if TYPE_CHECKING:
     from compiler.program import Equation, Program, Tensor
 
-    from .explain import Explanation
+    from .declare.initializers import Array
+    from .declare.optimizers import Update
+    from .formulation.layers import Built, Parameter, State
+    from .formulation.objective import Joint
     from .gradient import Gradient
-    from .initializers import Array
     from .kinds import Layer
-    from .layers import Built, Parameter, State
-    from .objective import Joint
-    from .optimizers import Update
-    from .picture import Picture
-    from .training import Model
+    from .look.explain import Explanation
+    from .look.picture import Picture
+    from .run.training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
 
@@ -69,7 +70,7 @@ class Network(Judged, Readable):
     by name (constants.py); a network whose first layer reads constants alone has no input, and its X is None.
     train: the keys of [train] in TOML, for the command line.  Two networks are equal if they are declared the same.
 
-    >>> from symnet.spec import dense
+    >>> from symnet.declare.spec import dense
     >>> Network(input=2, layers=[dense(2, activation="relu"), dense(1)], loss="squared_error").parameters["dense1.W"]
     (2, 2)
     """
@@ -175,7 +176,7 @@ class Network(Judged, Readable):
 
     def initial_parameters(self, seed: int = 0) -> dict[str, Array]:
         """First values by name, float64; a pure function of the spec and the seed."""
-        from .plan import first_values, plan_parameters
+        from .run.plan import first_values, plan_parameters
 
         return first_values(plan_parameters(self), seed)
 
@@ -227,7 +228,7 @@ class Network(Judged, Readable):
     @cached_property
     def _built(self) -> Mapping[str, Built]:
         """Each layer as equations, in the order in which they are computed."""
-        from .layers import Place, build, tie
+        from .formulation.layers import Place, build, tie
 
         graph = self.spec.graph
         numbers = {layer.name: number for number, layer in enumerate(self.spec.layers, 1)}
@@ -348,7 +349,7 @@ class Network(Judged, Readable):
         """
         from compiler.program import Access, Equation, Program, Tensor
 
-        from .layers import own_indices
+        from .formulation.layers import own_indices
 
         gradients, update = self.gradients(target, training=True), self.update(optimizer, target)
         norm2 = Tensor("norm2")
@@ -396,13 +397,13 @@ class Network(Judged, Readable):
 
     def explain(self, name: str, target: Given = None) -> Explanation:
         """How dR/dW of the parameter `name` is derived, step by step (explain.py)."""
-        from .explain import explain
+        from .look.explain import explain
 
         return explain(self, name, target)
 
     def picture(self, level: str = "layers", backward: bool = True) -> Picture:
         """The static graph to look at (picture.py): of the "layers", or of the "equations", forward and backward."""
-        from .picture import picture
+        from .look.picture import picture
 
         return picture(self, level, backward)
 
@@ -413,8 +414,8 @@ class Network(Judged, Readable):
 
         memory_limit: bytes that training may take, as memory.py estimates them; None: half of the machine's memory.
         """
-        from . import memory
-        from .training import compile_network
+        from .run import memory
+        from .run.training import compile_network
 
         itemsize = 8 if str(getattr(dtype, "__name__", dtype)) == "float64" else 4
         memory.check(self.spec, checked_optimizer(optimizer, "compile, optimizer"), itemsize, memory_limit)
@@ -435,7 +436,7 @@ class Network(Judged, Readable):
         as it predicts, its states (running means and variances) among `parameters` or as they are at first; None: as it
         predicts, unless batch norm couples the samples.
         """
-        from .training import value_and_gradient
+        from .run.training import value_and_gradient
 
         return value_and_gradient(self, parameters, X, y, dtype, sample_weight, training)
 

@@ -13,15 +13,15 @@ import numpy as np
 
 from compiler.passes.agreement import Z, evaluate
 
-from . import checks
-from .activations import resolve, settings
+from .declare import checks
+from .declare.activations import resolve, settings
 from .errors import Quoted, SymnetError, complaint
-from .formula import X as ARGUMENT
-from .formula import number
+from .formulation.formula import X as ARGUMENT
+from .formulation.formula import number
 
 if TYPE_CHECKING:
-    from .history import History
-    from .training import Model
+    from .run.history import History
+    from .run.training import Model
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GRID = 200  # points on each axis of a decision boundary

@@ -17,7 +17,7 @@ from sympy import Expr, Integer, Piecewise, Rational
 
 from compiler.functions import expm1, log1p, logistic, softplus, uniform
 from compiler.program import Access, Equation, Index, Program, Tensor, size
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 from .tolerance import is_smooth
 

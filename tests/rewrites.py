@@ -13,7 +13,7 @@ from sympy import Expr, Piecewise
 from compiler.program import Access, Equation, Index, Program, Tensor, size
 from compiler.verify import verify
 from symnet.differentiate import pullback
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 N = size("N")
 Activation = Callable[[Expr], Expr]

@@ -11,10 +11,10 @@ import sympy as sp
 from scipy.special import erf
 
 from compiler.program import Equation, Index, Program, Tensor
-from symnet.activations import ROWS, TABLE, resolve, settings
+from symnet.declare.activations import ROWS, TABLE, resolve, settings
 from symnet.errors import SymnetError
-from symnet.formula import X
-from symnet.reference import evaluate
+from symnet.formulation.formula import X
+from symnet.oracle.reference import evaluate
 
 GRID = np.array([-30.0, -5.0, -2.5, -2.0, -1.0, -0.3, 0.0, 0.2, 1.0, 1.7, 2.0, 4.0, 30.0])
 

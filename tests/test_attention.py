@@ -11,8 +11,8 @@ import pytest
 import symnet as sn
 from compiler.calling import interpret
 from symnet.errors import SymnetError
-from symnet.notation import show
-from symnet.reference import evaluate
+from symnet.notation.pages import show
+from symnet.oracle.reference import evaluate
 
 STORED = np.load(Path(__file__).parent / "values" / "attention.npz")
 SEQUENCE = [5, 6]

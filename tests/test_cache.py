@@ -11,8 +11,8 @@ import pytest
 
 from compiler import cache
 from symnet import Network, dense
-from symnet.checks import Choice
-from symnet.plan import structure
+from symnet.declare.checks import Choice
+from symnet.run.plan import structure
 
 KEY = "0123456789abcdef" * 4
 OTHER = "f" * 64

@@ -22,8 +22,8 @@ import symnet as sn
 from compiler.functions import ScalarFunction
 from compiler.passes import READABLE, run_passes
 from compiler.program import Access, Equation, Index, Program, Tensor
-from symnet.activations import ROWS, resolve, settings
-from symnet.formula import X
+from symnet.declare.activations import ROWS, resolve, settings
+from symnet.formulation.formula import X
 
 POSITIVE = Symbol("t", positive=True)
 SMOOTH = ("identity", "logistic", "tanh", "softplus", "swish", "gelu", "gelu_tanh", "mish", "sine")

@@ -14,9 +14,9 @@ import pytest
 
 import symnet as sn
 from symnet.cli import main
-from symnet.data import split
-from symnet.history import Epoch
-from symnet.training_job import _left, _progress
+from symnet.run.data import split
+from symnet.run.history import Epoch
+from symnet.run.training_job import _left, _progress
 
 LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from compiler.calling import interpret
-from symnet import activations, losses
-from symnet.constructors import concat, dense
+from symnet.declare import activations, losses
+from symnet.declare.constructors import concat, dense
 from symnet.network import Network
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 ROWS = 5
 OPTIMIZER = {"name": "gradient_descent", "learning_rate": 0.1}

@@ -11,11 +11,11 @@ import pytest
 import scipy.sparse
 
 import symnet as sn
-from symnet import constants
+from symnet.declare import constants
 from symnet.errors import SymnetError
 from symnet.kinds import Written, WrittenLayer
 from symnet.network import Network
-from symnet.plan import structure
+from symnet.run.plan import structure
 
 rng = np.random.default_rng(0)
 S = scipy.sparse.random_array((4, 3), density=0.5, rng=rng)

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from compiler.calling import interpret
-from symnet import SymnetError, average_pool2d, constructors, conv1d, conv2d, dense, flatten, max_pool2d
+from symnet import SymnetError, average_pool2d, conv1d, conv2d, dense, flatten, max_pool2d
 from symnet.cli import main
+from symnet.declare import constructors
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step, magnitudes
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step, magnitudes
 
 from .tolerance import is_smooth, judge
 from .values.convolution_cases import CASES, SAMPLES

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from symnet.data import check_data, check_inputs, split
+from symnet.declare.spec import dense
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.spec import dense
-from symnet.tables import load_data
+from symnet.run.data import check_data, check_inputs, split
+from symnet.run.tables import load_data
 
 CLASSIFIER = Network(input=3, layers=[dense(4)], loss="softmax_cross_entropy")
 REGRESSION = Network(input=3, layers=[dense(1)], loss="squared_error")

@@ -12,8 +12,8 @@ import symnet as sn
 from compiler.calling import interpret
 from compiler.program import merge_duplicates
 from symnet.errors import SymnetError
-from symnet.notation import show
-from symnet.reference import evaluate
+from symnet.notation.pages import show
+from symnet.oracle.reference import evaluate
 
 from .tolerance import check_gradient
 

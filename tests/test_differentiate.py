@@ -16,9 +16,9 @@ from compiler.functions import logistic, softplus, uniform
 from compiler.program import Access, Equation, Index, Program, Tensor, size
 from compiler.verify import verify
 from symnet.differentiate import partial_derivatives, pullback, pushforward
-from symnet.numerical import program_gradient
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step, hessian, magnitudes
+from symnet.oracle.numerical import program_gradient
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step, hessian, magnitudes
 
 from .tolerance import check_gradient, check_tangent, gradient_program, judge
 

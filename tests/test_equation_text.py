@@ -13,8 +13,8 @@ from compiler.verify import verify
 from symnet.errors import SymnetError
 from symnet.kinds import Equations
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step_gradient, magnitudes
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step_gradient, magnitudes
 
 from .tolerance import judge
 

@@ -6,7 +6,7 @@ import pytest
 
 import symnet as sn
 from symnet.cli import main
-from symnet.sampling import sample
+from symnet.look.sampling import sample
 
 NETWORKS = {
     "softmax": ({"input": 4, "layers": [sn.dense(5, "tanh"), sn.dense(3)], "loss": "softmax_cross_entropy"}, 1e-3),

@@ -9,7 +9,7 @@ import sympy as sp
 
 from compiler.functions import FUNCTIONS
 from symnet.errors import SymnetError
-from symnet.formula import X, at, parse
+from symnet.formulation.formula import X, at, parse
 
 Y = sp.Symbol("y", real=True)
 

@@ -20,8 +20,8 @@ from compiler import functions
 from compiler.program import Access, Index, Tensor
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.reduction import Reduction
-from symnet.sheet import FORMATS, from_tree, tree
+from symnet.notation.reduction import Reduction
+from symnet.notation.sheet import FORMATS, from_tree, tree
 
 GOLDEN = Path(__file__).parent / "golden"
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -22,8 +22,8 @@ from compiler.executable import compile_program
 from compiler.passes import PASSES
 from compiler.program import Program
 from compiler.verify import verify
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step, magnitudes
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step, magnitudes
 
 from .programs import Sample, sample
 from .tolerance import FLOAT64, gradient_program, judge, tangent_program

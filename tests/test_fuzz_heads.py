@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from compiler.calling import interpret
-from symnet import losses
-from symnet.constructors import dense
+from symnet.declare import losses
+from symnet.declare.constructors import dense
+from symnet.look.sampling import sample
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step, magnitudes
-from symnet.sampling import sample
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step, magnitudes
 
 from .tolerance import is_smooth, judge
 

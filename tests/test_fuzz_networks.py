@@ -14,8 +14,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from compiler.calling import interpret
-from symnet import activations, losses, optimizers
-from symnet.constructors import (
+from symnet.declare import activations, losses, optimizers
+from symnet.declare.constructors import (
     activation,
     add,
     attention,
@@ -45,11 +45,11 @@ from symnet.constructors import (
     softmax,
     transformer,
 )
-from symnet.graph_constructors import graph_attention, graph_conv, message_passing
+from symnet.declare.graph_constructors import graph_attention, graph_conv, message_passing
 from symnet.kinds import GRU, LSTM, TABLE, Attention, Elman, Transformer
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step, magnitudes
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step, magnitudes
 
 from .test_combinations import learned, targets
 from .tolerance import is_smooth, judge

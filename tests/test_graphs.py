@@ -12,11 +12,11 @@ import scipy.sparse
 
 import symnet as sn
 from compiler.calling import interpret
-from symnet.checks import declare
+from symnet.declare.checks import declare
 from symnet.errors import SymnetError
 from symnet.kinds import KINDS
 from symnet.network import Network
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 from .values.graph_cases import CASES, FEATURES, GRAPHS, NODES, UNITS
 

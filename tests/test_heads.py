@@ -12,21 +12,21 @@ import pytest
 
 from compiler.calling import interpret
 from compiler.program import Program, Tensor
-from symnet import losses
-from symnet.checks import Choice
 from symnet.cli import main
-from symnet.constructors import dense, equations
-from symnet.data import check_data
+from symnet.declare import losses
+from symnet.declare.checks import Choice
+from symnet.declare.constructors import dense, equations
+from symnet.declare.heads import taken_apart
 from symnet.errors import SymnetError
-from symnet.heads import taken_apart
 from symnet.kinds import KINDS
-from symnet.model_file import load
 from symnet.network import Network
-from symnet.notation import latex_lines, show
-from symnet.plan import structure
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step_gradient, magnitudes
-from symnet.tables import load_weights
+from symnet.notation.pages import latex_lines, show
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step_gradient, magnitudes
+from symnet.run.data import check_data
+from symnet.run.model_file import load
+from symnet.run.plan import structure
+from symnet.run.tables import load_weights
 
 from .tolerance import judge
 

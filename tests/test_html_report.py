@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet.chart import _Axis, bar_chart, line_chart
-from symnet.html_report import html_report
-from symnet.mathml import mathml
-from symnet.notation import sheet
+from symnet.look.chart import _Axis, bar_chart, line_chart
+from symnet.look.html_report import html_report
+from symnet.notation.mathml import mathml
+from symnet.notation.pages import sheet
 
 VOID = {"meta", "br", "path", "rect", "circle"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from symnet.declare.initializers import ROWS, check, initial
+from symnet.declare.spec import dense
 from symnet.errors import SymnetError
-from symnet.initializers import ROWS, check, initial
 from symnet.network import Network
-from symnet.spec import dense
 
 SHAPE, FANS = (300, 200), (200, 300)
 DEVIATION = {

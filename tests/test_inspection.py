@@ -10,7 +10,7 @@ import sympy as sp
 
 import symnet as sn
 from compiler.passes.agreement import Z
-from symnet.inspection import Inspection, supremum
+from symnet.look.inspection import Inspection, supremum
 
 
 def deep(activation: object, **parameters: np.ndarray) -> tuple[sn.Model, Inspection]:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet import cli, memory
-from symnet.spec import specify
-from symnet.tables import load_data
+from symnet import cli
+from symnet.declare.spec import specify
+from symnet.run import memory
+from symnet.run.tables import load_data
 
 # the mean of the first length[n] of the gathered rows
 POOLED = {

@@ -13,9 +13,9 @@ from compiler.program import Program
 from compiler.verify import verify
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.notation import show
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step_gradient, magnitudes
+from symnet.notation.pages import show
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step_gradient, magnitudes
 
 from .tolerance import judge
 

@@ -11,7 +11,7 @@ import symnet as sn
 from compiler.verify import verify
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 X = np.random.default_rng(0).normal(size=(5, 3))
 VALUES = np.random.default_rng(1).normal(size=(5, 4))

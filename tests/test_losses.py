@@ -9,16 +9,17 @@ import pytest
 
 from compiler.program import Access, Program, Tensor, size
 from compiler.verify import verify
-from symnet import loss_equations, losses
-from symnet.checks import Choice
-from symnet.constructors import activation, equations, log_softmax, maxout, softmax
+from symnet.declare import losses
+from symnet.declare.checks import Choice
+from symnet.declare.constructors import activation, equations, log_softmax, maxout, softmax
+from symnet.declare.spec import dense
 from symnet.differentiate import pullback
+from symnet.formulation import loss_equations
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.plan import structure
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step_gradient, magnitudes
-from symnet.spec import dense
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step_gradient, magnitudes
+from symnet.run.plan import structure
 
 from .tolerance import judge
 

@@ -18,10 +18,10 @@ from compiler.calling import call, interpret
 from compiler.executable import compile_program, generate, optimized, plan_storage
 from compiler.functions import logistic
 from compiler.program import Access, Equation, Index, Program, ProgramError, Tensor, size
+from symnet.declare.spec import dense
 from symnet.differentiate import pullback
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.spec import dense
+from symnet.oracle.reference import evaluate
 
 N = size("N")
 n = Index("n", N)

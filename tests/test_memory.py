@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet import memory
-from symnet.spec import checked_optimizer
+from symnet.declare.spec import checked_optimizer
+from symnet.run import memory
 
 BIG = 3 * 10**4
 

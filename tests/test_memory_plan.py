@@ -10,7 +10,7 @@ from compiler.executable import generate, plan_storage
 from compiler.memory import _alive_at_once, _by_size, _by_time
 from compiler.passes.cost import cost, equation_cost
 from compiler.program import Tensor
-from symnet.report import describe
+from symnet.run.report import describe
 
 
 def random_ranges(seed: int) -> dict[Tensor, tuple[int, int, int]]:

@@ -14,12 +14,12 @@ import pytest
 
 from compiler.program import Program, Tensor
 from compiler.verify import verify
-from symnet import activations, losses, optimizers
+from symnet.declare import activations, losses, optimizers
+from symnet.declare.spec import dense
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step_gradient, magnitudes
-from symnet.spec import dense
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step_gradient, magnitudes
 
 from .tolerance import judge
 
@@ -287,7 +287,7 @@ def test_the_shipped_exclusive_or_is_solved_from_its_seed() -> None:
 
 def test_equations_do_not_depend_on_hashes() -> None:
     code = (
-        "from symnet.network import Network\nfrom symnet.spec import dense\n"
+        "from symnet.network import Network\nfrom symnet.declare.spec import dense\n"
         "layers = [dense(4, {'name': 'gelu', 'learned': ['mu', 'sigma']}), dense(2)]\n"
         "n = Network(input=3, layers=layers, loss='softmax_cross_entropy', l2=0.1)\n"
         "print(n.training_program('nadam'))"

@@ -16,11 +16,12 @@ from sympy import Piecewise
 
 from compiler.functions import logistic
 from compiler.program import Access, Equation, Index, Program, Tensor, outer_accesses, position, size
-from symnet.alignment import aligned, letters
-from symnet.constructors import equations
+from symnet.declare.constructors import equations
+from symnet.declare.spec import dense
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.nodes import (
+from symnet.notation.alignment import aligned, letters
+from symnet.notation.nodes import (
     ONES,
     Call,
     Element,
@@ -41,13 +42,12 @@ from symnet.nodes import (
     Transpose,
     names,
 )
-from symnet.notation import formulas, known, latex_lines, reached, readable, show, unicode_lines
-from symnet.reduction import Reduction
-from symnet.reference import evaluate
-from symnet.scalar import NoMatrixForm
-from symnet.spec import dense
-from symnet.textbook import Book
-from symnet.typeset import unicode
+from symnet.notation.pages import formulas, known, latex_lines, reached, readable, show, unicode_lines
+from symnet.notation.reduction import Reduction
+from symnet.notation.scalar import NoMatrixForm
+from symnet.notation.textbook import Book
+from symnet.notation.typeset import unicode
+from symnet.oracle.reference import evaluate
 
 from .programs import sample
 from .tolerance import gradient_program

@@ -10,8 +10,8 @@ import pytest
 
 import symnet as sn
 from symnet.network import Network
-from symnet.numpy_source import of_program, prepared
-from symnet.reference import evaluate
+from symnet.notation.numpy_source import of_program, prepared
+from symnet.oracle.reference import evaluate
 
 from .programs import sample
 from .tolerance import gradient_program

@@ -15,11 +15,11 @@ from compiler.calling import call
 from compiler.executable import compile_program
 from compiler.program import Access, Equation, Index, Program, Tensor
 from compiler.verify import verify
-from symnet import optimizers, schedules
+from symnet.declare import optimizers, schedules
 from symnet.errors import SymnetError
-from symnet.model_file import load
 from symnet.network import Network
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
+from symnet.run.model_file import load
 
 from . import trajectories
 

@@ -12,7 +12,7 @@ from sympy import Eq, Piecewise, exp
 from compiler.passes.simplify_algebra import simplify_algebra
 from compiler.program import Access, Equation, Index, Program, Tensor
 from symnet.differentiate import pullback
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 from .rewrites import N, changed_by, lines, network
 

@@ -77,7 +77,7 @@ def test_random_programs_keep_value_and_gradient(seed: int) -> None:
 def _same_with_sizes(before: Program, after: Program, values: dict[str, Any], sizes: dict[str, int]) -> None:
     import numpy as np
 
-    from symnet.reference import evaluate
+    from symnet.oracle.reference import evaluate
 
     wanted, found = evaluate(before, values, sizes), evaluate(after, values, sizes)
     for name, array in wanted.items():

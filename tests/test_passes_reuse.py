@@ -17,7 +17,7 @@ from compiler.passes.reuse_values import reuse_values
 from compiler.passes.share import share
 from compiler.passes.simplify_algebra import simplify_algebra
 from compiler.program import Equation, Index, Program, Tensor
-from symnet.reference import evaluate as evaluate_program
+from symnet.oracle.reference import evaluate as evaluate_program
 
 from .rewrites import changed_by, count, lines, network, relu
 

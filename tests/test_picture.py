@@ -11,8 +11,8 @@ import pytest
 
 import symnet as sn
 from symnet.cli import main
-from symnet.drawing import _Layout
-from symnet.picture import Node, Picture
+from symnet.look.drawing import _Layout
+from symnet.look.picture import Node, Picture
 
 
 def skipping() -> sn.Network:

@@ -10,14 +10,15 @@ import pytest
 from compiler.calling import interpret
 from compiler.program import Program, Tensor, size
 from compiler.verify import verify
-from symnet import loss_equations, losses
-from symnet.constructors import dense, softmax
+from symnet.declare import losses
+from symnet.declare.constructors import dense, softmax
 from symnet.differentiate import pullback
+from symnet.formulation import loss_equations
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.reference import evaluate
-from symnet.reference_mp import complex_step_gradient, magnitudes
-from symnet.tables import load_data
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import complex_step_gradient, magnitudes
+from symnet.run.tables import load_data
 
 from .test_losses import CASES
 from .tolerance import judge

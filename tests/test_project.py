@@ -87,7 +87,7 @@ def test_the_readme_begins_with_the_two_commands(blocks: list[tuple[str, str]]) 
 
 def test_the_readme_shows_what_its_network_prints(blocks: list[tuple[str, str]]) -> None:
     from symnet.network import Network
-    from symnet.notation import show
+    from symnet.notation.pages import show
 
     place = [language for language, _ in blocks].index("toml")
     assert blocks[place + 1] == ("", show(Network.from_toml(blocks[place][1])) + "\n")

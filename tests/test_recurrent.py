@@ -19,10 +19,11 @@ from compiler.executable import generate
 from compiler.program import Equation, Index, Program, ProgramError, Tensor, in_range, size
 from compiler.slots import pad_slots, spread_steps
 from compiler.verify import verify
-from symnet import SymnetError, constructors, dense, elman, equations, flatten, gru, lstm
+from symnet import SymnetError, dense, elman, equations, flatten, gru, lstm
+from symnet.declare import constructors
 from symnet.kinds import Layer
 from symnet.network import Network
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 from .values.recurrent_cases import CASES, FEATURES, LENGTHS, SAMPLES, TIME, UNITS
 

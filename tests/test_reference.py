@@ -16,10 +16,10 @@ from sympy import Integer, Piecewise, Rational
 
 from compiler.functions import expm1, log1p, logistic, softplus, uniform
 from compiler.program import Access, Equation, Index, Program, ProgramError, Tensor, position, size
-from symnet.numerical import central_difference, numerical_gradient, program_gradient
-from symnet.reference import evaluate
-from symnet.reference_float import floating
-from symnet.reference_mp import complex_step, complex_step_gradient, evaluate_mp, hessian, magnitudes
+from symnet.oracle.numerical import central_difference, numerical_gradient, program_gradient
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_float import floating
+from symnet.oracle.reference_mp import complex_step, complex_step_gradient, evaluate_mp, hessian, magnitudes
 
 from .programs import sample
 

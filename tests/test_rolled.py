@@ -12,12 +12,12 @@ import pytest
 import symnet
 from compiler.executable import generate
 from symnet import Network, SymnetError, dense, dropout, equations, flatten, layer_norm, softmax, transformer
+from symnet.declare.spec import checked_optimizer
+from symnet.formulation.rolled import SHORTEST
 from symnet.kinds import Layer
-from symnet.plan import derive_plan
-from symnet.reference import evaluate
-from symnet.rolled import SHORTEST
-from symnet.sampling import sample
-from symnet.spec import checked_optimizer
+from symnet.look.sampling import sample
+from symnet.oracle.reference import evaluate
+from symnet.run.plan import derive_plan
 
 RESIDUAL = equations(
     ["a[n,i] = x[n,i] + tanh(sum(W[i,j]*x[n,j], j) + b[i])"], parameters={"W": ["i", "j"], "b": ["i"]}, sizes={"i": 4}
@@ -196,7 +196,7 @@ def deep(count: int) -> Network:
 
 
 def test_equal_layers_are_compiled_as_one_and_train_as_single_ones(monkeypatch: Any, tmp_path: Any) -> None:
-    monkeypatch.setattr("symnet.rolled.SHORTEST", 3)
+    monkeypatch.setattr("symnet.formulation.rolled.SHORTEST", 3)
     network = deep(3)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 2))
@@ -206,7 +206,7 @@ def test_equal_layers_are_compiled_as_one_and_train_as_single_ones(monkeypatch: 
     rolled.save(tmp_path / "rolled.npz")
     values, hidden = rolled.predict(X), rolled.transform(X, "equations4")
     assert "W⁽ˡ⁾" in rolled.where("equations4.W").formula and "tanh" in rolled.where("a4").formula
-    monkeypatch.setattr("symnet.rolled.SHORTEST", 10**6)
+    monkeypatch.setattr("symnet.formulation.rolled.SHORTEST", 10**6)
     single = network.compile("adam", dtype="float64", seed=1)
     assert not single.kernels.network.rolls
     single.fit(X, y, epochs=2, batch_size=4)

@@ -13,7 +13,7 @@ from compiler.calling import interpret
 from compiler.executable import generate
 from compiler.program import Access, Equation, Index, Program, Tensor
 from symnet.differentiate import pullback
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 V, E, F = 4, 6, 3
 n, v, e, f = Index("n", 2), Index("v", V), Index("e", E), Index("f", F)

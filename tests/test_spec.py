@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from symnet.constructors import add, concat, multiply, reshape
+from symnet.declare.constructors import add, concat, multiply, reshape
+from symnet.declare.spec import Choice, EarlyStopping, dense, specify
+from symnet.declare.toml_text import from_toml, to_toml
 from symnet.errors import SymnetError
 from symnet.network import Network
-from symnet.spec import Choice, EarlyStopping, dense, specify
-from symnet.toml_text import from_toml, to_toml
 
 ISSUE = """
 [network]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from symnet.errors import SymnetError
-from symnet.storage import read, read_header, write
+from symnet.run.storage import read, read_header, write
 
 GOLDEN = (
     b'\x10\x01\x00\x00\x00\x00\x00\x00{"__metadata__":{"spec":"{}"},"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}'

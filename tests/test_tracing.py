@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet import gradient_check
 from symnet.cli import main
-from symnet.gradient_check import check
+from symnet.look import gradient_check
+from symnet.look.gradient_check import check
 
 
 @pytest.fixture(scope="module")

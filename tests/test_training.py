@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet import storage
 from symnet.errors import SymnetError
+from symnet.run import storage
 
 RNG = np.random.default_rng(7)
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]]), np.array([0, 1, 1, 0])

@@ -9,9 +9,9 @@ import pytest
 
 import symnet as sn
 from compiler.calling import interpret
-from symnet import optimizers
+from symnet.declare import optimizers
 from symnet.errors import SymnetError
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 RATE, DECAY = 0.1, 0.5
 NET = sn.Network(3, [sn.dense(4, name="first"), sn.layer_norm("norm"), sn.dense(1, name="last")])

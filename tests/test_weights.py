@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from symnet.constructors import activation, dense, softmax
+from symnet.declare.constructors import activation, dense, softmax
 from symnet.errors import SymnetError
-from symnet.execution import Kernels
-from symnet.model_file import load
 from symnet.network import Network
+from symnet.run.execution import Kernels
+from symnet.run.model_file import load
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(300, 2))

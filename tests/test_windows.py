@@ -22,7 +22,7 @@ from compiler.pack import pack_operands
 from compiler.pad import pad_windows
 from compiler.passes.gather import gather
 from compiler.program import Equation, Index, Program, Tensor, size
-from symnet.reference import evaluate
+from symnet.oracle.reference import evaluate
 
 N = size("N")
 n = Index("n", N)

@@ -15,8 +15,8 @@ import numpy as np
 from compiler.program import Equation, Program, Tensor
 from compiler.verify import verify
 from symnet.differentiate import pullback, pushforward
-from symnet.reference import evaluate
-from symnet.reference_mp import MULTIPRECISION, complex_step, complex_step_gradient, magnitudes
+from symnet.oracle.reference import evaluate
+from symnet.oracle.reference_mp import MULTIPRECISION, complex_step, complex_step_gradient, magnitudes
 
 Values = Mapping[str, Any]
 FLOAT64, FLOAT32 = 1e-12, 1e-5

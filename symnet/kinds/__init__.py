@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from .. import initializers
-from ..checks import Pairs
+from ..declare import initializers
+from ..declare.checks import Pairs
 from ..errors import complaint
 from .affine import Dense, Maxout
 from .attention import Attention, Embedding, Positions, Transformer

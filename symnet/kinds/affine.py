@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
 from .base import IDENTITY, Layer, Shape, learned_shapes, names, strength, ties
 
 

@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
-from ..constants import dense as constant
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
+from ..declare.constants import dense as constant
 from ..errors import Quoted, complaint
 from .base import IntegerShape, Layer, Learned, Shape, Written, WrittenLayer, names, strength, ties
 from .normalization import LayerNorm, RMSNorm

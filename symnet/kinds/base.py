@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
-from ..constants import Constant
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
+from ..declare.constants import Constant
 from ..errors import Quoted, complaint, unknown
 
 Shape = tuple[int, ...]

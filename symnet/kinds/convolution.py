@@ -14,8 +14,8 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
 from ..errors import Quoted, complaint
 from .base import IDENTITY, Learned, Shape, Written, WrittenLayer, names, strength, ties
 from .windows import Padding, Sizes, axes_of, described, index_sizes, sizes

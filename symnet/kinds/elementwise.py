@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
 from ..errors import complaint
 from .base import AXES, Layer, Shape, learned_shapes, names, ties
 

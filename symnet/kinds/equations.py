@@ -9,9 +9,9 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, ClassVar
 
-from .. import checks
-from ..checks import Choice, Pairs, by, declare
-from ..constants import Constant
+from ..declare import checks
+from ..declare.checks import Choice, Pairs, by, declare
+from ..declare.constants import Constant
 from ..errors import Quoted, complaint
 from .base import AXES, IntegerShape, Layer, Shape, names, own_constants, strength, ties
 
@@ -117,7 +117,7 @@ def _shapes(layer: Equations, inputs: tuple[Shape, ...]) -> Mapping[str, Shape |
     """The shape of the output (None if it is no output) and of each parameter."""
     from compiler.program import Tensor
 
-    from ..equation_text import SAMPLES, output, read_layer
+    from ..formulation.equation_text import SAMPLES, output, read_layer
 
     named = zip_longest(layer.names, inputs, fillvalue="other")  # more inputs than names: read_layer says so
     tensors = tuple(

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
-from ..constants import Constant
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
+from ..declare.constants import Constant
+from ..declare.neighbours import NORMALIZATIONS, normalized, tables
 from ..errors import Quoted, complaint
-from ..neighbours import NORMALIZATIONS, normalized, tables
 from .base import IDENTITY, Learned, Shape, Written, WrittenLayer, names, own_constants, strength, ties
 
 NEIGHBOURS = "ptr[v] <= e and e < ptr[v+1]"

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from .. import checks
-from ..checks import Choice, Pairs, by
+from ..declare import checks
+from ..declare.checks import Choice, Pairs, by
 from ..errors import complaint
 from .base import AXES, Kept, Learned, Shape, Written, WrittenLayer, names, ties
 

@@ -14,8 +14,8 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import checks
-from ..checks import by
+from ..declare import checks
+from ..declare.checks import by
 from .base import Shape, Written, WrittenLayer, names
 from .windows import Padding, Sizes, axes_of, described, index_sizes, sizes
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
-from .. import activations, checks
-from ..checks import Choice, Pairs, by
+from ..declare import activations, checks
+from ..declare.checks import Choice, Pairs, by
 from ..errors import Quoted, complaint
 from .base import IntegerShape, Layer, Learned, Shape, Written, WrittenLayer, names, strength, ties
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .. import checks
-from ..checks import by
+from ..declare import checks
+from ..declare.checks import by
 from ..errors import Quoted, complaint
 from .base import AXES, Layer, Shape, names, sample_shape
 

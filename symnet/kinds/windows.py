@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import Check, integer
+from ..declare.checks import Check, integer
 from ..errors import Quoted, complaint
 from .base import Shape
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from symnet.html_report import html_report
+from symnet.look.html_report import html_report
 
 BROWSER = next((found for name in ("chromium", "google-chrome", "chrome") if (found := shutil.which(name))), "chromium")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")

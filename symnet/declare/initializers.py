@@ -1,0 +1,119 @@
+"""Initial values of parameters: a table of distributions, drawn from a seed.
+
+In: the chosen row with its options, a shape, fan_in and fan_out (numbers of inputs and of outputs that one weight
+joins), a NumPy Generator.  Out: a float64 array.  Draws do not depend on the dtype of training (the result is rounded
+to it afterwards), nor on the other parameters: each has a generator of its own, made from (seed, its position).
+
+Sources: glorot: Glorot and Bengio 2010; he: He et al. 2015; lecun: LeCun et al. 1998; orthogonal: Saxe et al. 2014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..errors import Quoted, complaint, unknown
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Draw = Callable[[np.random.Generator, tuple[int, ...], int, int, Mapping[str, Any]], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A way to draw an array; `parameters` are its options with their defaults."""
+
+    name: str
+    draw: Draw
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+def _uniform(half_width: Callable[[int, int], float]) -> Draw:
+    def draw(
+        rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]
+    ) -> Array:
+        a = half_width(fan_in, fan_out)
+        return rng.uniform(-a, a, shape)
+
+    return draw
+
+
+def _normal(deviation: Callable[[int, int], float]) -> Draw:
+    def draw(
+        rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]
+    ) -> Array:
+        return rng.normal(0.0, deviation(fan_in, fan_out), shape)
+
+    return draw
+
+
+def _orthogonal(
+    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, options: Mapping[str, Any]
+) -> Array:
+    """Orthonormal rows or columns, uniformly distributed (QR with the signs of R's diagonal fixed), times the gain.
+
+    stacked: how many of the first axes number matrices, each of which is orthogonal.
+    """
+    if options["stacked"]:
+        inner = {**options, "stacked": options["stacked"] - 1}
+        return np.stack([_orthogonal(rng, shape[1:], fan_in, fan_out, inner) for _ in range(shape[0])])
+    rows, columns = shape[0], int(np.prod(shape[1:], dtype=int))
+    q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return np.ascontiguousarray((q if rows >= columns else q.T).reshape(shape)) * float(options["gain"])
+
+
+# fmt: off
+ROWS: tuple[Row, ...] = (
+    Row("glorot_uniform", _uniform(lambda i, o: (6 / (i + o)) ** 0.5), aliases=("glorot", "xavier_uniform")),
+    Row("glorot_normal", _normal(lambda i, o: (2 / (i + o)) ** 0.5), aliases=("xavier_normal",)),
+    Row("he_uniform", _uniform(lambda i, o: (6 / i) ** 0.5), aliases=("he", "kaiming_uniform")),
+    Row("he_normal", _normal(lambda i, o: (2 / i) ** 0.5), aliases=("kaiming_normal",)),
+    Row("lecun_uniform", _uniform(lambda i, o: (3 / i) ** 0.5), aliases=("lecun",)),
+    Row("lecun_normal", _normal(lambda i, o: (1 / i) ** 0.5)),
+    Row("orthogonal", _orthogonal, {"gain": 1.0, "stacked": 0}),
+    Row("zeros", lambda rng, shape, i, o, options: np.zeros(shape)),
+    Row("constant", lambda rng, shape, i, o, options: np.full(shape, float(options["value"])), {"value": 0.0}),
+    Row("given", lambda rng, shape, i, o, options: np.array(options["values"], np.float64), {"values": ()}),
+)
+# fmt: on
+TABLE: Mapping[str, Row] = MappingProxyType({name: row for row in ROWS for name in (row.name, *row.aliases)})
+
+
+def check(name: str, options: Mapping[str, Any], shape: tuple[int, ...], where: str) -> None:
+    """Raise SymnetError unless this row can fill this shape."""
+    if name not in TABLE:
+        raise unknown(where, "initializer", name, TABLE)
+    row = TABLE[name]
+    for key, value in options.items():
+        if key not in row.parameters:
+            raise unknown(where, f"option of {name}", key, row.parameters)
+        if key != "values" and (isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30):
+            raise complaint(f"{where}, {key}", value, "a number")
+    stacked = options.get("stacked", 0)
+    if row.name == "orthogonal" and len(shape) < 2:
+        raise complaint(where, name, "an initializer for a vector", "orthogonal needs a matrix.")
+    if stacked not in range(max(len(shape) - 1, 1)):
+        raise complaint(f"{where}, stacked", stacked, f"how many of the first axes of {shape} number matrices")
+    if row.name == "given":
+        try:
+            values = np.array(options.get("values", ()), np.float64)
+        except (TypeError, ValueError):
+            raise complaint(where, Quoted("values that are no array of numbers"), f"numbers of shape {shape}") from None
+        if values.shape != shape:
+            raise complaint(where, Quoted(f"values of shape {values.shape}"), f"shape {shape}")
+        if not np.isfinite(values).all():
+            raise complaint(where, Quoted("NaN or inf among the values"), "finite numbers")
+
+
+def initial(
+    name: str, options: Mapping[str, Any], shape: tuple[int, ...], fans: tuple[int, int], seed: int, position: int
+) -> Array:
+    """The initial value of the parameter at `position` in the network's order: a pure function of its arguments."""
+    row = TABLE[name]
+    rng = np.random.default_rng([seed, position])
+    return row.draw(rng, shape, *fans, {**row.parameters, **options})

@@ -1,0 +1,1 @@
+"""A network looked at: its derivation, its facts, its pictures, its report, whether its gradient is right."""

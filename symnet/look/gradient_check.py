@@ -1,0 +1,130 @@
+"""Is the compiled gradient right?  Judged by three ways that share nothing with it: `symnet check spec.toml`.
+
+In: a Network.  Out: a row for each parameter W: how far <dR/dW, V>, for a random direction V of the size of W, is from
+
+    central differences     (R(W + hV) - R(W - hV)) / 2h with the best h; leaves about 1e-10       (numerical.py)
+    the complex step        Im R(W + ihV) / h in 30 digits: exact to rounding                   (reference_mp.py)
+    forward mode            the tangent of R along V, by the transposed rule                   (differentiate.py)
+
+relative to the sum of |dR/dW| |V|; where dR/dW is 0 but for rounding (a bias before batch norm), relative to the sum of
+G |V|, G being dR/dW with the absolute value of every term.  A direction that is random in every element sees a mistake
+in any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compiler.calling import call
+from compiler.executable import compile_program
+from compiler.program import Program, Tensor
+
+from ..differentiate import pushforward
+from ..oracle.numerical import central_difference
+from ..oracle.reference import evaluate
+from ..oracle.reference_mp import complex_step, magnitudes
+from .sampling import sample
+
+if TYPE_CHECKING:
+    from ..network import Network
+
+KINK = 1e-3  # how far the numbers must be from a kink, where a derivative is one of two
+DRAWS = 50
+ROUNDED = 1e-12  # of the sum of absolute values: what rounding may leave of terms that cancel
+LIMITS = {"central differences": 1e-6, "complex step": 1e-12, "forward mode": 1e-12}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The relative errors of the gradient by one parameter, by what it is judged by."""
+
+    name: str
+    shape: tuple[int, ...]
+    errors: dict[str, float]
+
+    @property
+    def is_right(self) -> bool:
+        return all(error <= LIMITS[judge] for judge, error in self.errors.items())
+
+
+def check(network: Network, target: str | None = None, rows: int = 4, seed: int = 0) -> list[Row]:
+    """A row for each parameter, on `rows` random samples, in float64."""
+    target = network.given(target)
+    program = network.gradient_program(target)
+    risk, *gradients = program.outputs
+    forward = Program(program.equations, (risk,), facts=program.facts).live()
+    values = _smooth(network, forward, target, rows, seed)
+    sizes = {"N": rows}
+    found = call(compile_program(program, "float64", capacity=sizes), values, sizes)
+    rng = np.random.default_rng([seed, 1])
+    terms: dict[str, Any] = {}  # the absolute values of terms, once they are needed
+    made = []
+    for (name, tensor), gradient in zip(network.tensors.items(), gradients, strict=True):
+        along = rng.choice([-1.0, 1.0], values[tensor.name].shape) * rng.uniform(0.5, 1.0, values[tensor.name].shape)
+        slope = float(np.sum(found[gradient.name] * along))
+        scale = float(np.sum(np.abs(found[gradient.name]) * np.abs(along))) or 1.0
+        judges = {
+            "central differences": _differences(forward, tensor, values, along, sizes),
+            "complex step": float(complex_step(forward, risk, values, {tensor.name: along}, sizes, digits=30)),
+            "forward mode": _tangent(forward, tensor, values, along, sizes),
+        }
+        row = Row(
+            name, network.parameters[name], {judge: abs(slope - other) / scale for judge, other in judges.items()}
+        )
+        if not row.is_right:
+            terms = terms or magnitudes(program, values, sizes)
+            largest = float(np.sum(terms[gradient.name] * np.abs(along)))
+            if scale <= ROUNDED * largest:
+                row = replace(row, errors={judge: error * scale / largest for judge, error in row.errors.items()})
+        made.append(row)
+    return made
+
+
+def _smooth(network: Network, forward: Program, target: str, rows: int, seed: int) -> dict[str, Any]:
+    """Random values away from kinks, or those farthest from them."""
+    best: tuple[float, dict[str, Any]] = (-1.0, {})
+    for draw in range(seed, seed + DRAWS):
+        values = sample(network, target, rows, draw)
+        kinks: list[float] = []
+        evaluate(forward, values, {"N": rows}, kinks=kinks)
+        nearest = min((abs(k) for k in kinks if k), default=np.inf)
+        if nearest > KINK:
+            return values
+        best = max(best, (nearest, values), key=lambda pair: pair[0])
+    return best[1]
+
+
+def _differences(forward: Program, tensor: Tensor, values: dict[str, Any], along: Any, sizes: dict[str, int]) -> float:
+    def risk(step: Any) -> Any:
+        moved = {**values, tensor.name: values[tensor.name] + float(step) * along}
+        return evaluate(forward, moved, sizes)[forward.outputs[0].name]
+
+    return float(central_difference(risk, 0.0).value)
+
+
+def _tangent(forward: Program, tensor: Tensor, values: dict[str, Any], along: Any, sizes: dict[str, int]) -> float:
+    seed = Tensor(f"t_{tensor.name}", tensor.shape, "input")
+    derived = pushforward(forward.equations, {tensor: seed}, forward.outputs)
+    (risk,) = forward.outputs
+    program = Program((*forward.equations, *derived.equations), (derived.adjoints[risk],))
+    return float(evaluate(program, {**values, seed.name: along}, sizes)[program.outputs[0].name])
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text, at most 80 columns for names of usual length."""
+    heads = ("parameter", "shape", *LIMITS)
+    cells = [
+        (row.name, "x".join(map(str, row.shape)) or "1", *(f"{row.errors[judge]:.1e}" for judge in LIMITS))
+        for row in rows
+    ]
+    widths = [max(len(line[k]) for line in (heads, *cells)) for k in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if k < 2 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in (heads, *cells)
+    )

@@ -1,0 +1,1 @@
+"""A network that runs: data, plans, kernels, the training loop, histories, model files."""

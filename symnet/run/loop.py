@@ -1,0 +1,300 @@
+"""Loop: data and a model, wired to the native training loop (compiler/kernels/driver.py).
+
+In: a Model and checked Data.  Out: steps made, the model's parameters and progress changed in place.  `Model.fit` and
+`Model.prepare` stand on it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compiler.kernels.driver import HISTORY_COLUMNS, Control, ready
+
+from ..errors import SymnetError, complaint
+from .data import Data
+from .diagnosis import WORK, first_non_finite
+from .execution import ROWS, WITHOUT_FACTS, Call, assert_intact, variant
+from .history import Epoch, Epochs, History, share
+
+if TYPE_CHECKING:
+    from .training import Model
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands: updates made, epochs done, and rows done of the epoch that is going on.
+
+    `rows`, `batch`, `shuffled`: what that epoch is made of; another loop begins a new epoch.  `loss_sum`: losses of the
+    rows done; `part_sums`: of each of several losses.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    loss_sum: float = 0.0
+    rows: int = 0
+    batch: int = 0
+    shuffled: bool = False
+    part_sums: tuple[float, ...] = ()
+
+    @classmethod
+    def checked(cls, record: Mapping[str, Any]) -> Progress:
+        """From a file."""
+        values = {f.name: record[f.name] for f in fields(cls) if f.name != "part_sums"}
+        parts = record.get("part_sums", [])
+        if not isinstance(parts, list) or not all(type(part) is float for part in parts):
+            raise ValueError("progress, part_sums")
+        for name, value in values.items():
+            wanted = {"loss_sum": (float, int), "shuffled": (bool,)}.get(name, (int,))
+            if type(value) not in wanted or not 0 <= abs(value) < 2**62 or (value < 0 and name != "loss_sum"):
+                raise ValueError(f"progress, {name}")
+        return cls(**values, part_sums=tuple(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """What validation decides, and by what: "loss", "accuracy", or one of these of a head: "digit.loss"."""
+
+    patience: int | None = None
+    restore_best: bool = False
+    by: str = "loss"
+
+
+class Loop:
+    """Training over these data.  `run(steps)` makes so many updates and gives the data loss of the last batch."""
+
+    def __init__(self, model: Model, data: Data, batch_size: int, shuffle: bool) -> None:
+        batch = min(whole_number("batch_size", batch_size, 1), data.rows)
+        if not isinstance(shuffle, bool | np.bool_):
+            raise complaint("shuffle", shuffle, "True or False")
+        self._model, self._data = model, data
+        # The sum over one batch that holds all rows does not depend on their order.
+        self._order = (data.rows, batch, bool(shuffle) and batch < data.rows)
+        self._call: Call = model.new_call("training", variant(data), batch)
+        model.step_kernel = self._call.kernel
+        self._check: Call | None = None
+        self._monitor = Monitor()
+        self._kept: Array | None = None
+        self._columns: dict[str, int] = {}  # of further numbers in the history
+        self._counted: dict[int, float] = {}  # column of an accuracy -> what makes it one of what counts
+        ready()
+        self.control = c = Control()
+        self._last: object = None
+        c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self._order[2]), SEED=model.seed)
+        c.set(SINGLE=int(model.dtype == "float32"))
+        loss, *parts = (self._call.put(name, np.zeros(1, model.dtype)) for name in self._call.kernel.outputs)
+        c.set(STEP_KERNEL=self._call.kernel.address, STEP_SIZE=self._call.slots["size:N"])
+        c.set(STEP_NUMBER=self._call.number("step"))
+        c.address(STEP_TABLE=self._call.table, STEP_LOSS=loss, STEP_STATUS=self._call.status)
+        self._part_sums = np.zeros(len(parts))
+        c.set(PARTS=len(parts))
+        c.address(PART_TABLE=_addresses(parts), PART_SUMS=self._part_sums)
+        for part, name in enumerate(filter(None, model.network.outputs)):
+            self._columns[f"{name}.loss"] = HISTORY_COLUMNS + part
+        c.address(PERMUTATION=np.empty(data.rows if self._order[2] else 0, np.int64))
+        self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self._order[2] else 0)
+
+    def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
+        """Tell the native loop where the arrays of `data` are, and which slots of the kernel read them."""
+        rows = []
+        for name, array in data.arrays.items():
+            if name in call.slots:
+                buffer = np.empty((batch, *array.shape[1:]), array.dtype)
+                call.put(name, buffer)
+                width = array.itemsize * int(np.prod(array.shape[1:], dtype=int))
+                rows.append([array.ctypes.data, width, buffer.ctypes.data, call.slots[name]])
+        self.control.set(**{count: len(rows)})
+        self.control.address(**{table: np.array(rows, np.int64)})
+
+    def validate(self, data: Data, monitor: Monitor) -> None:
+        """Evaluate on these data after each epoch."""
+        model, c = self._model, self.control
+        self._validation, self._monitor = data, monitor
+        self._check = check = model.new_call("evaluation", variant(data))
+        results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.kernel.outputs}
+        c.set(CHECK_KERNEL=check.kernel.address, CHECK_SIZE=check.slots["size:N"])
+        c.set(CHECK_ROWS=data.rows, CHECK_CHUNK=ROWS, BY_ACCURACY=int(monitor.by.endswith("accuracy")))
+        c.set(PATIENCE=-1 if monitor.patience is None else monitor.patience)
+        c.address(CHECK_TABLE=check.table, CHECK_LOSS=results["loss_sum"], CHECK_CORRECT=results.get("correct"))
+        parts: list[Array] = []
+        for name, output in model.network.outputs.items():
+            factor = share(data.rows, data.targets[output.target].counted)  # the native loop divides by all rows
+            if not name:
+                self._counted[2] = factor
+                continue
+            for word, result in (("loss", f"loss_sum_{name}"), ("accuracy", f"correct_{name}")):
+                if result in results:
+                    column = HISTORY_COLUMNS + c["PARTS"] + len(parts)
+                    self._columns[f"{name}.{'validation_' * (word == 'loss')}{word}"] = column
+                    if word == "accuracy":
+                        self._counted[column] = factor
+                    if monitor.by == f"{name}.{word}":
+                        c.set(MONITORED=len(parts))
+                    parts.append(results[result])
+        self._check_sums = np.zeros(len(parts))
+        c.set(CHECK_PARTS=len(parts))
+        c.address(CHECK_PART_TABLE=_addresses(parts), CHECK_PART_SUMS=self._check_sums)
+        self._arrays(check, data, "CHECK_ARRAYS", "CHECK_ARRAY_TABLE", 0)
+
+    # ------------------------------------------------------------------------------------------ running
+    @property
+    def entries(self) -> int:
+        """How often the native loop was entered so far."""
+        return self.control.entries
+
+    def run(self, steps: int) -> float:
+        """Make `steps` updates; the mean loss of the last batch, without the penalty, before its update."""
+        whole_number("run, steps", steps, 1, 2**62)
+        c = self.control
+        with self._running():
+            c.set(STEPS_END=c["STEP"] + steps, EPOCHS_END=-1, EACH_EPOCH=0)
+            c.address(HISTORY=None)
+            self._enter_until("STEPS_DONE")
+            return c.number("LOSS")
+
+    def epochs(self, count: int, callbacks: Sequence[Callable[[Epoch], Any]]) -> History:
+        """Finish `count` epochs (the one that is going on is the first), or fewer if a callback or patience says so."""
+        c, model = self.control, self._model
+        before, start = model.progress, time.perf_counter()
+        rows = np.empty((count, HISTORY_COLUMNS + c["PARTS"] + c["CHECK_PARTS"]))
+        self._kept = np.empty_like(model.memory.persistent) if self._monitor.restore_best else None
+        with self._running():
+            c.set(STEPS_END=-1, EPOCHS_END=c["EPOCH"] + count, EACH_EPOCH=int(bool(callbacks)))
+            c.set(HISTORY_START=c["EPOCH"])
+            c.address(HISTORY=rows)
+            c.set(PERSISTENT_BYTES=model.memory.persistent.nbytes)
+            c.address(KEPT=self._kept)
+            stopped = "callback"
+            while True:
+                reason = self._enter_until("EPOCH_DONE", "EPOCHS_DONE", "PATIENCE_OVER")
+                made = self._epochs(rows[: c["EPOCH"] - c["HISTORY_START"]])
+                stop = [bool(callback(made[-1])) for callback in callbacks]
+                if reason != "EPOCH_DONE":
+                    stopped = "epochs" if reason == "EPOCHS_DONE" else "patience"
+                if reason != "EPOCH_DONE" or any(stop):
+                    break
+            steps, best = c["STEP"] - before.step, None
+            if self._kept is not None and c["BEST_EPOCH"] >= 0:
+                best = c["BEST_EPOCH"]
+                model.memory.persistent[:] = self._kept
+                c.set(STEP=c["BEST_STEP"])
+        seconds = time.perf_counter() - start
+        made = self._epochs(rows[: len(made)].copy())
+        samples = len(made) * self._order[0] - (before.position if self._continues(before) else 0)
+        return History(made, stopped, best, steps, samples, seconds, self.entries)
+
+    def _epochs(self, rows: Array) -> Epochs:
+        validated = self._check is not None
+        if validated:
+            rows = rows.copy()
+            for column, factor in self._counted.items():
+                rows[:, column] *= factor
+        classified = validated and self.control["CHECK_CORRECT"] != 0
+        return Epochs(rows, self.control["HISTORY_START"], validated, classified, self._columns)
+
+    def _enter_until(self, *reasons: str) -> str:
+        """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between entries."""
+        model = self._model
+        while True:
+            self._attach()
+            reason = self.control.enter()
+            model.progress = self._last = self._progress()
+            if reason == "NOT_FINITE":
+                raise self._not_finite()
+            if reason in reasons:
+                return reason
+
+    def _attach(self) -> None:
+        """Tell the kernels where the memory is: a kernel that was first used in a callback may have moved it."""
+        calls = [call for call in (self._call, self._check) if call is not None]
+        for call in calls:
+            call.reserve()
+        for call in calls:
+            call.attach()
+        self.control.address(PERSISTENT=self._model.memory.persistent)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """The model's progress goes into the control block, and whatever happens, comes back from it."""
+        model, c = self._model, self.control
+        with model.lock:
+            if model.training:
+                raise SymnetError("This model is being trained: a callback may read it, but not train it.")
+            progress = model.progress
+            if progress is not self._last:  # something else ran, or nothing has run yet: the order is drawn again
+                continues = self._continues(progress)
+                c.set(PERMUTED=-1, CHECKING=0, STEP=progress.step, EPOCH=progress.epoch)
+                c.set(POSITION=progress.position if continues else 0)
+                c.put_number("LOSS_SUM", progress.loss_sum if continues else 0.0)
+                known = continues and len(progress.part_sums) == len(self._part_sums)
+                self._part_sums[:] = progress.part_sums if known else 0.0
+            c.set(CLOCK=0)
+            try:
+                model.training = True
+                yield
+            finally:
+                model.training = False
+                model.progress = self._last = self._progress()
+                assert_intact(model.memory)
+
+    def _continues(self, progress: Progress) -> bool:
+        return (progress.rows, progress.batch, progress.shuffled) == self._order
+
+    def _progress(self) -> Progress:
+        c = self.control
+        rows, batch, shuffled = self._order
+        parts = tuple(self._part_sums.tolist())
+        return Progress(c["STEP"], c["EPOCH"], c["POSITION"], c.number("LOSS_SUM"), rows, batch, shuffled, parts)
+
+    def _not_finite(self) -> SymnetError:
+        c = self.control
+        first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
+        return SymnetError(
+            f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found a "
+            f"loss or a gradient that is not finite, expected finite numbers.  {self._diagnosis(last - first)}  The "
+            "parameters before this step are kept.  Use a smaller learning_rate, or scale the inputs."
+        )
+
+    def _diagnosis(self, rows: int) -> str:
+        """Which tensor of the step that failed is not finite, as the oracle finds it."""
+        model, c = self._model, self.control
+        held = sum(math.prod(constant.shape) for constant in model.network.spec.arrays.values())
+        if rows * len(model.memory.persistent) > WORK or held**2 > WORK:  # the oracle makes sparse constants dense
+            return ""
+        given = {name: array[c["POSITION"] :][:rows] for name, array in self._data.arrays.items()}
+        if self._order[2]:
+            given = {name: self._call.array(name)[:rows] for name in given}
+        target = variant(self._data).removesuffix(WITHOUT_FACTS)
+        network = model.kernels.network
+        program = network.training_program(model.optimizer, target)
+        values: dict[str, Any] = {
+            **model.network.constants,
+            **model.hyper,
+            "step": c["STEP"] + 1,
+            "seed": model.seed,
+            **given,
+        }
+        values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
+        gradients = {t.name: name for name, t in network.gradients(target).by_name.items()}
+        return first_non_finite(program, values, model.dtype, gradients)
+
+
+def _addresses(arrays: Sequence[Array]) -> Array:
+    return np.array([array.ctypes.data for array in arrays], np.int64)
+
+
+def whole_number(where: str, value: Any, low: int, high: int = 2**31) -> int:
+    """The integer, if it is one from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
+        raise complaint(where, value, f"an integer from {low} to {high}")
+    return int(value)

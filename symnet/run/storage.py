@@ -1,0 +1,180 @@
+"""Model files: arrays and text -> one safetensors file, and back.  No pickle, nothing is executed.
+
+    file    ::= length (8 bytes, little-endian) header data
+    header  ::= JSON object: name -> {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__" -> {text: text}
+    data    ::= the arrays, C-contiguous, little-endian, one after the other without gaps
+
+Format: https://huggingface.co/docs/safetensors (version 0.x).  Everything in a header is compared with the size of the
+file before an array is allocated; a file is replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import SymnetError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+          "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}  # fmt: skip
+_CODES = {text: code for code, text in DTYPES.items()}
+HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own library
+METADATA = "__metadata__"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one array lies in the data part of a file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def code(dtype: np.dtype[Any]) -> str | None:
+    """The format's name of a dtype: F32 for float32."""
+    return _CODES.get(dtype.newbyteorder("<").str)
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a file that is complete or not there: a temporary file beside it, fsync, rename.
+
+    The same arrays and text give the same bytes.
+    """
+    header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    blocks: list[Array] = []
+    position = 0
+    # Wide elements first, so that every array is aligned for its own dtype when the file is mapped into memory.
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+        kind = code(array.dtype)
+        if kind is None or name == METADATA:
+            raise SymnetError(
+                f"{name!r} cannot be stored: found dtype {array.dtype}, expected one of {', '.join(DTYPES)}"
+            )
+        end = position + array.nbytes
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [position, end]}
+        blocks.append(np.ascontiguousarray(array, dtype=DTYPES[kind]))
+        position = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    replace_file(path, [len(text).to_bytes(8, "little"), text, *(block.tobytes() for block in blocks)])
+
+
+def replace_file(path: str | os.PathLike[str], parts: list[bytes]) -> None:
+    """Put `parts` into the file at `path` in one step: readers see the old file or the new one."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise SymnetError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the rename itself must survive a crash, too
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        except OSError:
+            pass  # some file systems cannot flush a folder
+        finally:
+            os.close(folder)
+
+
+def read(path: str | os.PathLike[str], wanted: Sequence[str] | None = None) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays and the metadata of a file; wanted: the names of the arrays, if not all."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            entries, metadata, start = _header(file.read(8), file, size, path)
+            arrays = {}
+            for name, entry in entries.items() if wanted is None else [(n, entries[n]) for n in wanted]:
+                file.seek(start + entry.begin)
+                array = np.empty(entry.shape, DTYPES[entry.dtype])
+                bytes_read = file.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+                if bytes_read != array.nbytes:
+                    _refuse(path, f"the data of {name!r} end early")
+                arrays[name] = array
+    except OSError as error:
+        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    return arrays, metadata
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+    """What a file contains, without its data: name -> Entry, and the metadata."""
+    try:
+        with open(path, "rb") as file:
+            entries, metadata, _ = _header(file.read(8), file, os.fstat(file.fileno()).st_size, path)
+    except OSError as error:
+        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    return entries, metadata
+
+
+def _header(prefix: bytes, file: Any, size: int, path: Any) -> tuple[dict[str, Entry], dict[str, str], int]:
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
+        _refuse(path, f"its header length is {length} bytes, the file has {size}")
+    try:
+        header = json.loads(file.read(length).decode(), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"its header is not JSON: {str(error)[:200]}")
+    if not isinstance(header, dict):
+        _refuse(path, "its header is not a JSON object")
+    metadata = header.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        _refuse(path, "its metadata are not a mapping from text to text")
+    entries = {name: _entry(name, value, path) for name, value in header.items()}
+    position = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if entry.begin != position:
+            _refuse(path, f"the data of {name!r} begin at {entry.begin}, expected {position}")
+        position = entry.end
+    if position != size - 8 - length:
+        _refuse(path, f"its arrays need {position} bytes of data, found {size - 8 - length}")
+    return entries, metadata, 8 + length
+
+
+def _entry(name: str, value: Any, path: Any) -> Entry:
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+        _refuse(path, f"the entry of {name!r} does not have dtype, shape and data_offsets")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        _refuse(path, f"the dtype of {name!r} is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if not _naturals(shape) or len(shape) > 32:
+        _refuse(path, f"the shape of {name!r} is not a list of at most 32 sizes")
+    if not _naturals(offsets) or len(offsets) != 2:
+        _refuse(path, f"the data_offsets of {name!r} are not two positions")
+    needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+    if offsets[1] - offsets[0] != needed:
+        _refuse(path, f"{name!r} of shape {tuple(shape)} needs {needed} bytes, found {offsets[1] - offsets[0]}")
+    return Entry(dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _naturals(value: Any) -> bool:
+    return isinstance(value, list) and all(type(x) is int and 0 <= x < 2**63 for x in value)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return table
+
+
+def _refuse(path: Any, reason: str) -> NoReturn:
+    raise SymnetError(f"{path} is not a whole safetensors file: {reason}.  Save the model again, or use another copy")

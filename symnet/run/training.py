@@ -1,0 +1,424 @@
+"""Model: a compiled network with its parameters: fit, predict, evaluate, save, load.
+
+In: a Network, an optimizer, a dtype, a seed.  Out: a Model.  Stands last in the pipeline: kernels are made at first use
+(execution.py), the loop over batches runs in native code (loop.py), and everything from a user is checked before
+anything is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..declare.heads import dotted, suffix
+from ..declare.spec import Choice, checked_optimizer, unknown_monitor
+from ..errors import Quoted, complaint, unknown
+from ..network import Network, Optimizer
+from .data import Data, check_data, check_inputs, split
+from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
+from .history import Epoch, History, share
+from .loop import Loop, Monitor, Progress, whole_number
+from .parameters import Parameters
+from .plan import LAYERS, hyper_values
+from .report import describe
+from .scaling import KINDS as SCALINGS
+from .scaling import Scaling, scaling
+
+if TYPE_CHECKING:
+    from ..look.inspection import Inspection
+    from ..look.tracing import Where
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Callback = Callable[[Epoch], Any]
+DTYPES = ("float32", "float64")
+_LARGEST_SEED = 2**62
+
+
+class Model:
+    """A network that computes.  Made by `Network.compile` or `symnet.load`; one thread at a time runs it."""
+
+    def __init__(self, network: Network, optimizer: Choice, dtype: str, seed: int) -> None:
+        self.network, self.optimizer, self.dtype, self.seed = network, optimizer, dtype, seed
+        self.kernels = Kernels(network.rolled(optimizer), optimizer, dtype)
+        self.memory = Memory(self.kernels.storage, dtype)
+        self.progress = Progress()
+        self.lock = threading.RLock()
+        self.training = False
+        self.scaling: Mapping[str, Scaling] = {}  # of each input
+        self.step_kernel: Kernel | None = None  # of the loop made last
+        self._calls: dict[tuple[str, str, int], Call] = {}
+        self.hyper = hyper_values(network.spec, optimizer)
+        plan = self.kernels.plan
+        for name, value in plan.initial(seed).items():
+            self.memory.view(*self._places[name])[...] = value
+        for state in plan.states:
+            self.memory.view(state.tensor, state.slot)[...] = state.initial
+
+    def __repr__(self) -> str:
+        made = f"{self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps"
+        return f"Model({self.network!r}; {made})"
+
+    def _repr_html_(self) -> str:
+        made = f"{self.optimizer.name}, {self.dtype}, seed {self.seed}, {self.progress.step} steps"
+        return f"<p>Model: {made}</p>{self.network._repr_html_()}"
+
+    def _repr_latex_(self) -> str:
+        return self.network._repr_latex_()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from ..notation.jupyter import bundle
+
+        return bundle(repr(self), self._repr_html_(), self._repr_latex_())
+
+    # ------------------------------------------------------------------------------------------ parameters
+    @property
+    def _places(self) -> dict[str, tuple[str, int | None]]:
+        return {p.name: (p.tensor, p.slot) for p in self.kernels.plan.parameters}
+
+    @property
+    def parameters(self) -> Parameters:
+        """Name -> array of the declared shape, read-only copies; `model.parameters[name] = array` assigns.
+
+        To change one element: W = model.parameters[name].copy(); W[0, 0] = 5; model.parameters[name] = W.
+        """
+        return Parameters(self, "parameter", self._places, self.network.parameters)
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        self.parameters.update(values)
+
+    @property
+    def states(self) -> Parameters:
+        """The same for the states of layers, such as the running mean and variance of a batch norm."""
+        states = [s for s in self.kernels.plan.states if s.name.startswith(LAYERS)]
+        kept = {s.name.removeprefix(LAYERS): (s.tensor, s.slot) for s in states}
+        return Parameters(self, "state", kept, self.network.states)
+
+    # ------------------------------------------------------------------------------------------ training
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        epochs: int = 10,
+        batch_size: int = 32,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        callbacks: Callback | Sequence[Callback] = (),
+        verbose: int = 0,
+        patience: int | None = None,
+        restore_best: bool = False,
+        monitor: str = "loss",
+        sample_weight: Any = None,
+    ) -> History:
+        """Train for `epochs` passes over the data, in one native loop; goes on where the last `fit` ended.
+
+        sample_weight: a factor for the loss of each sample, shape (n,), or of each position of the output, shape
+        (n, T): the mask of padded time steps, say.  The loss of a batch stays the mean over all its samples and
+        positions; an accuracy counts those with a weight above 0.
+        validation_data: (X, y) or (X, y, sample_weight), or validation_split: a fraction of the rows, drawn by the
+        model's seed; evaluated after each epoch.  patience: end after so many epochs without a better validation value;
+        restore_best: at the end take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or
+        "accuracy" of the validation part, of one of several losses "digit.loss" or "digit.accuracy".  callbacks: a
+        function or several, called with an `Epoch` after each epoch; one that returns True ends the training.
+        verbose: 1 (or True) prints every epoch.
+
+        A batch whose loss or gradient is not finite raises SymnetError; the parameters before it are kept.
+        Ctrl-C raises KeyboardInterrupt within about 100 ms, or one step if that is longer; the model stays usable.
+        """
+        whole_number("epochs", epochs, 1, 10**8)
+        if patience is not None:
+            whole_number("patience", patience, 0)
+        if monitor not in self.network.spec.monitors:
+            raise unknown_monitor(self.network.spec, "fit, monitor", monitor)
+        if verbose not in (0, 1):
+            raise complaint("fit, verbose", verbose, "0 or 1")
+        watching = _functions(callbacks)
+        data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
+        if validation is None and (patience is not None or restore_best):
+            raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
+        loop = Loop(self, data, batch_size, shuffle)
+        if validation is not None:
+            loop.validate(validation, Monitor(patience, restore_best, monitor))
+        return loop.epochs(epochs, [*watching, *([_printed] if verbose else [])])
+
+    def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
+        """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
+        return Loop(self, self._checked(X, y, weights=sample_weight), batch_size, shuffle)
+
+    def scale(self, X: Any, kind: str = "common") -> None:
+        """Scale inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py.
+
+        Integers stay as they are, and so do masks and numbers of steps.
+        """
+        if kind not in SCALINGS:
+            raise unknown("scale, kind", "word", kind, SCALINGS)
+        inputs = check_inputs(self.network, X, np.float64).items()
+        kept = self.network.spec.counts
+        self.scaling = {name: scaling(x, kind) for name, x in inputs if x.dtype.kind == "f" and name not in kept}
+
+    def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None) -> Data:
+        data = check_data(self.network, X, y, self.dtype, names, weights)
+        return replace(data, inputs=self._scaled(data.inputs))
+
+    def _scaled(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        scaled = self.scaling
+        return {name: scaled[name].apply(x, self.dtype) if name in scaled else x for name, x in inputs.items()}
+
+    def _data(self, X: Any, y: Any, validation_data: Any, fraction: Any, weights: Any) -> tuple[Data, Data | None]:
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
+            raise complaint("fit, validation_split", fraction, "a fraction from 0 to below 1")
+        data = self._checked(X, y, weights=weights)
+        if validation_data is not None:
+            if fraction:
+                raise complaint("fit", Quoted("both validation_data and validation_split"), "one of them")
+            if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+                raise complaint("fit, validation_data", Quoted(type(validation_data).__name__), "a pair (X, y)")
+            names = ("validation_data[0]", "validation_data[1]")
+            X, y, weights = (*validation_data, None)[:3]
+            return data, self._checked(X, y, names, weights)
+        if not fraction:
+            return data, None
+        parts = split(data.rows, self.seed, fraction, 0.0)
+        return data.part(parts.train), data.part(parts.validation)
+
+    # ------------------------------------------------------------------------------------------ inference
+    def predict(self, X: Any) -> Any:
+        """The class labels of a classifier, shape (n,); otherwise the values of the outputs, shape (n, K).
+
+        Where each of several outputs decides by itself (binary_cross_entropy), labels 0 and 1 of shape (n, K).  Where
+        the output has positions, say T time steps, shapes (n, T) and (n, T, K).  Of several losses, a dict by name.
+        """
+        return self._predict(X, "label" if self.network.is_classifier else "values")
+
+    def predict_proba(self, X: Any) -> Any:
+        """The class probabilities of a classifier, shape (n, classes); of independent outputs, shape (n, K).
+
+        Where the output has positions, say T time steps, shape (n, T, classes).  Of several losses, a dict by the names
+        of those that are a classifier's.
+        """
+        if not self.network.is_classifier:
+            loss = ", ".join(head.loss.name for head in self.network.spec.heads)
+            raise complaint("predict_proba", Quoted(f"a network with the loss {loss}"), "a classifier", "Use predict.")
+        return self._predict(X, "probabilities")
+
+    def _predict(self, X: Any, what: str) -> Any:
+        names, outputs = self.network.predicted(what), self.network.outputs
+        dtypes = [np.int64 if what == "label" and outputs[name].is_classifier else self.dtype for name in names]
+        found = self._outputs("prediction", what, X, dtypes)
+        return found[0] if names == ("",) else dict(zip(names, found, strict=True))
+
+    def transform(self, X: Any, layer: str) -> Array:
+        """The activations of a layer, by its name: shape (n, ...).  The network below is a map of features."""
+        spec = self.network.spec
+        names = [known.name for known in spec.layers]
+        if layer not in names:
+            raise unknown("transform", "layer", layer, names)
+        return self._outputs("layer", layer, X, [self.dtype])[0]
+
+    def _outputs(self, purpose: str, what: str, X: Any, dtypes: Sequence[Any]) -> list[Array]:
+        inputs = self._scaled(check_inputs(self.network, X, self.dtype))
+        count = len(next(iter(inputs.values()))) if inputs else 1
+        with self.lock:
+            call = self.call(purpose, what)
+            shapes = call.kernel.manifest["outputs"]
+            results = {
+                name: np.empty((count, *map(int, shape[1:])), dtype)
+                for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True)
+            }
+            for rows in _chunks(count):
+                for name, x in inputs.items():
+                    call.put(name, x[rows])
+                for name, result in results.items():
+                    call.put(name, result[rows])
+                call.run(rows.stop - rows.start)
+            assert_intact(self.memory)
+        return list(results.values())
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """The mean loss without the penalty, and the accuracy if this is a classifier: of what has a weight above 0.
+
+        Of several losses, these of each, too: "digit.loss", "digit.accuracy".
+        """
+        data = self._checked(X, y, weights=sample_weight)
+        with self.lock:
+            call = self.call("evaluation", variant(data))
+            totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
+            sums = dict.fromkeys(totals, 0.0)
+            for rows in _chunks(data.rows):
+                for name, array in data.arrays.items():
+                    call.put(name, array[rows])
+                call.run(rows.stop - rows.start)
+                sums = {name: sums[name] + float(total[0]) for name, total in totals.items()}
+            assert_intact(self.memory)
+        found = {"loss": sums["loss_sum"] / data.rows}
+        for name, output in self.network.outputs.items():
+            if name:
+                found[f"{name}.loss"] = sums[f"loss_sum_{name}"] / data.rows
+            if output.is_classifier:
+                counted = data.targets[output.target].counted
+                found[dotted(name, "accuracy")] = share(sums[f"correct{suffix(name)}"], counted)
+        return found
+
+    def call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
+        """The kernel for a purpose with its table, attached to the memory."""
+        place = (purpose, variant, capacity)
+        if place not in self._calls:
+            self._calls[place] = self.new_call(*place)
+        self._calls[place].attach()
+        return self._calls[place]
+
+    def new_call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
+        """The same with a table of its own."""
+        kernel = self.kernels.get(purpose, variant, capacity)
+        call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed})
+        for name, array in self._constants.items():
+            call.put(name, array)
+        return call
+
+    @cached_property
+    def _constants(self) -> dict[str, Array]:
+        return self.network.constant_arguments(self.dtype)
+
+    # ------------------------------------------------------------------------------------------ reading
+    @property
+    def source(self) -> str:
+        """The generated source of the training step, for the batch size used last (32 before the first training)."""
+        return self._step().source
+
+    def trace(self, X: Any, y: Any) -> dict[str, Array]:
+        """Every named quantity of these samples: z, a, delta, ... by the names in the formulas, gradients by parameter.
+
+        In float64, by the slow evaluator, from the parameters as they are (tracing.py).
+        """
+        from ..look.tracing import trace
+
+        return trace(self, self._checked(X, y))
+
+    def inspect(self, X: Any, y: Any) -> Inspection:
+        """Facts about the network on these samples: slopes of activations, dead units, vanishing gradients, cost."""
+        from ..look.inspection import inspect
+        from ..look.tracing import given
+
+        data = self._checked(X, y)
+        return inspect(self.network, *given(self, data), data.rows)
+
+    def where(self, name: str) -> Where:
+        """The formula of a quantity such as "delta1", its shape, and the lines of `source` that compute it."""
+        from ..look.tracing import where
+
+        return where(self, name)
+
+    def report(self) -> str:
+        """What each pass of the compiler did to the training step, and what the kernel is made of."""
+        return describe(self._step().manifest)
+
+    def _step(self) -> Kernel:
+        return self.step_kernel or self.kernels.get("training", self.network.given(), 32)
+
+    # ------------------------------------------------------------------------------------------ files
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file: parameters, optimizer state, spec and progress, so that training can go on."""
+        from .model_file import save
+
+        save(self, path)
+
+
+def _functions(callbacks: Any) -> list[Callback]:
+    """What `fit` takes for callbacks: a function, several, or None."""
+    if callable(callbacks) or callbacks is None:
+        return [] if callbacks is None else [callbacks]
+    if isinstance(callbacks, str | Mapping) or not isinstance(callbacks, Iterable):
+        raise complaint("fit, callbacks", callbacks, "a function of an Epoch, or a list of such functions")
+    functions = list(callbacks)
+    for number, callback in enumerate(functions):
+        if not callable(callback):
+            raise complaint(f"fit, callbacks[{number}]", callback, "a function of an Epoch")
+    return functions
+
+
+# ---------------------------------------------------------------------------------------------- making models
+def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
+    """Network.compile: a Model with fresh parameters, drawn from the seed.
+
+    optimizer: a name ("adam"), or a mapping {"name": "adam", "learning_rate": 1e-3}.  Nothing is compiled yet.
+    """
+    choice = checked_optimizer(optimizer, "compile, optimizer")
+    name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
+    if name not in DTYPES:
+        raise unknown("compile, dtype", "dtype", name, DTYPES)
+    whole_number("compile, seed", seed, 0, _LARGEST_SEED)
+    return Model(network, choice, name, int(seed))
+
+
+def value_and_gradient(
+    network: Network,
+    parameters: Mapping[str, Any],
+    X: Any,
+    y: Any,
+    dtype: str = "float64",
+    sample_weight: Any = None,
+    training: bool | None = None,
+) -> tuple[float, dict[str, Array]]:
+    """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward.
+
+    Where the loss has no finite value (the logarithm of 0, say), these are NaN or infinite and nothing is raised.
+    """
+    model = _differentiator(network, dtype)
+    data = check_data(network, X, y, dtype, weights=sample_weight)
+    for name in network.parameters:
+        if name not in parameters:
+            raise complaint("value_and_gradient, parameters", Quoted(f"no {name!r}"), "every parameter of the network")
+    training = network.is_coupled if training is None else training
+    with model.lock:
+        states = {s.name.removeprefix(LAYERS): s.initial for s in model.kernels.plan.states}
+        first = {name: np.full(shape, states[name]) for name, shape in network.states.items()}
+        model.states.update(first | {name: value for name, value in parameters.items() if name in first})
+        model.parameters.update({name: value for name, value in parameters.items() if name not in first})
+        # a step of training takes all rows at once: batch norm couples them, and dropout draws for each of them
+        size = max(ROWS, 1 << (data.rows - 1).bit_length()) if training else ROWS
+        call = model.call("training gradient" if training else "gradient", variant(data), size)
+        risk, *names = call.kernel.outputs
+        value = call.put(risk, np.zeros(1, dtype))
+        shapes = call.kernel.manifest["outputs"]
+        whole = {name: call.put(name, np.zeros([int(n) for n in shapes[name]], dtype)) for name in names}
+        places = [(p.tensor, p.slot) for p in model.kernels.plan.parameters]
+        of = dict(zip(dict.fromkeys(tensor for tensor, _ in places), whole.values(), strict=True))
+        parts = {
+            name: of[tensor] if slot is None else of[tensor][slot]
+            for name, (tensor, slot) in zip(network.parameters, places, strict=True)
+        }
+        total, gradient = 0.0, {name: np.zeros(part.shape, dtype) for name, part in parts.items()}
+        for rows in _chunks(data.rows, size):
+            for name, array in data.arrays.items():
+                call.put(name, array[rows])
+            call.run(rows.stop - rows.start)
+            # R is a mean over samples plus a penalty, so the mean of chunks, weighted by their rows, is R
+            share = (rows.stop - rows.start) / data.rows
+            total += share * float(value[0])
+            for name, part in parts.items():
+                gradient[name] += np.asarray(share * part, dtype)
+        assert_intact(model.memory)
+    return total, gradient
+
+
+@lru_cache(maxsize=8)
+def _differentiator(network: Network, dtype: str) -> Model:
+    """The model whose gradient kernel serves a network; the last few are kept."""
+    return compile_network(network, "gradient_descent", dtype)
+
+
+# ---------------------------------------------------------------------------------------------- small things
+def _chunks(rows: int, size: int = ROWS) -> Iterator[slice]:
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def _printed(epoch: Epoch) -> None:
+    print(epoch)

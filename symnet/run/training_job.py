@@ -1,0 +1,142 @@
+"""Training as a spec says: what `symnet train` and `symnet report` do.
+
+In: a Network whose spec has a table [train].  Out: the trained model with its history and data.  The last part of the
+data is for the test alone: neither training nor the choice of the best epoch sees it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Quoted, complaint
+from .data import Split, check_data, split
+from .tables import load_data, load_weights, some
+
+if TYPE_CHECKING:
+    from ..network import Network
+    from .history import Epoch, History
+    from .training import Model
+
+FEW = 20  # rows below which an accuracy says little
+LONG = 5.0  # seconds that are left from which on that is said
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    model: Model
+    history: History
+    X: Any
+    y: Any
+    parts: Split
+
+
+def train(
+    network: Network, where: str, target: Path | None, say: Say, seed: int | None = None, limit: float | None = None
+) -> Trained:
+    """Train on the data that the spec names.  target: the model's file; None: no file is written.
+
+    `say` gets the progress, a line at a time.  Ctrl-C writes the model as it is.
+    """
+    spec = network.spec
+    train = spec.train
+    if train is None:
+        raise complaint(where, Quoted("no table [train]"), "[train] with the key data")
+    if target is not None and not target.parent.is_dir():
+        raise complaint("model", str(target), "a file in a folder that exists")
+    seed = train.seed if seed is None else seed
+    X, y = load_data(network, spec.path(train.data))
+    weights = load_weights(network, spec.path(train.data))
+    count = check_data(network, X, y, train.dtype, weights=weights).rows
+    parts = split(count, seed, train.validation_split, train.test_split)
+
+    def given(rows: Any) -> tuple[Any, Any, Any]:
+        return some(X, rows), some(y, rows), None if weights is None else some(weights, rows)
+
+    chosen = given(parts.train)
+    say(f"{count} samples: {len(parts.train)} to train, {len(parts.validation)} to validate, {len(parts.test)} to test")
+    for name, rows in (("validation", parts.validation), ("test", parts.test)):
+        if 0 < len(rows) < FEW:
+            what = "accuracy" if network.is_classifier else "loss"
+            say(f"the {name} {what} is of {len(rows)} row{'s' * (len(rows) > 1)} only: it says little")
+    say("compiling ...")
+    start = time.perf_counter()
+    model = network.compile(train.optimizer, train.dtype, seed, limit)
+    if train.scale != "none":
+        model.scale(some(X, parts.train), train.scale)
+    model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2])
+    if len(parts.validation) or len(parts.test):
+        model.evaluate(*given(parts.train[:1]))
+    how = "compiled in" if model.kernels.compiled else "from the cache in"
+    say(f"{how} {time.perf_counter() - start:.1f} s")
+    validated = len(parts.validation) > 0
+    stopping = train.early_stopping
+    began = time.perf_counter()
+
+    def told(epoch: Epoch) -> None:
+        done = epoch.epoch + 1
+        say(_progress(epoch, train.epochs) + _left((time.perf_counter() - began) / done * (train.epochs - done)))
+
+    try:
+        history = model.fit(
+            chosen[0],
+            chosen[1],
+            train.epochs,
+            train.batch_size,
+            validation_data=given(parts.validation) if validated else None,
+            shuffle=train.shuffle,
+            callbacks=[told],
+            restore_best=validated if stopping is None else stopping.restore_best,
+            patience=None if stopping is None else stopping.patience,
+            monitor="loss" if stopping is None else stopping.monitor,
+            sample_weight=chosen[2],
+        )
+    except KeyboardInterrupt:
+        if model.progress.step and target is not None:
+            model.save(target)
+            say(f"{target}: the latest parameters, after {model.progress.step} steps")
+        raise
+    if target is not None:
+        model.save(target)
+        say(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
+    say(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
+    if len(parts.test):
+        say(f"test {_tested(model.evaluate(*given(parts.test)))}")
+    return Trained(model, history, X, y, parts)
+
+
+def _tested(found: dict[str, float]) -> str:
+    if "accuracy" in found:
+        return _named("accuracy", found["accuracy"])
+    return ", ".join(_named(name, value) for name, value in found.items())
+
+
+def _progress(epoch: Epoch, epochs: int) -> str:
+    text = f"epoch {epoch.epoch + 1:{len(str(epochs))}}/{epochs}  loss {_number(epoch.loss)}"
+    if epoch.validation_loss is not None:
+        text += f"  validation loss {_number(epoch.validation_loss)}"
+    if epoch.accuracy is not None:
+        text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
+    return text + "".join(f"  {_named(name, v)}" for name, v in epoch.parts.items() if name.endswith("accuracy"))
+
+
+def _left(seconds: float) -> str:
+    """How long the rest will take, if that is worth saying."""
+    if seconds < LONG:
+        return ""
+    hours, minutes = divmod(round(seconds) // 60, 60)
+    spoken = f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s" if minutes else ""
+    return f"  {spoken or f'{seconds:.0f} s'} left"
+
+
+def _named(name: str, value: float) -> str:
+    return f"{name} {100 * value:.2f} %" if name.endswith("accuracy") else f"{name} {value:.6g}"
+
+
+def _number(loss: float) -> str:
+    """In nine columns, whatever its size."""
+    return f"{loss:9.4f}" if loss == 0 or 1e-4 <= abs(loss) < 1e4 else f"{loss:9.3e}"
