@@ -16,7 +16,7 @@ import symnet as sn
 from symnet.cli import main
 from symnet.run.data import split
 from symnet.run.history import Epoch
-from symnet.run.training_job import _left, _progress
+from symnet.run.training_job import _bar, _left, _progress
 
 LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
 
@@ -319,6 +319,7 @@ def test_a_report_is_trained_and_written_and_leaves_no_model(own, tmp_path, caps
 
 def test_the_time_that_is_left_is_said_when_it_is_long():
     assert _left(1.0) == "" and _left(9.4) == "  9 s left"
+    assert _bar(0.31) == "[===       ] " and _bar(1.0) == "[==========] "
     assert _left(75) == "  1 min 15 s left" and _left(2 * 3600 + 125) == "  2 h 2 min left"
 
 

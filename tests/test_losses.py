@@ -14,8 +14,8 @@ from symnet.declare.checks import Choice
 from symnet.declare.constructors import activation, equations, log_softmax, maxout, softmax
 from symnet.declare.spec import dense
 from symnet.differentiate import pullback
-from symnet.formulation import loss_equations
 from symnet.errors import SymnetError
+from symnet.formulation import loss_equations
 from symnet.network import Network
 from symnet.oracle.reference import evaluate
 from symnet.oracle.reference_mp import complex_step_gradient, magnitudes

@@ -13,8 +13,8 @@ from compiler.verify import verify
 from symnet.declare import losses
 from symnet.declare.constructors import dense, softmax
 from symnet.differentiate import pullback
-from symnet.formulation import loss_equations
 from symnet.errors import SymnetError
+from symnet.formulation import loss_equations
 from symnet.network import Network
 from symnet.oracle.reference import evaluate
 from symnet.oracle.reference_mp import complex_step_gradient, magnitudes

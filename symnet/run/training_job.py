@@ -6,6 +6,7 @@ data is for the test alone: neither training nor the choice of the best epoch se
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ def train(
 
     def told(epoch: Epoch) -> None:
         done = epoch.epoch + 1
-        say(_progress(epoch, train.epochs) + _left((time.perf_counter() - began) / done * (train.epochs - done)))
+        left = _left((time.perf_counter() - began) / done * (train.epochs - done))
+        say((_bar(done / train.epochs) if sys.stdout.isatty() else "") + _progress(epoch, train.epochs) + left)
 
     try:
         history = model.fit(
@@ -122,6 +124,11 @@ def _progress(epoch: Epoch, epochs: int) -> str:
     if epoch.accuracy is not None:
         text += f"  validation accuracy {100 * epoch.accuracy:6.2f} %"
     return text + "".join(f"  {_named(name, v)}" for name, v in epoch.parts.items() if name.endswith("accuracy"))
+
+
+def _bar(share: float) -> str:
+    """What is done, for a terminal."""
+    return f"[{'=' * round(10 * share):10}] "
 
 
 def _left(seconds: float) -> str:
