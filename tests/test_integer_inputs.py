@@ -12,7 +12,7 @@ import pytest
 
 import symnet as sn
 from symnet import cli
-from symnet.declare.spec import specify
+from symnet.declare.spec import checked_optimizer, specify
 from symnet.run import memory
 from symnet.run.tables import load_data
 
@@ -162,7 +162,7 @@ def test_memory_of_integers_is_counted() -> None:
         specify({"shape": [n], "below": 9}, [{**POOLED, "inputs": ["x"], "equations": "z[n,k] = E[x[n,0],k]"}], "mse")
         for n in (1, 1001)
     )
-    adam = sn.spec.checked_optimizer("adam", "here")
+    adam = checked_optimizer("adam", "here")
     assert memory.estimate(long, adam, 4) - memory.estimate(short, adam, 4) == 2 * 32 * 1000 * 4
 
 

@@ -144,7 +144,7 @@ def test_the_readme_example_of_an_optimizer_in_formulas_trains(blocks: list[tupl
 
 @pytest.mark.parametrize("table", ["activations", "losses", "optimizers", "schedules", "initializers"])
 def test_the_readme_lists_exactly_the_names_of_the_tables(root: Path, table: str) -> None:
-    rows = importlib.import_module(f"symnet.{table}").ROWS
+    rows = importlib.import_module(f"symnet.declare.{table}").ROWS
     aliases = [", ".join(f"`{alias}`" for alias in getattr(row, "aliases", ())) for row in rows]
     names = [f"`{row.name}`" + (f" ({others})" if others else "") for row, others in zip(rows, aliases, strict=True)]
     lines = [line for line in (root / "README.md").read_text().splitlines() if line.startswith(f"| {table} |")]
