@@ -13,6 +13,9 @@ NETWORKS = {
     "squared": ({"input": 3, "layers": [sn.dense(4, "relu"), sn.dense(2, "logistic")], "loss": "squared_error"}, 0.0),
     "binary": ({"input": 3, "layers": [sn.dense(4, "swish"), sn.dense(1)], "loss": "binary_cross_entropy"}, 1e-2),
     "maxout": ({"input": 3, "layers": [sn.maxout(4), sn.dense(2)], "loss": "huber"}, 0.0),
+    "batch norm": ({"input": 3, "layers": [sn.dense(4), sn.batch_norm(), sn.dense(2)], "loss": "squared_error"}, 0.0),
+    "windows": ({"input": [5, 2], "layers": [sn.conv1d(2, 3), sn.flatten(), sn.dense(2)], "loss": "huber"}, 0.0),
+    "repeated": ({"input": 3, "layers": [sn.dense(3, "tanh", repeat=3), sn.dense(2)], "loss": "squared_error"}, 0.0),
 }
 
 
