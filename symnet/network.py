@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .kinds import Layer
     from .look.explain import Explanation
     from .look.picture import Picture
+    from .look.tracing import Where
     from .run.training import Model
 
 Optimizer = str | Mapping[str, Any] | Choice
@@ -400,6 +401,13 @@ class Network(Judged, Readable):
         from .look.explain import explain
 
         return explain(self, name, target)
+
+    def where(self, name: str) -> Where:
+        """The formula of a quantity such as "delta1", its shape, and the source lines that compute it (tracing.py).
+
+        Of the step that `compile()` makes; `Model.where` has that of a model of your own.
+        """
+        return self.compile().where(name)
 
     def picture(self, level: str = "layers", backward: bool = True) -> Picture:
         """The static graph to look at (picture.py): of the "layers", or of the "equations", forward and backward."""

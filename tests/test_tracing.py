@@ -42,6 +42,7 @@ def test_a_quantity_is_found_in_formula_shape_and_source(model: sn.Model) -> Non
     assert not any(" = M[" in text and text.endswith("# delta1[n,i]") and text[0] == "x" for _, text in found.lines)
     assert "no line of the source" in str(model.where("ell"))
     assert model.where("hidden.W").name == "d_W1"
+    assert model.network.where("delta1").formula == found.formula
     with pytest.raises(sn.SymnetError, match=r"unknown quantity 'delta9'.*Did you mean"):
         model.where("delta9")
 
