@@ -90,6 +90,6 @@ def interpret(
 
     text, calls, _, manifest = generate(program, "float64", None, dict(sizes), plain=plain)
     space = {**NAMESPACE, **{name: product(spec) for name, spec in calls.items()}}
-    exec(compile(text, "<kernel>", "exec"), space)  # the text is our own: no user's text reaches it
+    exec(compile(text, "<kernel>", "exec"), space)  # our own: of users' text but checked identifiers, in comments
     with np.errstate(all="ignore"):  # both sides of a choice are computed
         return call(Executable(0, text, manifest), values, sizes, space["kernel"])

@@ -125,6 +125,18 @@ def strongly_connected(roots: Iterable[Node], edges: Mapping[Node, Sequence[Node
     return groups
 
 
+def reachable(start: Iterable[Node], edges: Mapping[Node, Iterable[Node]]) -> set[Node]:
+    """What is met on the way along the edges, the start included."""
+    found: set[Node] = set()
+    stack = list(start)
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(edges.get(node, ()))
+    return found
+
+
 def in_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
     """Every tensor's equations before its readers, as far as cycles allow: an adjoint's first slot before its loop."""
     equations = merge_duplicates(equations)

@@ -15,7 +15,7 @@ from sympy import Expr, Integer
 
 from .dependence import loop_axes
 from .fuse import insert
-from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach
+from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach, reachable
 from .layout import Layout, choose_orders
 from .nest import Call, Check, Loop, Names, Node, build, zeros
 from .product import as_product
@@ -178,7 +178,7 @@ def _share_storage(
         others = [e for e in readers.get(state, ()) if not mine or e is not mine[0]]
         ok = len(mine) == 1 and not mine[0].bound and box(mine[0]) is not None and new not in layout.owner
         ok = ok and all(a.subscripts == mine[0].lhs.subscripts for a in mine[0].reads() if a.tensor == state)
-        if ok and not _reached(mine[0], followers).intersection(others):
+        if ok and not reachable([mine[0]], followers).intersection(others):
             layout.owner[new] = state
             needs[mine[0]] = list(dict.fromkeys([*needs[mine[0]], *others]))
             for other in others:
@@ -186,17 +186,6 @@ def _share_storage(
         else:
             copies.append((state, new))
     return copies
-
-
-def _reached(start: Equation, edges: Mapping[Equation, Sequence[Equation]]) -> set[Equation]:
-    seen: set[Equation] = set()
-    stack = [start]
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(edges.get(node, ()))
-    return seen
 
 
 # --------------------------------------------------------------------------------------------- several equations

@@ -24,7 +24,7 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 from sympy.logic.boolalg import Boolean
 
-from compiler.graph import in_order
+from compiler.graph import in_order, reachable
 from compiler.program import (
     Access,
     Equation,
@@ -172,18 +172,8 @@ def _between(equations: Sequence[Equation], below: Iterable[Tensor], above: Iter
     for read, written in edges:
         up.setdefault(read, []).append(written)
         down.setdefault(written, []).append(read)
-    return (_reach(below, up) & _reach(above, down)) | set(below)
-
-
-def _reach(start: Iterable[Tensor], edges: Mapping[Tensor, Sequence[Tensor]]) -> set[Tensor]:
-    found: set[Tensor] = set()
-    stack = list(start)
-    while stack:
-        tensor = stack.pop()
-        if tensor not in found:
-            found.add(tensor)
-            stack.extend(edges.get(tensor, ()))
-    return found
+    upwards, downwards = reachable(below, up), reachable(above, down)
+    return (upwards & downwards) | set(below)
 
 
 def _derivative_tensors(

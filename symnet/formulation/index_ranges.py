@@ -143,7 +143,7 @@ class Ranges:
     def solve(self) -> None:
         self.shared = {*self.sizes, *(e for entries in self.parameters.values() for e in entries if isinstance(e, str))}
         for name, extent in self.sizes.items():
-            self.fix(("size", name), sympify(extent), f"{name} = {extent} in sizes", self.where)
+            self.fix(("size", name), sympify(extent, strict=True), f"{name} = {extent} in sizes", self.where)
         for name, tensor in self.known.items():
             for k, known in enumerate(tensor.shape):
                 self.fix(("axis", name, k), known, f"{known} for axis {k} of {name}", self.where)
