@@ -72,8 +72,24 @@ class BatchNorm(WrittenLayer):
         return replace(made, inference=predicted, coupled=True, states=states)
 
 
+class _OverLastAxes(WrittenLayer):
+    """What norms over the last axes of a sample have in common."""
+
+    __slots__ = ()
+    axes: int
+
+    def last(self, shape: Shape) -> tuple[int, str, str]:
+        """(how many numbers, the indices of the positions, those of the last axes), as they stand in subscripts"""
+        lead, own = _split(self.where, shape, self.axes)
+        return math.prod(shape[-self.axes :]), "".join(f",{i}" for i in lead), ",".join(own)
+
+    @property
+    def words(self) -> str:
+        return "" if self.axes == 1 else f"over {self.axes} axes"
+
+
 @dataclass(frozen=True, slots=True)
-class LayerNorm(WrittenLayer):
+class LayerNorm(_OverLastAxes):
     """Each sample (and each position in it) with mean 0 and variance 1 over its last axes, then times gamma plus beta.
 
         mu[n] = (1/D) sum_j x[n,j],   c[n,i] = x[n,i] - mu[n],   v[n] = (1/D) sum_j c[n,j]**2
@@ -95,8 +111,7 @@ class LayerNorm(WrittenLayer):
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         (shape,) = inputs
-        lead, own = _split(self.where, shape, self.axes)
-        count, rest, bound = math.prod(shape[-self.axes :]), "".join(f",{i}" for i in lead), ",".join(own)
+        count, rest, bound = self.last(shape)
         lines = (
             f"mu[n{rest}] = sum(x[n{rest},{bound}]/{count}, {bound})",
             f"c[n{rest},{bound}] = x[n{rest},{bound}] - mu[n{rest}]",
@@ -105,13 +120,9 @@ class LayerNorm(WrittenLayer):
         )
         return _affine(lines, shape, self.axes, self.scale, self.shift)
 
-    @property
-    def words(self) -> str:
-        return "" if self.axes == 1 else f"over {self.axes} axes"
-
 
 @dataclass(frozen=True, slots=True)
-class RMSNorm(WrittenLayer):
+class RMSNorm(_OverLastAxes):
     """Each sample divided by the root of the mean of its squares over its last axes, then times gamma.
 
         v[n] = (1/D) sum_j x[n,j]**2,   xhat[n,i] = x[n,i]/sqrt(v[n] + epsilon),   y[n,i] = gamma[i]*xhat[n,i]
@@ -131,17 +142,12 @@ class RMSNorm(WrittenLayer):
 
     def written(self, inputs: tuple[Shape, ...]) -> Written:
         (shape,) = inputs
-        lead, own = _split(self.where, shape, self.axes)
-        count, rest, bound = math.prod(shape[-self.axes :]), "".join(f",{i}" for i in lead), ",".join(own)
+        count, rest, bound = self.last(shape)
         lines = (
             f"v[n{rest}] = sum(x[n{rest},{bound}]**2/{count}, {bound})",
             f"xhat[n{rest},{bound}] = x[n{rest},{bound}]/sqrt(v[n{rest}] + {self.epsilon!r})",
         )
         return _affine(lines, shape, self.axes, self.scale, self.shift)
-
-    @property
-    def words(self) -> str:
-        return "" if self.axes == 1 else f"over {self.axes} axes"
 
 
 def _split(where: str, shape: Shape, axes: int) -> tuple[str, str]:

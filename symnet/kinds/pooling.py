@@ -62,56 +62,56 @@ class _Pooling(WrittenLayer):
 
 
 @dataclass(frozen=True, slots=True)
-class MaxPool1D(_Pooling):
+class _Pooling1D(_Pooling):
+    """Over the steps of a sequence (steps, channels)."""
+
+    axes: ClassVar[int] = 1
+    size: Sizes | str = field(default=2, metadata=by(sizes(1, 1, GLOBAL)))
+    name: str = field(default="", metadata=by(checks.layer_name))
+    stride: Sizes | None = field(default=None, metadata=by(sizes(1)))
+    padding: Padding = field(default="valid", metadata=by(sizes(1, 0, ("valid", "same"))))
+    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooling2D(_Pooling):
+    """Over the rows and columns of an image (rows, columns, channels)."""
+
+    axes: ClassVar[int] = 2
+    size: Sizes | str = field(default=2, metadata=by(sizes(2, 1, GLOBAL)))
+    name: str = field(default="", metadata=by(checks.layer_name))
+    stride: Sizes | None = field(default=None, metadata=by(sizes(2)))
+    padding: Padding = field(default="valid", metadata=by(sizes(2, 0, ("valid", "same"))))
+    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool1D(_Pooling1D):
     """The largest element of each window of a sequence (steps, channels)."""
 
     kind: ClassVar[str] = "max_pool1d"
-    axes: ClassVar[int] = 1
     average: ClassVar[bool] = False
-    size: Sizes | str = field(default=2, metadata=by(sizes(1, 1, GLOBAL)))
-    name: str = field(default="", metadata=by(checks.layer_name))
-    stride: Sizes | None = field(default=None, metadata=by(sizes(1)))
-    padding: Padding = field(default="valid", metadata=by(sizes(1, 0, ("valid", "same"))))
-    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
 
 
 @dataclass(frozen=True, slots=True)
-class MaxPool2D(_Pooling):
+class MaxPool2D(_Pooling2D):
     """The largest element of each window of an image (rows, columns, channels)."""
 
     kind: ClassVar[str] = "max_pool2d"
-    axes: ClassVar[int] = 2
     average: ClassVar[bool] = False
-    size: Sizes | str = field(default=2, metadata=by(sizes(2, 1, GLOBAL)))
-    name: str = field(default="", metadata=by(checks.layer_name))
-    stride: Sizes | None = field(default=None, metadata=by(sizes(2)))
-    padding: Padding = field(default="valid", metadata=by(sizes(2, 0, ("valid", "same"))))
-    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
 
 
 @dataclass(frozen=True, slots=True)
-class AveragePool1D(_Pooling):
+class AveragePool1D(_Pooling1D):
     """The average over each window of a sequence (steps, channels)."""
 
     kind: ClassVar[str] = "average_pool1d"
-    axes: ClassVar[int] = 1
     average: ClassVar[bool] = True
-    size: Sizes | str = field(default=2, metadata=by(sizes(1, 1, GLOBAL)))
-    name: str = field(default="", metadata=by(checks.layer_name))
-    stride: Sizes | None = field(default=None, metadata=by(sizes(1)))
-    padding: Padding = field(default="valid", metadata=by(sizes(1, 0, ("valid", "same"))))
-    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
 
 
 @dataclass(frozen=True, slots=True)
-class AveragePool2D(_Pooling):
+class AveragePool2D(_Pooling2D):
     """The average over each window of an image (rows, columns, channels)."""
 
     kind: ClassVar[str] = "average_pool2d"
-    axes: ClassVar[int] = 2
     average: ClassVar[bool] = True
-    size: Sizes | str = field(default=2, metadata=by(sizes(2, 1, GLOBAL)))
-    name: str = field(default="", metadata=by(checks.layer_name))
-    stride: Sizes | None = field(default=None, metadata=by(sizes(2)))
-    padding: Padding = field(default="valid", metadata=by(sizes(2, 0, ("valid", "same"))))
-    inputs: tuple[str, ...] = field(default=(), metadata=by(names))
