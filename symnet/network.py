@@ -105,6 +105,9 @@ class Network(Judged, Readable):
         object.__setattr__(network, "spec", spec)
         return network
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Network.from_spec, (self.spec,)  # without what was derived
+
     def rolled(self, optimizer: Choice) -> Network:
         """An equal network as it is compiled: many equal layers in a row are one recurrence (rolled.py)."""
         if not rolled.runs(self.spec) or "decay" in optimizer.mapping:  # which decays some parameters by name

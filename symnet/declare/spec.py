@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -106,6 +106,9 @@ class Spec:
     folder: str = field(default="", compare=False)  # where relative paths start; not part of what is declared
     l1: float = 0.0
     constants: tuple[Constant, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spec, tuple(getattr(self, entry.name) for entry in fields(self))  # without what was computed
 
     @cached_property
     def graph(self) -> Graph:

@@ -13,16 +13,16 @@ A file is checked against its own spec from its header, before an array is read 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 
 from ..declare import constants
-from ..declare.spec import specify
+from ..declare.spec import LIMIT, specify
 from ..declare.toml_text import to_toml
 from ..errors import Quoted, SymnetError, complaint
 from ..network import Network
@@ -33,10 +33,17 @@ from .training import Model, compile_network
 
 FORMAT = "symnet model 1"
 SCALING = ("mean", "deviation")
+Entry = tuple[str, tuple[int, ...]]  # dtype, as storage.py calls it, and shape
+Contents = tuple[dict[str, storage.Array], dict[str, str]]  # arrays by name, metadata
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model; the file at `path` is the old one or the new one, never a part."""
+    storage.write(path, *contents(model))
+
+
+def contents(model: Model) -> Contents:
+    """All that a model is, but for its kernels, which are compiled anew or found in the cache."""
     plan = model.kernels.plan
     with model.lock:
         places = [(p.name, p.tensor, p.slot) for p in plan.parameters] + [
@@ -58,28 +65,46 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     }
     if spec.constants:
         metadata["constants"] = json.dumps(constants.describe(spec.constants))
-    storage.write(path, arrays, metadata)
+    return arrays, metadata
 
 
 def load(path: str | os.PathLike[str]) -> Model:
     """The model that `Model.save` wrote.  The file is checked against its own spec before an array is read."""
     entries, metadata = storage.read_header(path)
+    shapes = {name: (entry.dtype, entry.shape) for name, entry in entries.items()}
+    return _model(shapes, metadata, lambda names: storage.read(path, names)[0], str(path))
+
+
+def rebuilt(arrays: Mapping[str, storage.Array], metadata: Mapping[str, str]) -> Model:
+    """The model of these contents: what a pickle calls."""
+    shapes = {name: (storage.code(array.dtype) or "", array.shape) for name, array in arrays.items()}
+    return _model(shapes, metadata, lambda names: arrays, "the pickled model")
+
+
+def _model(
+    entries: Mapping[str, Entry],
+    metadata: Mapping[str, str],
+    read: Callable[[Sequence[str] | None], Mapping[str, storage.Array]],
+    where: str,
+) -> Model:
+    """The model of a file, checked from dtypes and shapes before `read` is asked for arrays, by name or for all."""
     if metadata.get("format") != FORMAT:
-        raise complaint(str(path), metadata.get("format", Quoted("a file without our metadata")), FORMAT)
+        raise complaint(where, metadata.get("format", Quoted("a file without our metadata")), FORMAT)
     try:
         spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
         given = json.loads(metadata.get("constants", "{}"))
-        held, _ = storage.read(path, [name for name in entries if name.startswith("constant:")] if given else [])
+        held = read([name for name in entries if name.startswith("constant:")] if given else [])
         known = constants.from_arrays(given, held)
-        made = specify(layers=spec["layer"], train=spec.get("train"), constants=known, **spec["network"])
+        limit = max(LIMIT, sum(math.prod(shape) for _, shape in entries.values()))  # what is there is not too large
+        made = specify(layers=spec["layer"], train=spec.get("train"), constants=known, limit=limit, **spec["network"])
         network = Network.from_spec(made)
         progress = Progress.checked(record["progress"])
         optimizer = dict(record["optimizer"])
         dtype, seed = record["dtype"], record["seed"]
     except SymnetError as error:
-        raise SymnetError(f"{path}: {error}") from None
+        raise SymnetError(f"{where}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SymnetError(f"{path}: its metadata are damaged ({type(error).__name__}: {str(error)[:80]}).") from None
+        raise SymnetError(f"{where}: its metadata are damaged ({type(error).__name__}: {str(error)[:80]}).") from None
     shapes = {name: (shape, dtype) for name, shape in network.parameters.items()}
     scaled = [name for name in entries if name.startswith("input:")]
     if scaled:
@@ -90,18 +115,18 @@ def load(path: str | os.PathLike[str]) -> Model:
             for name in SCALING
         }
     shapes |= {name: (array.shape, str(array.dtype)) for name, array in constants.to_arrays(known).items()}
-    _expect(path, entries, shapes)
+    _expect(where, entries, shapes)
     model = compile_network(network, optimizer, dtype, seed)
     states = model.kernels.plan.states
     shapes |= {state.name: (state.shape, dtype) for state in states}
-    _expect(path, entries, shapes)
+    _expect(where, entries, shapes)
     for name in entries:
         if name not in shapes:
-            raise complaint(str(path), Quoted(f"the array {name!r}"), "only what its spec declares")
-    arrays, _ = storage.read(path)
+            raise complaint(where, Quoted(f"the array {name!r}"), "only what its spec declares")
+    arrays = read(None)
     for name, array in arrays.items():
         if not np.isfinite(array).all() or (name in scaled and name.endswith(":deviation") and not (array > 0).all()):
-            raise complaint(f"{path}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
+            raise complaint(f"{where}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")
     model.parameters.update({name: arrays[name] for name in network.parameters})
     for state in states:
         model.memory.view(state.tensor, state.slot)[...] = arrays[state.name]
@@ -115,12 +140,12 @@ def load(path: str | os.PathLike[str]) -> Model:
     return model
 
 
-def _expect(path: Any, entries: Mapping[str, storage.Entry], shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+def _expect(where: str, entries: Mapping[str, Entry], shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
     """Every array that the spec asks for is there, in its shape and dtype."""
     for name, (shape, dtype) in shapes.items():
         expected = f"{storage.code(np.dtype(dtype))} {shape}, as its spec says"
         if name not in entries:
-            raise complaint(str(path), Quoted(f"no array {name!r}"), expected)
-        found = entries[name]
-        if f"{found.dtype} {found.shape}, as its spec says" != expected:
-            raise complaint(f"{path}, {name}", Quoted(f"{found.dtype} {found.shape}"), expected)
+            raise complaint(where, Quoted(f"no array {name!r}"), expected)
+        found = "{} {}".format(*entries[name])
+        if f"{found}, as its spec says" != expected:
+            raise complaint(f"{where}, {name}", Quoted(found), expected)

@@ -329,6 +329,12 @@ class Model:
 
         save(self, path)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled (by joblib, say) as its spec and its arrays; it comes back compiled anew, or from the cache."""
+        from .model_file import contents, rebuilt
+
+        return rebuilt, contents(self)
+
 
 def _functions(callbacks: Any) -> list[Callback]:
     """What `fit` takes for callbacks: a function, several, or None."""
