@@ -346,10 +346,10 @@ class Network(Judged, Readable):
         decaying = optimizers.decayed(chosen, weights, "optimizer")
         return optimizers.build(chosen, tuple(pairs.items()), [*dict.fromkeys(self.tensors[name] for name in decaying)])
 
-    def training_program(self, optimizer: Optimizer, target: Given = None) -> Program:
+    def training_program(self, optimizer: Optimizer, target: Given = None, risk: bool = False) -> Program:
         """One step: outputs the data loss, and of several losses each; updates parameters and states.
 
-        Guards: the loss and the gradient's norm.
+        Guards: the loss and the gradient's norm.  risk: it outputs R, too, the loss with the penalty.
         """
         from compiler.program import Access, Equation, Program, Tensor
 
@@ -362,11 +362,12 @@ class Network(Judged, Readable):
             for g in dict.fromkeys(gradients.by_name.values())
         ]
         means = self.objective.means(target)
-        risk = dict.fromkeys((*self.risk(target, True), *means.values()))
-        equations = (*self.training_forward, *risk, *gradients.equations, *norm, *update.equations)
+        judged = dict.fromkeys((*self.risk(target, True), *means.values()))
+        equations = (*self.training_forward, *judged, *gradients.equations, *norm, *update.equations)
         updates = (*update.updates, *((state.tensor, state.next) for state in self._states.values()))
         guards = (norm2, Tensor("loss"))
-        return Program(equations, tuple(map(Tensor, means)), updates, guards, self.loss(target, True).facts).live()
+        outputs = tuple(map(Tensor, (*means, *(["R"] if risk else []))))
+        return Program(equations, outputs, updates, guards, self.loss(target, True).facts).live()
 
     def gradient_program(self, target: Given = None, training: bool | None = None) -> Program:
         """Outputs R, then the gradient of each parameter in the order of `parameters`; training: as of `gradients`."""
@@ -447,7 +448,7 @@ class Network(Judged, Readable):
         as it predicts, its states (running means and variances) among `parameters` or as they are at first; None: as it
         predicts, unless batch norm couples the samples.
         """
-        from .run.training import value_and_gradient
+        from .run.risk import value_and_gradient
 
         return value_and_gradient(self, parameters, X, y, dtype, sample_weight, training)
 

@@ -63,12 +63,13 @@ CONTROL = (
     ("PATIENCE", "end after so many epochs without a better value; -1: never"),
     ("BY_ACCURACY", "1: better is a higher accuracy, 0: a lower validation loss"),
     ("MONITORED", "the part of the evaluation kernel that decides, -1: its loss or its number of correct rows"),
+    ("WATCHED", "the part of the step kernel that decides, without validation; -1: none"),
     ("KEPT", "address of a copy of the persistent block at the best epoch, 0: none is kept"),
     ("PERSISTENT", "address of the persistent block (parameters, states)"),
     ("PERSISTENT_BYTES", "its length"),
     ("BEST_EPOCH", "the best epoch so far, -1: none"),
     ("BEST_STEP", "STEP at its end"),
-    ("SINCE_BEST", "epochs since"),
+    ("SINCE_BEST", "epochs since one was better"),
     # when to return
     ("SLICE", "nanoseconds after which to return to Python"),
     ("EPOCHS_END", "EPOCH at which all is done; -1: never"),
@@ -99,7 +100,8 @@ NUMBERS = (
     ("LOSS_SUM", "losses of this epoch so far, each times its rows"),
     ("CHECK_SUM", "validation losses of this epoch so far"),
     ("CORRECT", "validation rows classified correctly so far"),
-    ("BEST", "the best so far of the correct rows, or of minus the validation loss; -inf at the start"),
+    ("BEST", "the best so far of the correct rows, or of minus the sum that decides; -inf at the start"),
+    ("TOLERANCE", "an epoch is better if it is above BEST by more than this"),
 )
 NUMBER_POSITIONS = {name: place for place, (name, _) in enumerate(NUMBERS)}
 
@@ -274,21 +276,24 @@ def drive(c):
             for part in range(check_parts):
                 history[row + HISTORY_COLUMNS + parts + part] = check_part_sums[part] / F64(c[CHECK_ROWS])
         over = 0
-        if checked and (c[PATIENCE] >= 0 or c[KEPT] != 0):
-            if c[MONITORED] >= 0:
+        if (checked or c[WATCHED] >= 0) and (c[PATIENCE] >= 0 or c[KEPT] != 0):
+            if c[WATCHED] >= 0:
+                value = -part_sums[c[WATCHED]]
+            elif c[MONITORED] >= 0:
                 value = check_part_sums[c[MONITORED]] if c[BY_ACCURACY] != 0 else -check_part_sums[c[MONITORED]]
             else:
                 value = numbers[CORRECT] if c[BY_ACCURACY] != 0 else -numbers[CHECK_SUM]
+            if value > numbers[BEST] + numbers[TOLERANCE]:
+                c[SINCE_BEST] = 0
+            else:
+                c[SINCE_BEST] += 1
+                over = 1 if 0 <= c[PATIENCE] <= c[SINCE_BEST] else 0
             if value > numbers[BEST]:
                 numbers[BEST] = value
                 c[BEST_EPOCH] = c[EPOCH]
                 c[BEST_STEP] = c[STEP]
-                c[SINCE_BEST] = 0
                 if c[KEPT] != 0:
                     memcpy(c[KEPT], c[PERSISTENT], c[PERSISTENT_BYTES])
-            else:
-                c[SINCE_BEST] += 1
-                over = 1 if 0 <= c[PATIENCE] <= c[SINCE_BEST] else 0
         c[EPOCH] += 1
         c[POSITION] = 0
         c[PERMUTED] = -1
@@ -339,7 +344,16 @@ class Control:
         self.numbers: Array = np.zeros(len(NUMBERS), np.float64)
         self.entries = 0
         self._alive: dict[str, Array] = {}
-        self.set(PERMUTED=-1, PATIENCE=-1, MONITORED=-1, BEST_EPOCH=-1, EPOCHS_END=-1, STEPS_END=-1, SLICE=100_000_000)
+        self.set(
+            PERMUTED=-1,
+            PATIENCE=-1,
+            MONITORED=-1,
+            WATCHED=-1,
+            BEST_EPOCH=-1,
+            EPOCHS_END=-1,
+            STEPS_END=-1,
+            SLICE=100_000_000,
+        )
         self.put_number("BEST", -np.inf)
         self.address(NUMBERS=self.numbers)
 

@@ -3,7 +3,7 @@
 In: a Network, an optimizer, a dtype.  Out: for each purpose a `Call`: a native function with its table of slots
 filled, ready to run on rows.  Stands between compiler/executable.py and training.py.
 
-    training      one step on at most `capacity` rows: forward, backward, update
+    training      one step on at most `capacity` rows: forward, backward, update; with risk: it gives R, too
     evaluation    summed loss and number of hits          prediction    labels, probabilities or values
     gradient      R and the gradient of every parameter; training gradient: the same of a step of training
 
@@ -103,8 +103,8 @@ class Kernels:
     def _program(self, purpose: str, variant: str) -> Program:
         network, given = self.network, variant.removesuffix(WITHOUT_FACTS)
         match purpose:
-            case "training":
-                program = network.training_program(self.optimizer, given)
+            case "training" | "training with risk":
+                program = network.training_program(self.optimizer, given, purpose != "training")
             case "evaluation":
                 program = network.evaluation_program(given)
             case "prediction":
@@ -186,7 +186,8 @@ class Call:
         self._numbers: Array = np.array([integers[name] for name in self._integers], np.int64)
         self._alive: dict[str, Array] = {}
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
-        self.put("hyper", np.array([hyper[name] for name in kernel.manifest["hyper"]], np.float64))
+        self.put("hyper", np.empty(len(kernel.manifest["hyper"])))
+        self.take(hyper)
         self.put("integers", self._numbers)
         self.put("status", self.status)
 
@@ -196,6 +197,10 @@ class Call:
             self._alive[name] = array
             self.table[self.slots[name]] = array.ctypes.data
         return array
+
+    def take(self, hyper: Mapping[str, float]) -> None:
+        """Values of the hyper-parameters, from now on."""
+        self._alive["hyper"][:] = [hyper[name] for name in self.kernel.manifest["hyper"]]
 
     def array(self, name: str) -> Array:
         """What was put in under this name."""

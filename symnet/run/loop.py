@@ -63,27 +63,38 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """What validation decides, and by what: "loss", "accuracy", or one of these of a head: "digit.loss"."""
+    """What decides when training ends: "loss" or "accuracy" of the validation part, or one of these of a head, as
+    "digit.loss"; or the RISK of training.  tolerance: an epoch must be better by more than that."""
 
     patience: int | None = None
     restore_best: bool = False
     by: str = "loss"
+    tolerance: float = 0.0
+
+
+RISK = "risk"  # the mean over the batches of an epoch of R, the loss with the penalty
 
 
 class Loop:
-    """Training over these data.  `run(steps)` makes so many updates and gives the data loss of the last batch."""
+    """Training over these data.  `run(steps)` makes so many updates and gives the data loss of the last batch.
 
-    def __init__(self, model: Model, data: Data, batch_size: int, shuffle: bool) -> None:
+    monitor: what decides when training ends, if that is the risk; else what `validate` is told.
+    """
+
+    def __init__(
+        self, model: Model, data: Data, batch_size: int, shuffle: bool, monitor: Monitor | None = None
+    ) -> None:
         batch = min(whole_number("batch_size", batch_size, 1), data.rows)
         if not isinstance(shuffle, bool | np.bool_):
             raise complaint("shuffle", shuffle, "True or False")
         self._model, self._data = model, data
         # The sum over one batch that holds all rows does not depend on their order.
         self._order = (data.rows, batch, bool(shuffle) and batch < data.rows)
-        self._call: Call = model.new_call("training", variant(data), batch)
+        purpose = "training" if monitor is None else "training with risk"
+        self._call: Call = model.new_call(purpose, variant(data), _capacity(batch_size, data.rows))
         model.step_kernel = self._call.kernel
         self._check: Call | None = None
-        self._monitor = Monitor()
+        self._monitor = monitor or Monitor()
         self._kept: Array | None = None
         self._columns: dict[str, int] = {}  # of further numbers in the history
         self._counted: dict[int, float] = {}  # column of an accuracy -> what makes it one of what counts
@@ -99,8 +110,11 @@ class Loop:
         self._part_sums = np.zeros(len(parts))
         c.set(PARTS=len(parts))
         c.address(PART_TABLE=_addresses(parts), PART_SUMS=self._part_sums)
-        for part, name in enumerate(filter(None, model.network.outputs)):
-            self._columns[f"{name}.loss"] = HISTORY_COLUMNS + part
+        names = [f"{name}.loss" for name in model.network.outputs if name] + ([RISK] if monitor else [])
+        self._columns |= {name: HISTORY_COLUMNS + part for part, name in enumerate(names)}
+        if monitor is not None:
+            c.set(WATCHED=len(parts) - 1)
+            self._stop_by(monitor, data.rows)
         c.address(PERMUTATION=np.empty(data.rows if self._order[2] else 0, np.int64))
         self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self._order[2] else 0)
 
@@ -124,13 +138,14 @@ class Loop:
         results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.kernel.outputs}
         c.set(CHECK_KERNEL=check.kernel.address, CHECK_SIZE=check.slots["size:N"])
         c.set(CHECK_ROWS=data.rows, CHECK_CHUNK=ROWS, BY_ACCURACY=int(monitor.by.endswith("accuracy")))
-        c.set(PATIENCE=-1 if monitor.patience is None else monitor.patience)
+        unit = float(data.rows)
         c.address(CHECK_TABLE=check.table, CHECK_LOSS=results["loss_sum"], CHECK_CORRECT=results.get("correct"))
         parts: list[Array] = []
         for name, output in model.network.outputs.items():
             factor = share(data.rows, data.targets[output.target].counted)  # the native loop divides by all rows
             if not name:
                 self._counted[2] = factor
+                unit = data.rows / factor if monitor.by == "accuracy" and factor > 0 else data.rows
                 continue
             for word, result in (("loss", f"loss_sum_{name}"), ("accuracy", f"correct_{name}")):
                 if result in results:
@@ -140,11 +155,18 @@ class Loop:
                         self._counted[column] = factor
                     if monitor.by == f"{name}.{word}":
                         c.set(MONITORED=len(parts))
+                        unit = data.rows / factor if word == "accuracy" and factor > 0 else data.rows
                     parts.append(results[result])
+        self._stop_by(monitor, unit)
         self._check_sums = np.zeros(len(parts))
         c.set(CHECK_PARTS=len(parts))
         c.address(CHECK_PART_TABLE=_addresses(parts), CHECK_PART_SUMS=self._check_sums)
         self._arrays(check, data, "CHECK_ARRAYS", "CHECK_ARRAY_TABLE", 0)
+
+    def _stop_by(self, monitor: Monitor, rows: float) -> None:
+        """What decides is a sum over so many rows."""
+        self.control.set(PATIENCE=-1 if monitor.patience is None else monitor.patience)
+        self.control.put_number("TOLERANCE", monitor.tolerance * rows)
 
     # ------------------------------------------------------------------------------------------ running
     @property
@@ -215,12 +237,14 @@ class Loop:
                 return reason
 
     def _attach(self) -> None:
-        """Tell the kernels where the memory is: a kernel that was first used in a callback may have moved it."""
+        """Tell the kernels where the memory is, which a kernel that was first used in a callback may have moved, and
+        the hyper-parameters, which it may have changed."""
         calls = [call for call in (self._call, self._check) if call is not None]
         for call in calls:
             call.reserve()
         for call in calls:
             call.attach()
+            call.take(self._model.hyper)
         self.control.address(PERSISTENT=self._model.memory.persistent)
 
     @contextmanager
@@ -287,6 +311,13 @@ class Loop:
         values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
         gradients = {t.name: name for name, t in network.gradients(target).by_name.items()}
         return first_non_finite(program, values, model.dtype, gradients)
+
+
+def _capacity(batch_size: int, rows: int) -> int:
+    """The rows that a kernel is made for: one kernel for all data with fewer rows than a batch, if it is a small one,
+    and one for all batches with the same next power of 2."""
+    enough = min(int(batch_size), max(ROWS, 1 << (rows - 1).bit_length()))
+    return 1 << (enough - 1).bit_length() if enough <= ROWS else enough
 
 
 def _addresses(arrays: Sequence[Array]) -> Array:

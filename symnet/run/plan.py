@@ -109,6 +109,13 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     return json.dumps([sources, to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
 
 
+def same_equations(one: tuple[Spec, Choice], other: tuple[Spec, Choice]) -> bool:
+    """Do both networks with their optimizers differ in run-time arguments alone?"""
+    if optimizers.structure(_row(one[1])) != optimizers.structure(_row(other[1])):
+        return False
+    return one[0] is other[0] or structure(*one) == structure(other[0], one[1])
+
+
 def _switches(table: Any) -> dict[str, Any]:
     """Strengths of penalties as far as they decide equations: 1 where there is one."""
     given = {row.name: getattr(table, row.name, None) for row in regularizers.ROWS}

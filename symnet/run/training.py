@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..declare import checks, regularizers
 from ..declare.heads import dotted, suffix
 from ..declare.spec import Choice, checked_optimizer, unknown_monitor
 from ..errors import Quoted, complaint, unknown
@@ -23,10 +24,11 @@ from ..network import Network, Optimizer
 from .data import Data, check_data, check_inputs, split
 from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
 from .history import Epoch, History, share
-from .loop import Loop, Monitor, Progress, whole_number
+from .loop import RISK, Loop, Monitor, Progress, whole_number
 from .parameters import Parameters
-from .plan import LAYERS, hyper_values
+from .plan import LAYERS, hyper_values, same_equations
 from .report import describe
+from .risk import chunks
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
 
@@ -116,6 +118,7 @@ class Model:
         restore_best: bool = False,
         monitor: str = "loss",
         sample_weight: Any = None,
+        tolerance: float = 0.0,
     ) -> History:
         """Train for `epochs` passes over the data, in one native loop; goes on where the last `fit` ended.
 
@@ -125,9 +128,11 @@ class Model:
         validation_data: (X, y) or (X, y, sample_weight), or validation_split: a fraction of the rows, drawn by the
         model's seed; evaluated after each epoch.  patience: end after so many epochs without a better validation value;
         restore_best: at the end take the parameters (and the optimizer's state) of the best epoch; monitor: "loss" or
-        "accuracy" of the validation part, of one of several losses "digit.loss" or "digit.accuracy".  callbacks: a
-        function or several, called with an `Epoch` after each epoch; one that returns True ends the training.
-        verbose: 1 (or True) prints every epoch.
+        "accuracy" of the validation part, of one of several losses "digit.loss" or "digit.accuracy", or, without a
+        validation part, "risk": the mean of R over the batches of the epoch, the loss with the penalty, which the
+        history then has, too.  tolerance: an epoch is better only by more than this.  callbacks: a function or
+        several, called with an `Epoch` after each epoch; one that returns True ends the training.  verbose: 1 (or
+        True) prints every epoch.
 
         A batch whose loss or gradient is not finite raises SymnetError; the parameters before it are kept.
         Ctrl-C raises KeyboardInterrupt within about 100 ms, or one step if that is longer; the model stays usable.
@@ -135,17 +140,21 @@ class Model:
         whole_number("epochs", epochs, 1, 10**8)
         if patience is not None:
             whole_number("patience", patience, 0)
-        if monitor not in self.network.spec.monitors:
+        if monitor not in (*self.network.spec.monitors, RISK):
             raise unknown_monitor(self.network.spec, "fit, monitor", monitor)
         if verbose not in (0, 1):
             raise complaint("fit, verbose", verbose, "0 or 1")
         watching = _functions(callbacks)
         data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
-        if validation is None and (patience is not None or restore_best):
+        watched = Monitor(patience, restore_best, monitor, checks.number(0)(tolerance, "fit, tolerance"))
+        if monitor == RISK:
+            if validation is not None:
+                raise complaint("fit, monitor", monitor, "'loss', say, with validation data", "It is of training.")
+        elif validation is None and (patience is not None or restore_best):
             raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
-        loop = Loop(self, data, batch_size, shuffle)
+        loop = Loop(self, data, batch_size, shuffle, watched if monitor == RISK else None)
         if validation is not None:
-            loop.validate(validation, Monitor(patience, restore_best, monitor))
+            loop.validate(validation, watched)
         return loop.epochs(epochs, [*watching, *([_printed] if verbose else [])])
 
     def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
@@ -187,6 +196,24 @@ class Model:
             return data, None
         parts = split(data.rows, self.seed, fraction, 0.0)
         return data.part(parts.train), data.part(parts.validation)
+
+    def tune(self, **options: Any) -> None:
+        """Other values for options of the optimizer (learning_rate=1e-4) or for the network's l2 and l1, from the next
+        step on, also from a callback.  They are arguments of the compiled step: nothing is compiled, nothing starts
+        again.  What would need other equations, as a penalty where there was none, is refused.
+        """
+        given = {key: value for key, value in options.items() if key not in regularizers.TABLE}
+        strengths = {key: checks.number(0)(options[key], f"tune, {key}") for key in options if key not in given}
+        name = {"name": self.optimizer.name} if self.optimizer.name else {}
+        optimizer = checked_optimizer({**name, **self.optimizer.mapping, **given}, "tune")
+        network = Network.from_spec(replace(self.network.spec, **strengths)) if strengths else self.network
+        if not same_equations((self.network.spec, self.optimizer), (network.spec, optimizer)):
+            raise complaint("tune", options, "other numbers in the same equations", "Compile another model.")
+        with self.lock:
+            self.network, self.optimizer = network, optimizer
+            self.hyper = hyper_values(network.spec, optimizer)
+            for call in self._calls.values():
+                call.take(self.hyper)
 
     # ------------------------------------------------------------------------------------------ inference
     def predict(self, X: Any) -> Any:
@@ -232,7 +259,7 @@ class Model:
                 name: np.empty((count, *map(int, shape[1:])), dtype)
                 for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True)
             }
-            for rows in _chunks(count):
+            for rows in chunks(count):
                 for name, x in inputs.items():
                     call.put(name, x[rows])
                 for name, result in results.items():
@@ -251,7 +278,7 @@ class Model:
             call = self.call("evaluation", variant(data))
             totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
             sums = dict.fromkeys(totals, 0.0)
-            for rows in _chunks(data.rows):
+            for rows in chunks(data.rows):
                 for name, array in data.arrays.items():
                     call.put(name, array[rows])
                 call.run(rows.stop - rows.start)
@@ -363,68 +390,6 @@ def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str 
     return Model(network, choice, name, int(seed))
 
 
-def value_and_gradient(
-    network: Network,
-    parameters: Mapping[str, Any],
-    X: Any,
-    y: Any,
-    dtype: str = "float64",
-    sample_weight: Any = None,
-    training: bool | None = None,
-) -> tuple[float, dict[str, Array]]:
-    """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward.
-
-    Where the loss has no finite value (the logarithm of 0, say), these are NaN or infinite and nothing is raised.
-    """
-    model = _differentiator(network, dtype)
-    data = check_data(network, X, y, dtype, weights=sample_weight)
-    for name in network.parameters:
-        if name not in parameters:
-            raise complaint("value_and_gradient, parameters", Quoted(f"no {name!r}"), "every parameter of the network")
-    training = network.is_coupled if training is None else training
-    with model.lock:
-        states = {s.name.removeprefix(LAYERS): s.initial for s in model.kernels.plan.states}
-        first = {name: np.full(shape, states[name]) for name, shape in network.states.items()}
-        model.states.update(first | {name: value for name, value in parameters.items() if name in first})
-        model.parameters.update({name: value for name, value in parameters.items() if name not in first})
-        # a step of training takes all rows at once: batch norm couples them, and dropout draws for each of them
-        size = max(ROWS, 1 << (data.rows - 1).bit_length()) if training else ROWS
-        call = model.call("training gradient" if training else "gradient", variant(data), size)
-        risk, *names = call.kernel.outputs
-        value = call.put(risk, np.zeros(1, dtype))
-        shapes = call.kernel.manifest["outputs"]
-        whole = {name: call.put(name, np.zeros([int(n) for n in shapes[name]], dtype)) for name in names}
-        places = [(p.tensor, p.slot) for p in model.kernels.plan.parameters]
-        of = dict(zip(dict.fromkeys(tensor for tensor, _ in places), whole.values(), strict=True))
-        parts = {
-            name: of[tensor] if slot is None else of[tensor][slot]
-            for name, (tensor, slot) in zip(network.parameters, places, strict=True)
-        }
-        total, gradient = 0.0, {name: np.zeros(part.shape, dtype) for name, part in parts.items()}
-        for rows in _chunks(data.rows, size):
-            for name, array in data.arrays.items():
-                call.put(name, array[rows])
-            call.run(rows.stop - rows.start)
-            # R is a mean over samples plus a penalty, so the mean of chunks, weighted by their rows, is R
-            share = (rows.stop - rows.start) / data.rows
-            total += share * float(value[0])
-            for name, part in parts.items():
-                gradient[name] += np.asarray(share * part, dtype)
-        assert_intact(model.memory)
-    return total, gradient
-
-
-@lru_cache(maxsize=8)
-def _differentiator(network: Network, dtype: str) -> Model:
-    """The model whose gradient kernel serves a network; the last few are kept."""
-    return compile_network(network, "gradient_descent", dtype)
-
-
 # ---------------------------------------------------------------------------------------------- small things
-def _chunks(rows: int, size: int = ROWS) -> Iterator[slice]:
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
-
-
 def _printed(epoch: Epoch) -> None:
     print(epoch)
