@@ -20,6 +20,7 @@ import sympy as sp
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
 from .legend import legend
+from .live_slots import single_slots
 from .lower import Lowered, lower, storage_orders
 from .memory import Arena, place_persistent, place_values, register_tensors
 from .nest import Call, Guarded, Loop, Node
@@ -148,6 +149,7 @@ def generate(
     )
     if not plain:
         tree.body = join_registers(tree.body, tree.layout)
+        tree.layout.single |= single_slots(tree.body, tree.layout, {*prepared.roots})
     places, arena = _place(prepared, tree, storage, capacity, item)
     used = arena.elements - storage.elements
     stages.note("memory", "elements", arena.unshared, used, "values that do not live at once share their place")

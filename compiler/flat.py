@@ -13,7 +13,7 @@ import sympy as sp
 from sympy import Expr, Symbol
 
 from .fuse import conflict, flat_chain
-from .layout import Layout, elements
+from .layout import Layout
 from .memory import padded
 from .nest import Guarded, Loop, Node, Statement, effects
 from .program import Access, Equation, Index, Tensor, outer_accesses
@@ -67,7 +67,7 @@ def aligned_runs(body: Sequence[Node], layout: Layout, storage: Storage, elsewhe
             continue
         size = storage.slot(target).size
         reads = dict.fromkeys(a.tensor for s in statements for a in outer_accesses(s.rhs))
-        found[target] = [t for t in reads if t not in elsewhere and t.rank and elements(t) == size]
+        found[target] = [t for t in reads if t not in elsewhere and t.rank and layout.elements(t) == size]
     if not found or any(name not in found for name in parameters):
         return []
     lengths = {len(v) for v in found.values()}

@@ -26,10 +26,12 @@ class Address:
 
 @dataclass(slots=True)
 class Layout:
-    """Axis orders by tensor name (identity where absent) and, for tensors that share storage, the one that owns it."""
+    """Axis orders by tensor name (identity where absent); for tensors that share storage, the one that owns it; and the
+    names of tensors that have memory for one slot of their slowest axis, in which all its slots follow one another."""
 
     order: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     owner: dict[Tensor, Tensor] = field(default_factory=dict)
+    single: set[str] = field(default_factory=set)
 
     def root(self, tensor: Tensor) -> Tensor:
         return self.owner.get(tensor, tensor)
@@ -43,7 +45,14 @@ class Layout:
         for axis in reversed(self.axes(tensor)):
             strides[axis] = step
             step *= tensor.shape[axis]
+        if tensor.name in self.single:
+            strides[self.axes(tensor)[0]] = Integer(0)
         return tuple(strides)
+
+    def elements(self, tensor: Tensor) -> Expr:
+        """How many are kept in memory."""
+        slowest = self.axes(tensor)[:1] if tensor.name in self.single else ()
+        return sp.Mul(*(n for axis, n in enumerate(tensor.shape) if axis not in slowest))
 
     def address(self, access: Access) -> Address:
         constant: Expr = Integer(0)
@@ -52,6 +61,8 @@ class Layout:
         for subscript, stride in zip(access.subscripts, self.strides(access.tensor), strict=True):
             parts = affine(subscript)
             assert parts is not None, f"{access}: the subscript {subscript} is not affine"
+            if stride == 0:
+                continue
             constant += parts.constant * stride
             for index, coefficient in parts.terms:
                 strides[index] = strides.get(index, Integer(0)) + coefficient * stride
@@ -66,10 +77,6 @@ class Layout:
             for index, _ in parts.terms if parts else ():
                 found[index] = None
         return list(found)
-
-
-def elements(tensor: Tensor) -> Expr:
-    return sp.Mul(*tensor.shape)
 
 
 def choose_orders(equations: Iterable[Equation], fixed: Iterable[Tensor]) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from .expressions import Places
-from .layout import Layout, elements
+from .layout import Layout
 from .program import Tensor
 
 MADE_BY = ("numba", "llvmlite", "numpy", "sympy")
@@ -45,9 +45,10 @@ def legend(
 
 
 def _place(offset: int, tensor: Tensor, layout: Layout, capacity: Mapping[str, int]) -> str:
-    count = elements(tensor)
+    count = layout.elements(tensor)
     size = int(count.subs({s: capacity[s.name] for s in count.free_symbols}))
     shape = ", ".join(map(str, tensor.shape))
     order = layout.axes(tensor)
     stored = "" if order == tuple(range(tensor.rank)) else f", stored by axes {', '.join(map(str, order))}"
+    stored += f", all slots of axis {order[0]} in one place" if tensor.name in layout.single else ""
     return f"#   {offset:7d}: {offset + size:7d}  {tensor.name} ({shape}){stored}"

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import sympy as sp
 
-from .layout import Layout, elements
+from .layout import Layout
 from .nest import Guarded, Loop, Node, Statement, effects
 from .program import Access, Program, Tensor, accesses, outer_accesses
 from .storage import Slot, Storage
@@ -164,7 +164,7 @@ def place_values(
                 if isinstance(place, Tensor) and place not in in_registers and place not in elsewhere:
                     first.setdefault(place, number)
                     last[place] = number
-    sizes = {t: padded(_bytes(t, capacity, item_size) // item_size, item_size) for t in first}
+    sizes = {t: padded(_bytes(t, layout, capacity, item_size) // item_size, item_size) for t in first}
     offsets: dict[Tensor, int] = {}
     top = start
     for run in runs:
@@ -229,8 +229,9 @@ def _alive_at_once(ranges: Ranges) -> int:
     return max(accumulate(changes[at] for at in sorted(changes)), default=0)
 
 
-def _bytes(tensor: Tensor, capacity: Mapping[str, int], item_size: int) -> int:
-    count = elements(tensor).subs({s: capacity[s.name] for s in elements(tensor).free_symbols})
+def _bytes(tensor: Tensor, layout: Layout, capacity: Mapping[str, int], item_size: int) -> int:
+    count = layout.elements(tensor)
+    count = count.subs({s: capacity[s.name] for s in count.free_symbols})
     return int(count) * (8 if tensor.kind == "integer" else item_size)
 
 

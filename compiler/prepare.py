@@ -13,6 +13,7 @@ from sympy import Basic, Expr
 
 from .fuse import EXPENSIVE, SHORT_ROW
 from .graph import at_least, box
+from .live_slots import drop_unread
 from .pack import pack_operands
 from .pad import pad_windows
 from .passes.definitions import is_whole
@@ -23,7 +24,7 @@ CHEAP = 6  # operations that cost less than a store and a load
 
 
 def prepare(program: Program) -> Program:
-    program = trim_domains(spread_steps(program), only_sums=True)
+    program = trim_domains(spread_steps(drop_unread(program)), only_sums=True)
     program = trim_domains(pad_slots(program))
     program = pack_operands(pad_windows(choose_instead_of_skip(program)))
     return split_short_rows(inline_cheap_maps(merge_maps(program)))

@@ -12,13 +12,13 @@ Sums through products keep their ends: a step that reads zeros is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import sympy as sp
 from sympy import Basic, Expr, Integer
 
 from .dependence import loop_axes
-from .graph import at_least
+from .graph import at_least, overlap
 from .program import Access, Equation, Index, Program, Tensor, affine, outer_accesses, subscript_in_range
 
 FAR = 8  # slots; what is read from farther away keeps its guard
@@ -27,7 +27,17 @@ Ends = tuple[int, int]  # slots before the first one, and after the last
 
 def spread_steps(program: Program) -> Program:
     axes = {t: a[0] for t, a in loop_axes(program.equations).items()}
-    return program.with_equations(_spread(e, axes) for e in program.equations)
+    return program.with_equations(
+        spread if spread is e or not _meets_others(e, spread, program.definitions[e.tensor]) else e
+        for e, spread in ((e, _spread(e, axes)) for e in program.equations)
+    )
+
+
+def _meets_others(equation: Equation, spread: Equation, group: Sequence[Equation]) -> bool:
+    """Would what is stored have to be added, to what another equation stores in a slot of its own?"""
+    return any(
+        overlap(spread.lhs, other.lhs) and not overlap(equation.lhs, other.lhs) for other in group if other != equation
+    )
 
 
 def pad_slots(program: Program) -> Program:
