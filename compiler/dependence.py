@@ -37,7 +37,7 @@ def cyclic(equations: Iterable[Equation]) -> dict[Tensor, tuple[Tensor, ...]]:
 def without_shift(equations: Iterable[Equation]) -> Iterator[tuple[list[Equation], tuple[Access, Access] | None]]:
     """For each cycle that cannot be computed: its equations that read it neither behind nor ahead; and a read of what
     lies behind with one of what lies ahead, if that is why."""
-    for edges, shift in _loops(equations):
+    for edges, shift in loops(equations):
         if shift is None:
             yield list(dict.fromkeys(edge.equation for edge in edges)), _both_ways(edges)
 
@@ -54,13 +54,13 @@ def _both_ways(edges: Sequence[Edge]) -> tuple[Access, Access] | None:
 def loop_axes(equations: Iterable[Equation]) -> dict[Tensor, tuple[int, ...]]:
     """For each tensor of a cycle the axes along which loops run, the outer one first."""
     found: dict[Tensor, tuple[int, ...]] = {}
-    for _, shift in _loops(equations):
+    for _, shift in loops(equations):
         for tensor, axis in shift.axes.items() if shift is not None else ():
             found[tensor] = (*found.get(tensor, ()), axis)
     return found
 
 
-def _loops(equations: Iterable[Equation]) -> Iterator[tuple[list[Edge], Shift | None]]:
+def loops(equations: Iterable[Equation]) -> Iterator[tuple[list[Edge], Shift | None]]:
     """The edges of each cycle with the loop that serves it, then those of the cycles that are left in its steps."""
     todo = _cycles([Edge(e, a) for e in equations for a in e.reads() if a.tensor.role == "value"])
     while todo:

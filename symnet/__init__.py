@@ -78,6 +78,7 @@ _HOMES = {
     "load": "run.model_file",
     "History": "run.history",
     "Epoch": "run.history",
+    "Checkpoint": "run.checkpoint",
     "pullback": "differentiate",
     "pushforward": "differentiate",
     "evaluate": "oracle.reference",
@@ -128,6 +129,7 @@ __all__ = [
     "load",
     "History",
     "Epoch",
+    "Checkpoint",
     "pullback",
     "pushforward",
     "evaluate",
@@ -179,6 +181,7 @@ if TYPE_CHECKING:
     from .network import Network
     from .oracle.numerical import central_difference, numerical_gradient
     from .oracle.reference import evaluate
+    from .run.checkpoint import Checkpoint
     from .run.history import Epoch, History
     from .run.model_file import load
     from .run.training import Model

@@ -11,7 +11,8 @@
     symnet --version
 
 The last part of the data is for the test alone: neither training nor the choice of the best epoch sees it.  What a user
-got wrong is one message on stderr and exit code 2.  Ctrl-C while training writes the model as it is; exit code 130.
+got wrong is one message on stderr and exit code 2.  Ctrl-C or SIGTERM while training write the model as it is (and the
+checkpoint, if there is one); exit code 130 or 143.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
+    except SystemExit as ended:  # by SIGTERM, see run/interruption.py
+        _complain("terminated")
+        return int(ended.code or 0)
     return int(code or 0)
 
 
@@ -109,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, help="of the split, the first parameters and the order; else the spec's")
     train.add_argument("--model", help="where the model is written; else the spec's, else beside the spec")
     train.add_argument("--memory-limit", type=_bytes, help="bytes; else half of the machine's memory")
+    train.add_argument("--checkpoint", metavar="FILE", help="write the state of the training there, every minute")
+    train.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="N", help="so often; else every 60")
+    train.add_argument("--checkpoint-epochs", type=int, metavar="N", help="after every N epochs, too")
+    train.add_argument("--resume", metavar="FILE", help="go on from a checkpoint, to the same bits")
     train.set_defaults(run=_train)
     show = commands.add_parser("show", help="print a network's equations and gradients")
     show.add_argument("spec", help="a TOML file")
@@ -163,6 +171,7 @@ def _bytes(text: str) -> int:
 # ---------------------------------------------------------------------------------------------- train, report
 def _train(options: argparse.Namespace) -> None:
     from .network import Network
+    from .run.checkpoint import Checkpoint
     from .run.training_job import train
 
     network = Network.from_toml(Path(options.spec))
@@ -170,7 +179,10 @@ def _train(options: argparse.Namespace) -> None:
         network.spec.train and network.spec.train.model and network.spec.path(network.spec.train.model)
     )
     target = Path(named or Path(options.spec).with_suffix(".safetensors"))
-    train(network, options.spec, target, _say, options.seed, options.memory_limit)
+    checkpoint = None
+    if options.checkpoint is not None:
+        checkpoint = Checkpoint(options.checkpoint, options.checkpoint_seconds, options.checkpoint_epochs)
+    train(network, options.spec, target, _say, options.seed, options.memory_limit, checkpoint, options.resume)
 
 
 def _say(line: str) -> None:

@@ -16,6 +16,7 @@ import symnet as sn
 from symnet.cli import main
 from symnet.run.data import split
 from symnet.run.history import Epoch
+from symnet.run.model_file import contents
 from symnet.run.training_job import _bar, _left, _progress
 
 LAST = re.compile(r"test accuracy (\d+\.\d\d) %")
@@ -249,21 +250,30 @@ seed = 3
     assert "expected arrays named grid, age and y" in capsys.readouterr().err
 
 
-def test_interrupted_training_writes_the_latest_parameters_and_ends_with_130(own):
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_interrupted_training_writes_what_it_has_and_can_go_on(own, number, word):
+    """Ends with 130 or 143; the checkpoint leads to the parameters of a training that was not interrupted."""
     own(**{"epochs = 3": "epochs = 100000000"})
     environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
-    command = [sys.executable, "-m", "symnet", "train", "spec.toml"]
+    command = [sys.executable, "-m", "symnet", "train", "spec.toml", "--checkpoint", "run", "--resume", "run"]
     pipe = subprocess.PIPE
     # a shell that runs this in the background has told its children to ignore Ctrl-C
     heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=heard) as process:
         while not process.stdout.readline().startswith("epoch "):
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate()
-    assert process.returncode == 130 and err == "symnet: interrupted\n"
+    assert process.returncode == 128 + number and err == f"symnet: {word}\n"
     (steps,) = re.findall(r"^spec\.safetensors: the latest parameters, after (\d+) steps$", out, re.MULTILINE)
-    assert sn.load("spec.safetensors").progress.step == int(steps) > 0
+    left = sn.load("run").progress
+    assert sn.load("spec.safetensors").progress == left and left.step == int(steps) > 0
+    text = Path("spec.toml").read_text().replace("epochs = 100000000", f"epochs = {left.epoch + 2}")
+    Path("spec.toml").write_text(text)
+    assert main(["train", "spec.toml", "--model", "resumed", "--resume", "run"]) == 0
+    assert main(["train", "spec.toml", "--model", "whole"]) == 0
+    resumed, whole = (contents(sn.load(name)) for name in ("resumed", "whole"))
+    assert resumed[1] == whole[1] and all((array == whole[0][name]).all() for name, array in resumed[0].items())
 
 
 def test_a_network_above_the_memory_limit_is_refused_and_below_it_trained(own, capsys):

@@ -227,7 +227,7 @@ def test_data_that_are_read_only_or_mapped_from_a_file_need_no_copy(model, tmp_p
     np.save(tmp_path / "x.npy", X)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     loop = model.prepare(mapped, LABELS, batch_size=16)
-    assert np.shares_memory(loop._data.inputs["x"], mapped)
+    assert np.shares_memory(loop.data.inputs["x"], mapped)
     other = classifier().compile(ADAM, "float64", seed=1)
     assert loop.run(9) == other.prepare(X.tolist(), LABELS.tolist(), batch_size=16).run(9)
 

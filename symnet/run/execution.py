@@ -136,6 +136,7 @@ class Memory:
     def __init__(self, storage: Storage, dtype: str) -> None:
         self.storage = storage
         self.dtype = np.dtype(dtype)
+        self.changes = 0  # how often parameters or states were assigned from outside of the training loop
         self._allocate(storage.elements)
 
     def _allocate(self, elements: int) -> None:
@@ -166,6 +167,14 @@ class Memory:
         """
         whole: Array = self.storage.view(self.block, tensor)
         return whole if slot is None else whole[slot]
+
+    @property
+    def finite(self) -> bool:
+        """All parameters and states are finite numbers."""
+        with np.errstate(all="ignore"):
+            if np.isfinite(self.persistent.sum()):
+                return True
+        return all(bool(np.isfinite(self.view(slot.name)).all()) for slot in self.storage.slots)  # not what pads them
 
     @property
     def intact(self) -> bool:

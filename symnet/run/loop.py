@@ -6,11 +6,9 @@ In: a Model and checked Data.  Out: steps made, the model's parameters and progr
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +18,11 @@ from compiler.kernels.driver import HISTORY_COLUMNS, Control, ready
 
 from ..errors import SymnetError, complaint
 from .data import Data
-from .diagnosis import WORK, first_non_finite
-from .execution import ROWS, WITHOUT_FACTS, Call, assert_intact, variant
-from .history import Epoch, Epochs, History, share
+from .diagnosis import diagnose
+from .execution import ROWS, Call, assert_intact, variant
+from .history import Epochs, share
+from .interruption import terminable
+from .rewind import Rewind
 
 if TYPE_CHECKING:
     from .training import Model
@@ -87,15 +87,15 @@ class Loop:
         batch = min(whole_number("batch_size", batch_size, 1), data.rows)
         if not isinstance(shuffle, bool | np.bool_):
             raise complaint("shuffle", shuffle, "True or False")
-        self._model, self._data = model, data
+        self.model, self.data = model, data
         # The sum over one batch that holds all rows does not depend on their order.
         self._order = (data.rows, batch, bool(shuffle) and batch < data.rows)
         purpose = "training" if monitor is None else "training with risk"
         self._call: Call = model.new_call(purpose, variant(data), _capacity(batch_size, data.rows))
         model.step_kernel = self._call.kernel
         self._check: Call | None = None
-        self._monitor = monitor or Monitor()
-        self._kept: Array | None = None
+        self.validation: Data | None = None
+        self.monitor = monitor or Monitor()
         self._columns: dict[str, int] = {}  # of further numbers in the history
         self._counted: dict[int, float] = {}  # column of an accuracy -> what makes it one of what counts
         ready()
@@ -117,6 +117,7 @@ class Loop:
             self._stop_by(monitor, data.rows)
         c.address(PERMUTATION=np.empty(data.rows if self._order[2] else 0, np.int64))
         self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self._order[2] else 0)
+        self._rewind = Rewind(model.memory, c, self._part_sums)
 
     def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
         """Tell the native loop where the arrays of `data` are, and which slots of the kernel read them."""
@@ -132,8 +133,8 @@ class Loop:
 
     def validate(self, data: Data, monitor: Monitor) -> None:
         """Evaluate on these data after each epoch."""
-        model, c = self._model, self.control
-        self._validation, self._monitor = data, monitor
+        model, c = self.model, self.control
+        self.validation, self.monitor = data, monitor
         self._check = check = model.new_call("evaluation", variant(data))
         results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.kernel.outputs}
         c.set(CHECK_KERNEL=check.kernel.address, CHECK_SIZE=check.slots["size:N"])
@@ -178,44 +179,14 @@ class Loop:
         """Make `steps` updates; the mean loss of the last batch, without the penalty, before its update."""
         whole_number("run, steps", steps, 1, 2**62)
         c = self.control
-        with self._running():
+        with self.running():
             c.set(STEPS_END=c["STEP"] + steps, EPOCHS_END=-1, EACH_EPOCH=0)
             c.address(HISTORY=None)
-            self._enter_until("STEPS_DONE")
+            self.enter_until("STEPS_DONE")
             return c.number("LOSS")
 
-    def epochs(self, count: int, callbacks: Sequence[Callable[[Epoch], Any]]) -> History:
-        """Finish `count` epochs (the one that is going on is the first), or fewer if a callback or patience says so."""
-        c, model = self.control, self._model
-        before, start = model.progress, time.perf_counter()
-        rows = np.empty((count, HISTORY_COLUMNS + c["PARTS"] + c["CHECK_PARTS"]))
-        self._kept = np.empty_like(model.memory.persistent) if self._monitor.restore_best else None
-        with self._running():
-            c.set(STEPS_END=-1, EPOCHS_END=c["EPOCH"] + count, EACH_EPOCH=int(bool(callbacks)))
-            c.set(HISTORY_START=c["EPOCH"])
-            c.address(HISTORY=rows)
-            c.set(PERSISTENT_BYTES=model.memory.persistent.nbytes)
-            c.address(KEPT=self._kept)
-            stopped = "callback"
-            while True:
-                reason = self._enter_until("EPOCH_DONE", "EPOCHS_DONE", "PATIENCE_OVER")
-                made = self._epochs(rows[: c["EPOCH"] - c["HISTORY_START"]])
-                stop = [bool(callback(made[-1])) for callback in callbacks]
-                if reason != "EPOCH_DONE":
-                    stopped = "epochs" if reason == "EPOCHS_DONE" else "patience"
-                if reason != "EPOCH_DONE" or any(stop):
-                    break
-            steps, best = c["STEP"] - before.step, None
-            if self._kept is not None and c["BEST_EPOCH"] >= 0:
-                best = c["BEST_EPOCH"]
-                model.memory.persistent[:] = self._kept
-                c.set(STEP=c["BEST_STEP"])
-        seconds = time.perf_counter() - start
-        made = self._epochs(rows[: len(made)].copy())
-        samples = len(made) * self._order[0] - (before.position if self._continues(before) else 0)
-        return History(made, stopped, best, steps, samples, seconds, self.entries)
-
-    def _epochs(self, rows: Array) -> Epochs:
+    def made(self, rows: Array) -> Epochs:
+        """The epochs of these rows, as the native loop wrote them."""
         validated = self._check is not None
         if validated:
             rows = rows.copy()
@@ -224,17 +195,54 @@ class Loop:
         classified = validated and self.control["CHECK_CORRECT"] != 0
         return Epochs(rows, self.control["HISTORY_START"], validated, classified, self._columns)
 
-    def _enter_until(self, *reasons: str) -> str:
-        """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between entries."""
-        model = self._model
-        while True:
-            self._attach()
-            reason = self.control.enter()
-            model.progress = self._last = self._progress()
-            if reason == "NOT_FINITE":
-                raise self._not_finite()
-            if reason in reasons:
-                return reason
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the course of training besides the model and the data."""
+        _, batch, shuffled = self._order
+        return {"batch_size": batch, "shuffle": shuffled, **asdict(self.monitor)}
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row of the history."""
+        return HISTORY_COLUMNS + self.control["PARTS"] + self.control["CHECK_PARTS"]
+
+    def enter_until(
+        self, *reasons: str, due: Callable[[], bool] = lambda: False, write: Callable[[], None] = lambda: None
+    ) -> str:
+        """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between entries.
+
+        write: called each time that it is `due` before that, and when the training is interrupted; then the parameters
+        are finite.
+        """
+        try:
+            while True:
+                self._attach()
+                self._rewind.keep()
+                reason = self.control.enter()
+                self.note()
+                over = reason in reasons
+                writes = not over and due()
+                if over or writes or reason == "NOT_FINITE" or self._rewind.due:
+                    self._check_finite(reason)
+                if over:
+                    return reason
+                if writes:
+                    write()
+        except (KeyboardInterrupt, SystemExit):
+            if not self.model.memory.finite:
+                self._rewind.back()
+            self.note()
+            write()
+            raise
+
+    def _check_finite(self, reason: str) -> None:
+        if not self.model.memory.finite:
+            self._rewind.back()
+            self.note()
+            raise self._not_finite("a parameter")
+        if reason == "NOT_FINITE":
+            loss = self._call.array(self._call.kernel.outputs[0])
+            raise self._not_finite("a squared norm of the gradient" if np.isfinite(loss).all() else "a loss")
 
     def _attach(self) -> None:
         """Tell the kernels where the memory is, which a kernel that was first used in a callback may have moved, and
@@ -244,34 +252,45 @@ class Loop:
             call.reserve()
         for call in calls:
             call.attach()
-            call.take(self._model.hyper)
-        self.control.address(PERSISTENT=self._model.memory.persistent)
+            call.take(self.model.hyper)
+        self.control.address(PERSISTENT=self.model.memory.persistent)
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """The model's progress goes into the control block, and whatever happens, comes back from it."""
-        model, c = self._model, self.control
+        model, c = self.model, self.control
         with model.lock:
-            if model.training:
-                raise SymnetError("This model is being trained: a callback may read it, but not train it.")
+            self.refuse_nested()
             progress = model.progress
             if progress is not self._last:  # something else ran, or nothing has run yet: the order is drawn again
-                continues = self._continues(progress)
+                continues = self.continues(progress)
                 c.set(PERMUTED=-1, CHECKING=0, STEP=progress.step, EPOCH=progress.epoch)
                 c.set(POSITION=progress.position if continues else 0)
                 c.put_number("LOSS_SUM", progress.loss_sum if continues else 0.0)
                 known = continues and len(progress.part_sums) == len(self._part_sums)
                 self._part_sums[:] = progress.part_sums if known else 0.0
+                self._rewind.forget()
             c.set(CLOCK=0)
             try:
                 model.training = True
-                yield
+                with terminable():
+                    yield
             finally:
                 model.training = False
-                model.progress = self._last = self._progress()
+                self.note()
                 assert_intact(model.memory)
 
-    def _continues(self, progress: Progress) -> bool:
+    def refuse_nested(self) -> None:
+        """Training within a training, from a callback."""
+        if self.model.training:
+            raise SymnetError("This model is being trained: a callback may read it, but not train it.")
+
+    def note(self) -> None:
+        """The model's progress is that of the loop."""
+        self.model.progress = self._last = self._progress()
+
+    def continues(self, progress: Progress) -> bool:
+        """The epoch that is going on is one of this loop."""
         return (progress.rows, progress.batch, progress.shuffled) == self._order
 
     def _progress(self) -> Progress:
@@ -280,37 +299,19 @@ class Loop:
         parts = tuple(self._part_sums.tolist())
         return Progress(c["STEP"], c["EPOCH"], c["POSITION"], c.number("LOSS_SUM"), rows, batch, shuffled, parts)
 
-    def _not_finite(self) -> SymnetError:
+    def _not_finite(self, what: str) -> SymnetError:
+        """Where the step after this one left the finite numbers."""
         c = self.control
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
+        given = {name: array[first:last] for name, array in self.data.arrays.items()}
+        if self._order[2]:
+            given = {name: self._call.array(name)[: last - first] for name in given}
+        diagnosis = diagnose(self.model, given, variant(self.data), c["STEP"] + 1)
         return SymnetError(
-            f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found a "
-            f"loss or a gradient that is not finite, expected finite numbers.  {self._diagnosis(last - first)}  The "
+            f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found "
+            f"{what} that is not finite, expected finite numbers.  {diagnosis}  The "
             "parameters before this step are kept.  Use a smaller learning_rate, or scale the inputs."
         )
-
-    def _diagnosis(self, rows: int) -> str:
-        """Which tensor of the step that failed is not finite, as the oracle finds it."""
-        model, c = self._model, self.control
-        held = sum(math.prod(constant.shape) for constant in model.network.spec.arrays.values())
-        if rows * len(model.memory.persistent) > WORK or held**2 > WORK:  # the oracle makes sparse constants dense
-            return ""
-        given = {name: array[c["POSITION"] :][:rows] for name, array in self._data.arrays.items()}
-        if self._order[2]:
-            given = {name: self._call.array(name)[:rows] for name in given}
-        target = variant(self._data).removesuffix(WITHOUT_FACTS)
-        network = model.kernels.network
-        program = network.training_program(model.optimizer, target)
-        values: dict[str, Any] = {
-            **model.network.constants,
-            **model.hyper,
-            "step": c["STEP"] + 1,
-            "seed": model.seed,
-            **given,
-        }
-        values |= {t.name: model.memory.view(t.name) for t in program.tensors if t.role in ("parameter", "state")}
-        gradients = {t.name: name for name, t in network.gradients(target).by_name.items()}
-        return first_non_finite(program, values, model.dtype, gradients)
 
 
 def _capacity(batch_size: int, rows: int) -> int:

@@ -5,6 +5,7 @@
     optimizer:<state>:<layer>.<parameter>    the optimizer's states, so that training goes on as if it had not stopped
     input:<tensor>:mean, input:<tensor>:deviation    the scaling of an input, if there is one
     constant:<name>:<part>                   constants of the network: see constants.py
+    fit:<...>                                of a checkpoint, and no part of the model: see checkpoint.py
     metadata                                 format; spec; constants; model: optimizer, dtype, seed, progress
 
 A file is checked against its own spec from its header, before an array is read or a parameter allocated.
@@ -33,6 +34,7 @@ from .training import Model, compile_network
 
 FORMAT = "symnet model 1"
 SCALING = ("mean", "deviation")
+FIT = "fit:"
 Entry = tuple[str, tuple[int, ...]]  # dtype, as storage.py calls it, and shape
 Contents = tuple[dict[str, storage.Array], dict[str, str]]  # arrays by name, metadata
 
@@ -44,12 +46,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 def contents(model: Model) -> Contents:
     """All that a model is, but for its kernels, which are compiled anew or found in the cache."""
-    plan = model.kernels.plan
     with model.lock:
-        places = [(p.name, p.tensor, p.slot) for p in plan.parameters] + [
-            (s.name, s.tensor, s.slot) for s in plan.states
-        ]
-        arrays = {name: model.memory.view(tensor, slot).copy() for name, tensor, slot in places}
+        arrays = {name: view.copy() for name, view in named(model, model.memory.block).items()}
         progress = asdict(model.progress)
         if not progress["part_sums"]:
             del progress["part_sums"]
@@ -68,11 +66,19 @@ def contents(model: Model) -> Contents:
     return arrays, metadata
 
 
+def named(model: Model, block: storage.Array) -> dict[str, storage.Array]:
+    """Views of the parameters and states in a block, by their names in files."""
+    plan, view = model.kernels.plan, model.memory.storage.view
+    places = [(p.name, view(block, p.tensor), p.slot) for p in plan.parameters]
+    places += [(s.name, view(block, s.tensor), s.slot) for s in plan.states]
+    return {name: whole if slot is None else whole[slot] for name, whole, slot in places}
+
+
 def load(path: str | os.PathLike[str]) -> Model:
     """The model that `Model.save` wrote.  The file is checked against its own spec before an array is read."""
     entries, metadata = storage.read_header(path)
-    shapes = {name: (entry.dtype, entry.shape) for name, entry in entries.items()}
-    return _model(shapes, metadata, lambda names: storage.read(path, names)[0], str(path))
+    shapes = {name: (e.dtype, e.shape) for name, e in entries.items() if not name.startswith(FIT)}
+    return _model(shapes, metadata, lambda names: storage.read(path, list(names or shapes))[0], str(path))
 
 
 def rebuilt(arrays: Mapping[str, storage.Array], metadata: Mapping[str, str]) -> Model:
@@ -84,16 +90,16 @@ def rebuilt(arrays: Mapping[str, storage.Array], metadata: Mapping[str, str]) ->
 def _model(
     entries: Mapping[str, Entry],
     metadata: Mapping[str, str],
-    read: Callable[[Sequence[str] | None], Mapping[str, storage.Array]],
+    read: Callable[[Sequence[str]], Mapping[str, storage.Array]],
     where: str,
 ) -> Model:
-    """The model of a file, checked from dtypes and shapes before `read` is asked for arrays, by name or for all."""
+    """The model of a file, checked from dtypes and shapes before `read` is asked for arrays (all: by no name)."""
     if metadata.get("format") != FORMAT:
         raise complaint(where, metadata.get("format", Quoted("a file without our metadata")), FORMAT)
     try:
         spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
         given = json.loads(metadata.get("constants", "{}"))
-        held = read([name for name in entries if name.startswith("constant:")] if given else [])
+        held = read([name for name in entries if name.startswith("constant:")]) if given else {}
         known = constants.from_arrays(given, held)
         limit = max(LIMIT, sum(math.prod(shape) for _, shape in entries.values()))  # what is there is not too large
         made = specify(layers=spec["layer"], train=spec.get("train"), constants=known, limit=limit, **spec["network"])
@@ -123,7 +129,7 @@ def _model(
     for name in entries:
         if name not in shapes:
             raise complaint(where, Quoted(f"the array {name!r}"), "only what its spec declares")
-    arrays = read(None)
+    arrays = read(())
     for name, array in arrays.items():
         if not np.isfinite(array).all() or (name in scaled and name.endswith(":deviation") and not (array > 0).all()):
             raise complaint(f"{where}, {name}", Quoted("NaN, inf or a deviation of 0"), "finite numbers")

@@ -44,6 +44,7 @@ class Parameters(Mapping[str, Array]):
         """Assign several parameters: all, or none if one of them is refused."""
         checked = {self._place(name): self._checked(name, value) for name, value in values.items()}
         with self._model.lock:
+            self._model.memory.changes += 1
             for place, array in checked.items():
                 self._model.memory.view(*place)[...] = array
 

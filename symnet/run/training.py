@@ -21,8 +21,10 @@ from ..declare.heads import dotted, suffix
 from ..declare.spec import Choice, checked_optimizer, unknown_monitor
 from ..errors import Quoted, complaint, unknown
 from ..network import Network, Optimizer
+from .checkpoint import Checkpoint, Keeper
 from .data import Data, check_data, check_inputs, split
 from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
+from .fitting import fit as train
 from .history import Epoch, History, share
 from .loop import RISK, Loop, Monitor, Progress, whole_number
 from .parameters import Parameters
@@ -119,6 +121,8 @@ class Model:
         monitor: str = "loss",
         sample_weight: Any = None,
         tolerance: float = 0.0,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for `epochs` passes over the data, in one native loop; goes on where the last `fit` ended.
 
@@ -134,8 +138,14 @@ class Model:
         several, called with an `Epoch` after each epoch; one that returns True ends the training.  verbose: 1 (or
         True) prints every epoch.
 
-        A batch whose loss or gradient is not finite raises SymnetError; the parameters before it are kept.
-        Ctrl-C raises KeyboardInterrupt within about 100 ms, or one step if that is longer; the model stays usable.
+        checkpoint: a file that the state of this training is written to every 60 seconds, at its end and where it is
+        interrupted; `Checkpoint(path, seconds, epochs)` says how often.  resume: such a file; with the same arguments
+        as the `fit` that wrote it (or more epochs) this one goes on and ends with the same bits as if that one had
+        never stopped.  Where both are one path and no file is there yet, it begins anew.
+
+        A step whose loss, gradient or new parameters are not finite raises SymnetError; the parameters before it are
+        kept.  Ctrl-C raises KeyboardInterrupt, SIGTERM SystemExit(143) (unless it has a handler), within about 100 ms,
+        or one step if that is longer; the model stays usable.
         """
         whole_number("epochs", epochs, 1, 10**8)
         if patience is not None:
@@ -155,7 +165,7 @@ class Model:
         loop = Loop(self, data, batch_size, shuffle, watched if monitor == RISK else None)
         if validation is not None:
             loop.validate(validation, watched)
-        return loop.epochs(epochs, [*watching, *([_printed] if verbose else [])])
+        return train(loop, epochs, [*watching, *([_printed] if verbose else [])], Keeper(loop, checkpoint, resume))
 
     def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""

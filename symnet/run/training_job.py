@@ -6,6 +6,7 @@ data is for the test alone: neither training nor the choice of the best epoch se
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from .tables import load_data, load_weights, some
 
 if TYPE_CHECKING:
     from ..network import Network
+    from .checkpoint import Checkpoint
     from .history import Epoch, History
     from .training import Model
 
@@ -37,11 +39,19 @@ class Trained:
 
 
 def train(
-    network: Network, where: str, target: Path | None, say: Say, seed: int | None = None, limit: float | None = None
+    network: Network,
+    where: str,
+    target: Path | None,
+    say: Say,
+    seed: int | None = None,
+    limit: float | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: str | None = None,
 ) -> Trained:
     """Train on the data that the spec names.  target: the model's file; None: no file is written.
 
-    `say` gets the progress, a line at a time.  Ctrl-C writes the model as it is.
+    `say` gets the progress, a line at a time.  Ctrl-C and SIGTERM write the model as it is.  checkpoint, resume: as
+    `fit` takes them.
     """
     spec = network.spec
     train = spec.train
@@ -77,10 +87,11 @@ def train(
     validated = len(parts.validation) > 0
     stopping = train.early_stopping
     began = time.perf_counter()
+    numbers = itertools.count(1)  # of the epochs of this process; a resumed training has those of another one, too
 
     def told(epoch: Epoch) -> None:
         done = epoch.epoch + 1
-        left = _left((time.perf_counter() - began) / done * (train.epochs - done))
+        left = _left((time.perf_counter() - began) / next(numbers) * (train.epochs - done))
         say((_bar(done / train.epochs) if sys.stdout.isatty() else "") + _progress(epoch, train.epochs) + left)
 
     try:
@@ -96,8 +107,10 @@ def train(
             patience=None if stopping is None else stopping.patience,
             monitor="loss" if stopping is None else stopping.monitor,
             sample_weight=chosen[2],
+            checkpoint=checkpoint,
+            resume=resume,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if model.progress.step and target is not None:
             model.save(target)
             say(f"{target}: the latest parameters, after {model.progress.step} steps")
