@@ -18,15 +18,17 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..declare.toml_text import to_toml
 from ..errors import Quoted, SymnetError, complaint
 from . import storage
 from .data import Data
+from .plan import same_equations
 
 if TYPE_CHECKING:
     from .loop import Loop
@@ -88,12 +90,7 @@ class Keeper:
             raise complaint("resume", resume, "the path of a checkpoint")
         self._to = to if to is None or isinstance(to, Checkpoint) else Checkpoint(to)
         self._model = loop.model
-        self._settings = (
-            {}
-            if to is resume is None
-            else loop.settings
-            | {name: digest(data) for name, data in (("data", loop.data), ("validation data", loop.validation)) if data}
-        )
+        self._settings = {} if to is resume is None else _settings(loop)
         self._resume = None if resume is None else Path(resume)
         if self._resume and self._to and self._resume.absolute() == Path(self._to.path).absolute():
             self._resume = self._resume if self._resume.exists() else None  # the first start of a run that may go on
@@ -139,11 +136,10 @@ class Keeper:
         entries, metadata = storage.read_header(path)
         if "fit" not in metadata:
             raise complaint(str(path), Quoted("a model that `save` wrote"), "a checkpoint of `fit`")
-        self._compare(loaded)
         arrays, _ = storage.read(path, [name for name in entries if name.startswith(PREFIX)])
         try:
             record = json.loads(metadata["fit"])
-            self._agree(record.pop("settings"))
+            self._compare(loaded, record.pop("settings"))
             given = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
             standing = self._standing(record, given, loaded.progress.epoch, columns)
         except SymnetError:
@@ -156,35 +152,31 @@ class Keeper:
             raise complaint(str(path), found, f"one after at most {epochs}, the epochs of this `fit`")
         for slot in model.memory.storage.slots:
             model.memory.view(slot.name)[...] = loaded.memory.view(slot.name)
-        model.memory.changes += 1
+        spec = replace(loaded.network.spec, train=model.network.spec.train, folder=model.network.spec.folder)
+        network = model.network if spec == model.network.spec else type(model.network).from_spec(spec)
+        model.retune(network, loaded.optimizer)
         model.progress = loaded.progress
         return standing
 
-    def _compare(self, loaded: Model) -> None:
-        """The checkpoint is of a model as this one."""
+    def _compare(self, loaded: Model, given: Mapping[str, Any]) -> None:
+        """The checkpoint is of such a model, and the `fit` that wrote it had these settings and these data."""
         model, path = self._model, str(self._resume)
-        for what in ("dtype", "seed", "optimizer"):
+        for what in ("dtype", "seed"):
             found, expected = getattr(loaded, what), getattr(model, what)
             if found != expected:
                 raise complaint(path, Quoted(f"the {what} {found}"), f"{expected}, as this model has")
-        if replace(loaded.network.spec, train=None) != replace(model.network.spec, train=None):
-            raise complaint(path, Quoted(f"a checkpoint of {loaded.network!r}"), f"one of {model.network!r}")
-        mine, other = (
-            {(tensor, k): v.tolist() for tensor, s in m.scaling.items() for k, v in asdict(s).items()}
-            for m in (model, loaded)
-        )
-        if mine != other:
-            raise complaint(path, Quoted("another scaling of the inputs"), "that of this model")
-
-    def _agree(self, given: Mapping[str, Any]) -> None:
-        """The `fit` that wrote the checkpoint had these settings and these data."""
         for name in dict.fromkeys((*self._settings, *given)):
             found, expected = given.get(name), self._settings.get(name)
-            if found != expected:
-                if name.endswith("data"):
-                    raise complaint(str(self._resume), Quoted(f"a checkpoint with other {name}"), "the same arrays")
-                what = Quoted(f"{name}={found!r}")
-                raise complaint(str(self._resume), what, f"{expected!r}, as this `fit` has")
+            if found == expected:
+                continue
+            if name == "network":
+                raise complaint(path, Quoted(f"a checkpoint of {loaded.network!r}"), f"one of {model.network!r}")
+            if name in ("data", "validation data", "scaling", "constants"):
+                raise complaint(path, Quoted(f"a checkpoint with other {name}"), "the same arrays")
+            raise complaint(path, Quoted(f"{name}={found!r}"), f"{expected!r}, as this `fit` has")
+        ours, theirs = ((m.network.spec, m.optimizer) for m in (model, loaded))  # a callback may have tuned numbers
+        if not same_equations(ours, theirs):
+            raise ValueError("another network than at its start")
 
     def _standing(self, record: dict[str, Any], arrays: Mapping[str, Array], epoch: int, columns: int) -> Standing:
         """The record of a file, checked; epoch: of its model; columns: of the history."""
@@ -212,6 +204,23 @@ class Keeper:
 _FIELDS: dict[str, type] = {
     "epoch": int, "step": int, "position": int, "clock": int, "seconds": float, "best": list, "stopped": str
 }  # fmt: skip
+
+
+def _settings(loop: Loop) -> dict[str, Any]:
+    """What decides the course of a `fit`, as it begins, in terms of JSON."""
+    model = loop.model
+    spec, optimizer = model.network.spec, {"name": model.optimizer.name, **model.optimizer.mapping}
+    scaling = {name: [array.tolist() for array in (s.mean, s.deviation)] for name, s in model.scaling.items()}
+    found = {
+        "network": to_toml(replace(spec, train=None, constants=())),
+        "constants": {constant.name: constant.digest for constant in spec.constants},
+        "optimizer": optimizer,
+        "scaling": scaling,
+        **loop.settings,
+        "data": digest(loop.data),
+        "validation data": digest(loop.validation) if loop.validation else "",
+    }
+    return dict(json.loads(json.dumps(found)))
 
 
 def digest(data: Data) -> str:

@@ -136,7 +136,7 @@ class Memory:
     def __init__(self, storage: Storage, dtype: str) -> None:
         self.storage = storage
         self.dtype = np.dtype(dtype)
-        self.changes = 0  # how often parameters or states were assigned from outside of the training loop
+        self.changes = 0  # how often anything but a training loop changed parameters, states or hyper-parameters
         self._allocate(storage.elements)
 
     def _allocate(self, elements: int) -> None:

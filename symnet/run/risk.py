@@ -74,6 +74,7 @@ class Risk:
         """Give the model the parameters at a point."""
         start = 0
         with self._model.lock:
+            self._model.memory.changes += 1
             for place in self._places.values():
                 view = self._model.memory.view(*place)
                 size = math.prod(view.shape)

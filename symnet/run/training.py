@@ -220,10 +220,15 @@ class Model:
         if not same_equations((self.network.spec, self.optimizer), (network.spec, optimizer)):
             raise complaint("tune", options, "other numbers in the same equations", "Compile another model.")
         with self.lock:
-            self.network, self.optimizer = network, optimizer
-            self.hyper = hyper_values(network.spec, optimizer)
-            for call in self._calls.values():
-                call.take(self.hyper)
+            self.retune(network, optimizer)
+
+    def retune(self, network: Network, optimizer: Choice) -> None:
+        """The same equations with other numbers."""
+        self.network, self.optimizer = network, optimizer
+        self.hyper = hyper_values(network.spec, optimizer)
+        self.memory.changes += 1
+        for call in self._calls.values():
+            call.take(self.hyper)
 
     # ------------------------------------------------------------------------------------------ inference
     def predict(self, X: Any) -> Any:
