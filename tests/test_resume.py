@@ -14,7 +14,7 @@ import pytest
 import symnet as sn
 from symnet import SymnetError
 from symnet.run import checkpoint, loop, storage
-from tests import resuming
+from tests import kill, resuming
 
 RNG = np.random.default_rng(3)
 X, LABELS = RNG.normal(size=(22, 5)), RNG.integers(0, 3, 22)
@@ -169,3 +169,8 @@ def test_a_damaged_checkpoint_is_refused(change: dict, left: Path, tmp_path: Pat
 def test_a_checkpoint_says_how_often_it_is_written(arguments: dict, tmp_path: Path) -> None:
     with pytest.raises(SymnetError, match=rf"checkpoint, {next(iter(arguments))}: found"):
         sn.Checkpoint(tmp_path / "run", **arguments)
+
+
+def test_training_killed_at_random_moments_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -> None:
+    told = kill.killed(2, 0, tmp_path)  # more: python -m tests.kill
+    assert told["killed"] == 2 and told["finished"] >= 1

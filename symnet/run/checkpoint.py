@@ -95,6 +95,8 @@ class Keeper:
         if self._resume and self._to and self._resume.absolute() == Path(self._to.path).absolute():
             self._resume = self._resume if self._resume.exists() else None  # the first start of a run that may go on
         self._last = time.monotonic()
+        if self._to is not None:
+            storage.remove_parts(self._to.path)
 
     @property
     def each_epoch(self) -> bool:

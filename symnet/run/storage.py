@@ -10,6 +10,7 @@ file before an array is allocated; a file is replaced whole or not at all.
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
@@ -94,6 +95,13 @@ def replace_file(path: str | os.PathLike[str], parts: list[bytes]) -> None:
             pass  # some file systems cannot flush a folder
         finally:
             os.close(folder)
+
+
+def remove_parts(path: str | os.PathLike[str]) -> None:
+    """Remove what processes left that were killed while they wrote the file at `path`."""
+    target = Path(path)
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        part.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str], wanted: Sequence[str] | None = None) -> tuple[dict[str, Array], dict[str, str]]:
