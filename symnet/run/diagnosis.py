@@ -17,7 +17,7 @@ import numpy as np
 from .execution import WITHOUT_FACTS
 
 if TYPE_CHECKING:
-    from compiler.program import Program, Tensor
+    from compiler.program import Access, Equation, Program, Tensor
 
     from .training import Model
 
@@ -67,7 +67,7 @@ def _first(program: Program, values: Mapping[str, Any], found: Mapping[str, Arra
     tensor, place = _earliest(program, first, bad)
     value, lines = found[tensor.name][place], "; ".join(map(str, program.definitions[tensor]))
     owner = next((name for slot, name in named.get(tensor.name, ()) if slot is None or slot == place[0]), "")
-    owner = owner or _largest(program, tensor, {**values, **found}, named)
+    owner = owner or _largest(program, tensor, place, {**values, **found}, named)
     return f"The first of them is {tensor.name}{list(place) if place else ''} = {value} ({owner}), by {lines}."
 
 
@@ -90,17 +90,34 @@ def _earliest(program: Program, first: Tensor, bad: Mapping[Tensor, Array]) -> t
     return first, tuple(map(int, np.argwhere(bad[first])[0]))
 
 
-def _largest(program: Program, tensor: Tensor, values: Mapping[str, Any], named: Named) -> str:
+def _largest(program: Program, tensor: Tensor, place: tuple[int, ...], values: Mapping[str, Any], named: Named) -> str:
     """Of the parameters and gradients that it is computed from most directly, the one with the largest element."""
     seen, level = {tensor}, [tensor]
     while level:
-        read = [a.tensor for t in level for e in program.definitions.get(t, ()) for a in e.reads()]
-        level = [t for t in dict.fromkeys(read) if t not in seen]
-        seen.update(level)
-        sizes = [(float(np.abs(values[t.name]).max()), t.name) for t in level if t.name in named]
+        reads = [(e, a) for t in level for e in program.definitions.get(t, ()) for a in e.reads()]
+        sizes = []
+        for equation, access in reads:
+            own = _slot(equation, access, place) if equation.tensor == tensor else None
+            for slot, name in named.get(access.tensor.name, ()):
+                if slot is None or own is None or slot == own:
+                    value = values[access.tensor.name]
+                    sizes.append((float(np.abs(value if slot is None else value[slot]).max()), name))
         if sizes:
             size, name = max(sizes)
-            slot = np.unravel_index(int(np.abs(values[name]).argmax()), np.shape(values[name]))[:1]
-            called = next(text for s, text in named[name] if s is None or s == slot[0])
-            return f"made with {called}, whose elements go up to {size:.3g}"
+            return f"made with {name}, whose elements go up to {size:.3g}"
+        level = [t for t in dict.fromkeys(access.tensor for _, access in reads) if t not in seen]
+        seen.update(level)
     return "made without parameters"
+
+
+def _slot(equation: Equation, access: Access, place: tuple[int, ...]) -> int | None:
+    """The slot of what is read where this place is written, if it can be told: of h[l+1,n,i] += W[l,i,j]*h[l,n,j]."""
+    from compiler.program import affine
+
+    at = {}
+    for subscript, number in zip(equation.lhs.subscripts, place, strict=True):
+        parts = affine(subscript)
+        if parts is not None and len(parts.terms) == 1 and parts.terms[0][1] == 1:
+            at[parts.terms[0][0]] = number - parts.constant
+    first = access.subscripts[0].xreplace(at) if access.subscripts else None
+    return int(first) if first is not None and first.is_Integer else None
