@@ -88,7 +88,7 @@ def _recurrence(
     body_starts: dict[Equation, Access] = {}
     guards: dict[Equation, Boolean] = {}
     for equation in component:
-        moved, guard, new = _at_slot(equation, axes[equation.tensor], slot, offsets[equation.tensor])
+        moved, guard, new = _at_slot(equation, axes, slot, offsets[equation.tensor])
         body_equations.append(moved)
         body_kinds[moved] = kinds[equation]
         guards[moved] = guard
@@ -146,11 +146,12 @@ def _shifted_axes(component: Sequence[Equation], fixed: tuple[Axes, ...]) -> Shi
     return found
 
 
-def _at_slot(equation: Equation, axis: int, step: Index, offset: int) -> tuple[Equation, Boolean, dict[Basic, Basic]]:
+def _at_slot(equation: Equation, axes: Axes, step: Index, offset: int) -> tuple[Equation, Boolean, dict[Basic, Basic]]:
     """The equation for one step (its index on the axis leaves the domain), the condition under which it acts, and what
-    becomes of the index.
+    becomes of the index (of the reads of a constant slot: counted from the step, so that it is seen which are of it).
 
     Inside, the step is known by the narrower range, so that reads are seen to stay in their tensors."""
+    axis = axes[equation.tensor]
     subscript = equation.lhs.subscripts[axis]
     parts = affine(subscript)
     index = parts.plain if parts is not None else None
@@ -159,13 +160,21 @@ def _at_slot(equation: Equation, axis: int, step: Index, offset: int) -> tuple[E
     slot = Index(step.name, high, low) - offset
     if index is None:  # a constant slot, or one that the domain's indices decide
         lhs = Access(equation.tensor, *(slot if k == axis else s for k, s in enumerate(equation.lhs.subscripts)))
-        chosen = sp.true if subscript.is_number else sp.Eq(subscript, slot)
-        return replace(equation, lhs=lhs, where=sp.And(equation.where, chosen)), guard, {}
+        if not subscript.is_number:
+            return replace(equation, lhs=lhs, where=sp.And(equation.where, sp.Eq(subscript, slot))), guard, {}
+        reads = [a for a in equation.reads() if a.tensor in axes and a.subscripts[axes[a.tensor]].is_number]
+        moves: dict[Basic, Basic] = {a: _counted(a, axes[a.tensor], slot - subscript) for a in reads}
+        return replace(equation.map(lambda e: e.xreplace(moves)), lhs=lhs), guard, moves
     assert parts is not None
     new: dict[Basic, Basic] = {index: slot - parts.constant}
     domain = tuple(i for i in equation.domain if i != index)
     where = equation.where.xreplace(new)
     return Equation(equation.lhs.xreplace(new), domain, equation.rhs.xreplace(new), equation.op, where), guard, new
+
+
+def _counted(access: Access, axis: int, nothing: Expr) -> Access:
+    """The same element, its constant slot as that constant plus `nothing`: a step less its only value."""
+    return Access(access.tensor, *(s + nothing if k == axis else s for k, s in enumerate(access.subscripts)))
 
 
 def _same_slots(access: Access, writer: Equation, fixed: tuple[Axes, ...]) -> bool:

@@ -144,7 +144,7 @@ def _access(access: Access) -> Iterator[str]:
             yield f"{access} has the constant subscript {subscript} outside its axis of {extent}"
         elif parts.plain is not None and parts.constant.is_zero:
             index = parts.plain
-            if _outside(index.low, index.high - 1, extent):
+            if not index.extent.is_zero and _outside(index.low, index.high - 1, extent):
                 yield f"{access} is never inside: {_range(index)}, and the axis has {extent}"
 
 

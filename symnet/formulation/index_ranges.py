@@ -173,8 +173,10 @@ class Ranges:
                     ends = [self._end(subscript, scope[""]) for subscript, scope in places]
                     if all(end is not None for end in ends):
                         longest = max(int(end) for end in ends if end is not None)
-                        self.fix(("axis", name, k), Integer(longest), f"{longest} for axis {k} of {name}", self.where)
-                        changed = True
+                        if longest:
+                            found = f"{longest} for axis {k} of {name}"
+                            self.fix(("axis", name, k), Integer(longest), found, self.where)
+                            changed = True
             for one, other in self.weak:
                 if self.root(one) not in self.extents and self.root(other) in self.extents:
                     self.extents[self.root(one)] = self.extents[self.root(other)]
@@ -227,8 +229,13 @@ class Ranges:
             self._walk(child, scope, line)
 
     def _end(self, subscript: ast.expr, line: int) -> int | None:
-        """One more than the largest value of a subscript on the left; None if a range in it is not known yet."""
+        """One more than the largest value of a subscript on the left; None if a range in it is not known yet.
+
+        Integers of a tensor say nothing of the extent: 0.
+        """
         where = self.lines[line].where
+        if any(isinstance(n, ast.Name) and n.id in self.ranks for n in ast.walk(subscript)):
+            return 0
         names = {n.id for n in ast.walk(subscript) if isinstance(n, ast.Name) and n.id not in self.ranks}
         known: dict[str, Expr] = {}
         for name in names:
