@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 from ml_dtypes import finfo
-from onnx import AttributeProto, TensorProto, defs, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, TensorProto, defs, helper, numpy_helper
 
 from compiler.calling import call, interpret
 from compiler.executable import compile_program
@@ -45,6 +45,8 @@ def _plain(attribute: AttributeProto) -> Any:
     value = helper.get_attribute_value(attribute)
     if isinstance(value, TensorProto):
         return numpy_helper.to_array(value).item() if prod(value.dims) == 1 else value
+    if isinstance(value, GraphProto):  # what a function that is given does: its name, and the numbers in it
+        return value.name, {one.name: numpy_helper.to_array(one).tolist() for one in value.initializer}
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -195,8 +197,8 @@ class Words(dict[str, Any]):
         if at and name in self.shapes:
             indices: list[str] = []
             for part in at.split(","):
-                text = self[part.lstrip("*")] if part.lstrip("*") in self else part
-                indices += [t for t in (self["out"] if part == "out" else text).split(",") if t]
+                text = self["out"] if part == "out" else self.get(part.lstrip("*"), part)
+                indices += [t for t in text.split(",") if t]
             return self.access(name, indices)
         if at:
             return ""
@@ -319,7 +321,9 @@ class Words(dict[str, Any]):
         extra = "QRSTU"[:dots] if "..." in left else ""
         right = right if arrow else "".join(sorted({c for c in left if c.isalpha() and left.count(c) == 1}))
         spelt = [t.replace("...", extra) for t in (*terms, right)]
-        factors = "*".join(f"{n}[{','.join(t.lower() if not extra else t)}]" for n, t in zip(self.several, spelt, strict=False))
+        factors = "*".join(
+            f"{n}[{','.join(t.lower() if not extra else t)}]" for n, t in zip(self.several, spelt, strict=False)
+        )
         bound = sorted({c for t in spelt[:-1] for c in t} - set(spelt[-1]))
         return f"Y[{','.join(spelt[-1])}] = " + (f"sum({factors}, {', '.join(bound)})" if bound else factors)
 
@@ -352,7 +356,9 @@ class Words(dict[str, Any]):
         return ",".join(f"o{k}-({self._low.get(k, 0)})" for k in range(len(self.x)))
 
     def word_unpadded(self) -> str:
-        return " and ".join(f"o{k} >= {self._low.get(k, 0)} and o{k} < {self._low.get(k, 0) + n}" for k, n in enumerate(self.x))
+        return " and ".join(
+            f"o{k} >= {self._low.get(k, 0)} and o{k} < {self._low.get(k, 0) + n}" for k, n in enumerate(self.x)
+        )
 
     def _gathered(self, below: bool) -> str:
         axis, rank = self["axis"] % len(self.x), len(self.shapes["I"])
@@ -407,6 +413,7 @@ class Words(dict[str, Any]):
         return " and ".join(f"{one} == i{k}" for k, one in enumerate(at))
 
     def word_updates(self) -> str:
+        self.sizes |= {f"u{k}": n for k, n in enumerate(self.shapes["U"])}
         return ",".join(f"u{k}" for k in range(len(self.shapes["U"])))
 
     def word_hot(self) -> str:
@@ -425,8 +432,9 @@ class Words(dict[str, Any]):
     @property
     def _windows(self) -> list[tuple[int, int, int, int, int, int]]:
         """Of each spatial axis: extent of the image, size, stride, dilation, padding below and above."""
-        image, out = self.x[2:], self.y[2:]
-        size = self.get("kernel_shape") or self.shapes["W"][2:]
+        out = self.y[2:]
+        image = self.x[2:] if "block" not in self else out
+        size = self.get("kernel_shape") or self.get("block") or self.shapes["W"][2:]
         some = range(len(out))
         stride, dilation = self.get("strides") or [1 for _ in some], self.get("dilations") or [1 for _ in some]
         pads = list(self.get("pads") or [0 for _ in (*some, *some)])
@@ -452,9 +460,7 @@ class Words(dict[str, Any]):
         return ",".join(self._window())
 
     def word_inside(self) -> str:
-        return " and ".join(
-            f"{at} >= 0 and {at} < {w[0]}" for at, w in zip(self._window(), self._windows, strict=True)
-        )
+        return " and ".join(f"{at} >= 0 and {at} < {w[0]}" for at, w in zip(self._window(), self._windows, strict=True))
 
     def word_counted(self) -> str:
         if not self["count_include_pad"]:
@@ -470,11 +476,29 @@ class Words(dict[str, Any]):
         )
 
     def word_spread(self) -> str:
-        return ",".join(f"{s}*i{k + 2}+{d}*u{k}" for k, (_, _, s, d, _, _) in enumerate(self._windows))
+        """Where tap u of window q stands in an image to which nothing was added."""
+        windows = self._windows
+        for k, (image, size, s, d, low, high) in enumerate(windows):
+            count = (self.y[k + 2] + low + high - d * (size - 1) - 1) // s + 1 if "block" in self else image
+            self.sizes[f"q{k}"] = count
+        return ",".join(f"{s}*q{k}+{d}*u{k}" for k, (_, _, s, d, _, _) in enumerate(windows))
+
+    def word_places_of_windows(self) -> str:
+        return ",".join(f"q{k}" for k in range(len(self.y) - 2))
+
+    def word_block_place(self) -> str:
+        some = range(len(self.y) - 2)
+        return self._place([f"q{k}" for k in some], [self.sizes[f"q{k}"] for k in some])
+
+    def word_tap(self) -> str:
+        block = self["block"]
+        return f"{prod(block)}*c+{self._place([f'u{k}' for k in range(len(block))], block)}"
 
     def word_cropped(self) -> str:
-        if self["output_shape"]:
-            whole = [(w[0] - 1) * w[2] + (w[1] - 1) * w[3] + 1 - n for w, n in zip(self._windows, self.y[2:], strict=True)]
+        if self.get("output_shape"):
+            whole = [
+                (w[0] - 1) * w[2] + (w[1] - 1) * w[3] + 1 - n for w, n in zip(self._windows, self.y[2:], strict=True)
+            ]
             low = [max(0, n // 2 if self["auto_pad"] != "SAME_LOWER" else n - n // 2) for n in whole]
             return ",".join(f"o{k + 2}+{n}" for k, n in enumerate(low))
         return ",".join(f"o{k + 2}+{w[4]}" for k, w in enumerate(self._windows))
@@ -513,9 +537,7 @@ def judged(case: Case) -> Judged:
     outputs = {name: reading.tensors[name] for name in words.wanted}
     for name, tensor in outputs.items():
         assert tensor.shape == words.shapes[name], (name, tensor.shape, words.shapes[name])
-    return Judged(
-        Program(reading.equations, tuple(outputs.values())).live(), values, words.wanted, tuple(text)
-    )
+    return Judged(Program(reading.equations, tuple(outputs.values())).live(), values, words.wanted, tuple(text))
 
 
 def tidy(line: str) -> str:
@@ -544,6 +566,11 @@ def points(program: Program) -> int:
     return sum(prod(int(i.extent) for i in equation.domain) for equation in program.equations)
 
 
+def longest_sum(program: Program) -> int:
+    """How many terms the longest sum has."""
+    return max((prod(int(i.extent) for i in e.bound) for e in program.equations if e.op == "sum"), default=1)
+
+
 def error(found: Any, expected: Array) -> float:
     """The largest |found - expected| / (eps * max(|expected|, largest finite |expected|)), eps of the expected dtype.
 
@@ -558,4 +585,4 @@ def error(found: Any, expected: Array) -> float:
     if not np.array_equal(got[~finite], wanted[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
         return np.inf
     scale = np.max(np.abs(wanted), where=finite, initial=1e-30)
-    return float(np.max(np.abs(got - wanted), where=finite, initial=0.0) / (eps * scale))
+    return float(np.max(np.abs(got[finite] - wanted[finite]), initial=0.0) / (eps * scale))

@@ -2,14 +2,15 @@
 
 In: nothing.  Out: EQUATIONS, a row for each operator, and EXCLUDED, why the others have none.
 
-A row is a signature, `outputs = Operator(inputs)`, and lines.  Capital letters are tensors, `#T` one of integers, `*X` any
-number of tensors; small letters are inputs that decide shapes or axes, and so stand in the text as numbers.  `over` says
-which axes are reduced, if neither `axes` nor `axis` does.  Words in braces stand for text (onnx_cases.py has them all), or
-are Python expressions of such words: sizes `{X1}` (axis 1 of X), attributes by name, and
+A row is a signature, `outputs = Operator(inputs)`, and lines.  Capital letters are tensors, `#T` one of integers, `*X`
+any number of tensors; small letters are inputs that decide shapes or axes, and so stand in the text as numbers.  `over`
+says which axes are reduced, where neither `axes` nor `axis` does.  What stands in braces is put there as text: words of
+onnx_cases.py, or Python expressions of these, of sizes (`X1`: of axis 1 of X), and of attributes by name.  Words:
 
-    {X}  X[...], broadcast against the first output         {X@b,i,j}  the same against these indices
-    out  indices of the output                all  indices of the first input     along, rest  those reduced, the others
-    kept  rest, or with 0 where axes stay     count  points of {along}             place  position of {out} in row-major order
+    X  X[...], broadcast against the first output     X@b,i,j  the same against these indices
+    out, all  indices of the first output and input   along, rest  those of `all` that are reduced, and the others
+    kept  rest, or with 0 where axes stay             count  points of `along`
+    place  row-major position of `out`                position  that of `all`
 
 A line that reads an input which is not given is left out, and so is one whose `if` does not hold; `let` names a word,
 `with` gives sizes of indices; a line with {each} or {part} is repeated for each of several tensors.
@@ -27,6 +28,7 @@ ELEMENTWISE: Mapping[str, str] = {
     "Asinh(X)": "sign({X})*log1p(abs({X}) + {X}**2/(1 + sqrt({X}**2 + 1)))",
     "Atanh(X)": "log1p(2*{X}/(1 - {X}))/2",
     "Celu(X)": "where({X} <= 0, {alpha}*expm1({X}/{alpha}), {X})",
+    "ai.onnx.ml.Binarizer(X)": "where({X} > {threshold}, 1, 0)",
     "Cos(X)": "cos({X})",
     "Cosh(X)": "(exp({X}) + exp(-{X}))/2",
     "Div(A, B)": "{A}/{B}",
@@ -132,7 +134,10 @@ EQUATIONS: Mapping[str, tuple[str, ...]] = {
         "if has_B and not has_A: Y[{out}] = min({B}, {X})",
         "if not has_A and not has_B: Y[{out}] = {X}",
     ),
-    "Y = Gelu(X)": ("if approximate == 'tanh': Y[{out}] = gelu_tanh({X})", "if approximate == 'none': Y[{out}] = gelu({X})"),
+    "Y = Gelu(X)": (
+        "if approximate == 'tanh': Y[{out}] = gelu_tanh({X})",
+        "if approximate == 'none': Y[{out}] = gelu({X})",
+    ),
     "Y = Max(*X)": ("if X == 1: Y[{out}] = {X0@out}", "if X > 1: Y[{out}] = max({every})"),
     "Y = Min(*X)": ("if X == 1: Y[{out}] = {X0@out}", "if X > 1: Y[{out}] = min({every})"),
     "Y = Sum(*X)": ("Y[{out}] += {each}",),
@@ -231,6 +236,13 @@ EQUATIONS: Mapping[str, tuple[str, ...]] = {
         )
         for name in ("ScatterElements", "ScatterND")
     },
+    "Y = TensorScatter(X, U, #W)": (
+        "let k = 'u%d' % (rank_X - 2)",
+        "let hit = updates.replace(k, 'W[u0]+' + k)",
+        "let hit_below = hit.replace('W[u0]', 'W[u0]-%d' % (X3 if rank_X == 5 else X2 if rank_X == 4 else X1))",
+        *_REPLACED,
+    ),
+    "Y = ai.onnx.ml.ArrayFeatureExtractor(X, #I)": ("Y[{out}] = X[o0,I[o1]]",),
     "Y = OneHot(#I, depth, V)": ("Y[{out}] = where({hot} == I[{cold}] or {hot} == I[{cold}] + {depth}, V[1], V[0])",),
     "Y = EyeLike(X)": ("Y[{out}] = where(o1 == o0 + {k}, 1, 0)",),
     "Y = Trilu(X, k)": (
@@ -271,7 +283,7 @@ EQUATIONS: Mapping[str, tuple[str, ...]] = {
     "Y = ConvTranspose(X, W, B)": (
         "let C = X1//group",
         "with g = {group}, o = {W1}, c = {C}",
-        "z[n,{W1}*g+o,{spread}] = sum(X[n,{C}*g+c,{spatial}]*W[{C}*g+c,o,{taps}], c)",
+        "z[n,{W1}*g+o,{spread}] = sum(X[n,{C}*g+c,{places_of_windows}]*W[{C}*g+c,o,{taps}], c)",
         "Y[{out}] = z[o0,o1,{cropped}]",
         "Y[{out}] += B[o1]",
     ),
@@ -281,9 +293,7 @@ EQUATIONS: Mapping[str, tuple[str, ...]] = {
         "if has_J and not storage_order: j[{out}] = argmax(X[o0,o1,{spatial}], {spatial}, {covered})",
         "if has_J: J[{out}] = {pixels}*({X1}*o0 + o1) + j[{out}]",
     ),
-    "Y = AveragePool(X)": (
-        "Y[{out}] = sum(X[o0,o1,{window}], {taps})/sum(1, {taps}, {counted})",
-    ),
+    "Y = AveragePool(X)": ("Y[{out}] = sum(X[o0,o1,{window}], {taps})/sum(1, {taps}, {counted})",),
     "Y = LpPool(X)": ("Y[{out}] = sum(abs(X[o0,o1,{window}])**{p}, {taps})**(1/{p})",),
     "Y = GlobalAveragePool(X) over spatial": ("Y[{kept}] = sum(X[{all}], {along})/{count}",),
     "Y = GlobalMaxPool(X) over spatial": ("m[{rest}] = max(X[{all}], {along})", "Y[{kept}] = m[{rest}]"),
@@ -442,12 +452,112 @@ EQUATIONS: Mapping[str, tuple[str, ...]] = {
         "let z = 'scwp'[qk_matmul_output_mode or 0]",
         "Z[b,h,i,j] = {z}[b,h,i,j]",
     ),
+    "Y = ai.onnx.preview.FlexAttention(Q, K, V)": (
+        "let m = score_mod or ('', {})",
+        "let w = prob_mod or ('', {})",
+        "let G = Q1//K1",
+        "let a = scale or 1/Q3**0.5",
+        "with g = {K1}, r = {G}",
+        "s[b,{G}*g+r,i,j] = {a}*sum(Q[b,{G}*g+r,i,e]*K[b,g,j,e], e)",
+        "let c = m[0][10:]",
+        "let n = m[1].get('bias') or m[1].get('cap')",
+        "if c == '': c[b,h,i,j] = s[b,h,i,j]",
+        "if c == 'bias': c[b,h,i,j] = s[b,h,i,j] + {n}",
+        "if c == 'causal_mask': c[b,h,i,j] = where(j <= i, s[b,h,i,j], -1e30)",
+        "if c == 'soft_cap': c[b,h,i,j] = {n}*tanh(s[b,h,i,j]/{n})",
+        "if c == 'relative_positional': c[b,h,i,j] = s[b,h,i,j] + i - j",
+        "l[b,h,i] = logsumexp(c[b,h,i,j], j)",
+        "let f = w[1]['scale'] if w[0] else 1",
+        "p[b,h,i,j] = {f}*exp(c[b,h,i,j] - l[b,h,i])",
+        "Y[b,{G}*g+r,i,f] = sum(p[b,{G}*g+r,i,j]*V[b,g,j,f], j)",
+    ),
+    "Y, P = LinearAttention(Q, K, V, S, G, B)": (
+        "let H = q_num_heads",
+        "let J = kv_num_heads",
+        "let D = Q2//H",
+        "let E = V2//J",
+        "let R = H//J",
+        "let T = Q1",
+        "let a = scale or 1/D**0.5",
+        "with j = {J}, r = {R}, e = {D}, f = {E}, t = {T}, y = {D}",
+        "if not has_G: g[b,t,j,e] = 1 + 0*K[b,t,{D}*j+e]",
+        "if has_G and G2 == J: g[b,t,j,e] = exp(G[b,t,j])",
+        "if has_G and G2 != J: g[b,t,j,e] = exp(G[b,t,{D}*j+e])",
+        "if not has_B: v[b,t,j,f] = V[b,t,{E}*j+f]",
+        "v[b,t,j,f] = {B@b,t,j}*(V[b,t,{E}*j+f] - sum(s[b,t,j,y,f]*g[b,t,j,y]*K[b,t,{D}*j+y], y))",
+        "s[b,0,j,e,f] += S[b,j,e,f]",
+        "s[b,t+1,j,e,f] += s[b,t,j,e,f]*g[b,t,j,e] + K[b,t,{D}*j+e]*v[b,t,j,f]",
+        "Y[b,t,{E*R}*j+{E}*r+f] = {a}*sum(Q[b,t,{D*R}*j+{D}*r+e]*s[b,t+1,j,e,f], e)",
+        "P[b,j,e,f] = s[b,{T},j,e,f]",
+    ),
+    "Y = RotaryEmbedding(X, C, S, #P)": (
+        "let H = X1 if rank_X == 4 else num_heads",
+        "let D = X3 if rank_X == 4 else X2//num_heads",
+        "let R = rotary_embedding_dim or D",
+        "let A = 2 if interleaved else 1",  # the pairs that turn: A*e and A*e+B
+        "let B = 1 if interleaved else R//2",
+        "with h = {H}, e = {R//2}, f = {D}, w = {D-R}",
+        "if rank_X == 4: x[b,h,t,f] = X[b,h,t,f]",
+        "if rank_X == 3: x[b,h,t,f] = X[b,t,{D}*h+f]",
+        "c[b,t,e] = C[P[b,t],e]",
+        "s[b,t,e] = S[P[b,t],e]",
+        "if not has_P: c[b,t,e] = C[b,t,e]",
+        "if not has_P: s[b,t,e] = S[b,t,e]",
+        "y[b,h,t,{A}*e] += c[b,t,e]*x[b,h,t,{A}*e] - s[b,t,e]*x[b,h,t,{A}*e+{B}]",
+        "y[b,h,t,{A}*e+{B}] += s[b,t,e]*x[b,h,t,{A}*e] + c[b,t,e]*x[b,h,t,{A}*e+{B}]",
+        "if D > R: y[b,h,t,w+{R}] += x[b,h,t,w+{R}]",
+        "if rank_X == 4: Y[b,h,t,f] = y[b,h,t,f]",
+        "if rank_X == 3: Y[b,t,{D}*h+f] = y[b,h,t,f]",
+    ),
     # -------------------------------------------------------------------------- numbers from positions
     **{
         f"Y = {name}Window(size)": (
             "let N = size if periodic else size - 1",
             f"Y[{{out}}] = {a} - {b}*cos(2*pi*o0/{{N}}) + {c}*cos(4*pi*o0/{{N}})",
         )
-        for name, a, b, c in (("Hann", "1/2", "1/2", "0"), ("Hamming", "25/46", "21/46", "0"), ("Blackman", "0.42", "0.5", "0.08"))
+        for name, a, b, c in (
+            ("Hann", "1/2", "1/2", "0"),
+            ("Hamming", "25/46", "21/46", "0"),
+            ("Blackman", "0.42", "0.5", "0.08"),
+        )
     },
+}
+
+# reason -> operators that have no row, and single cases of operators that have one
+EXCLUDED: Mapping[str, str] = {
+    "numbers of other kinds: casts, bits, quantized ones": """
+        Cast CastLike BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor QuantizeLinear DequantizeLinear
+        DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger""",
+    "division of integers, which drops the remainder": """
+        test_div_int8 test_div_int16 test_div_int32_trunc test_div_uint8 test_div_uint16 test_div_uint32
+        test_div_uint64""",
+    "rounding: its derivative is 0 wherever it has one": "Ceil Floor Round Mod",
+    "functions that the language does not have": "Acos Asin Atan Det IsNaN IsInf",
+    "what is known before anything runs: constants, shapes": "Constant Shape Size",
+    "shapes that depend on the data": "NonZero Unique Compress NonMaxSuppression",
+    "an order by size": "TopK",
+    "random numbers of a generator that ONNX leaves open": """
+        Bernoulli test_training_dropout_default test_training_dropout_default_mask test_training_dropout
+        test_training_dropout_mask""",
+    "text": """
+        StringConcat StringNormalizer StringSplit RegexFullMatch TfIdfVectorizer ai.onnx.ml.LabelEncoder
+        test_equal_string test_equal_string_broadcast""",
+    "sequences, optional values, control flow": """
+        SequenceInsert SequenceMap SplitToSequence OptionalGetElement OptionalHasElement If Loop Scan
+        test_identity_opt test_identity_sequence""",
+    "decision trees": "ai.onnx.ml.TreeEnsemble",
+    "pictures: decoding and resampling": "ImageDecoder Resize Upsample GridSample AffineGrid RoiAlign DeformConv",
+    "Fourier transforms and filter banks": "DFT STFT MelWeightMatrix",
+    "reads at places that are not affine in the indices": "test_edge_pad test_reflect_pad test_wrap_pad CenterCropPad",
+    "optimizers and gradients": """
+        ai.onnx.preview.training.Adagrad ai.onnx.preview.training.Adam ai.onnx.preview.training.Momentum
+        Add+Gradient Add+Mul+Gradient""",
+    "products of as many factors as the data say": "test_scatter_elements_with_reduction_mul test_scatternd_multiply",
+    "the largest of no booleans, which for numbers is -inf": "test_reduce_max_empty_set_bool",
+}
+
+# cases whose limit is another: eps times the largest number expected, and why
+LIMITS: Mapping[str, tuple[float, str]] = {
+    "test_averagepool_2d_ceil_last_window_starts_on_pad": (1500, "what is expected is given to 4 digits"),
+    "test_logsoftmax_large_number": (1100, "x - logsumexp(x) of numbers that are 1064 times as large: 1 eps of these"),
 }

@@ -1,0 +1,128 @@
+"""ONNX's node tests judge symnet: every case of `onnx.backend.test.case.node`, or why not (package onnx).
+
+    pytest tests/optional/test_onnx.py              by the oracle and interpreted; one case of each operator compiled
+    pytest tests/optional/test_onnx.py --compiled   all of them compiled
+    python -m tests.optional.test_onnx              all of them compiled, with a summary for tests/RESULTS.md
+
+Limits, in eps of the dtype of the case times the largest number that is expected: 4, and 1/16 more for each term of the
+longest sum; for single cases as LIMITS says.  (ONNX's own for float32: 8389 of a number itself, and an absolute 1e-7.)
+Integers, booleans, infinities and NaN must be equal.  Halves are computed in float32, integers in float64.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from .onnx_cases import ROUTES, Case, Judged, cases, error, judged, longest_sum, points, rows, run
+from .onnx_table import EXCLUDED, LIMITS
+
+INTERPRETED = 100_000  # points that a program may visit to be run by Python
+COPY = re.compile(r"(.+)_expanded(?:_ver\d+)?")
+
+
+@cache
+def reasons() -> dict[str, str]:
+    """Operators and cases -> why they are not judged."""
+    return {word: reason for reason, words in EXCLUDED.items() for word in words.split()}
+
+
+@cache
+def named() -> dict[str, Case]:
+    return {case.name: case for case in cases()}
+
+
+def reason(case: Case) -> str:
+    """Why a case is not judged; "" if it is."""
+    found = COPY.fullmatch(case.name)
+    if found:
+        return "an operator written out as several, with the data of a case that is judged or named"
+    return reasons().get(case.name, reasons().get(case.operator, ""))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal arrays, or equal messages of ONNX."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        exact = one.dtype.kind == "O" or one.dtype.kind in "US"
+        return one.dtype == other.dtype and (bool(np.all(one == other)) if exact else one.tobytes() == other.tobytes())
+    return bool(np.all(one == other))
+
+
+def by_operator() -> dict[str, list[Case]]:
+    found: dict[str, list[Case]] = {}
+    for case in cases():
+        if not reason(case):
+            found.setdefault(case.operator, []).append(case)
+    return found
+
+
+def routes(case: Case, found: Judged, compiled: bool) -> Iterator[str]:
+    """How a case is evaluated; what is too large to be interpreted is compiled."""
+    large = points(found.program) > INTERPRETED
+    yield from (
+        r for r in ROUTES if not (r == "interpreted" and large) and not (r == "compiled" and not compiled and not large)
+    )
+
+
+def check(case: Case, compiled: bool) -> dict[str, float]:
+    """route -> the largest error, in units of eps; fails if it is above the limit."""
+    found = judged(case)
+    limit = LIMITS[case.name][0] if case.name in LIMITS else 4 + longest_sum(found.program) / 16
+    worst = {}
+    for route in routes(case, found, compiled):
+        outputs = run(found, route)
+        worst[route] = max(error(outputs[name], expected) for name, expected in found.expected.items())
+        text = "\n".join(found.text)
+        assert worst[route] <= limit, f"{case.name}, {route}: off by {worst[route]:.3g} eps, limit {limit:.3g}\n{text}"
+    return worst
+
+
+def test_every_case_is_judged_or_excluded_for_a_reason() -> None:
+    operators = {case.operator for case in cases()}
+    assert not [case.name for case in cases() if not reason(case) and case.operator not in rows()]
+    assert not [word for word in reasons() if word not in named() and word not in operators]
+    assert not [word for word in reasons() if word in rows()]
+    assert not [name for name in LIMITS if name not in named()]
+    assert sum(map(len, by_operator().values())) >= 880
+
+
+def test_cases_written_out_have_the_data_of_the_case_that_they_are_named_after() -> None:
+    for case in cases():
+        found = COPY.fullmatch(case.name)
+        if not found:
+            continue
+        original = named()[found[1]]
+        for mine, others in ((case.inputs, original.inputs), (case.outputs, original.outputs)):
+            others = tuple(array for array in others if array is not None)
+            rest = iter(others)  # one that decides only types may be missing
+            assert all(any(same(one, other) for other in rest) for one in mine), case.name
+
+
+@pytest.mark.parametrize("operator", sorted(by_operator()))
+def test_the_equations_of_an_operator_give_what_onnx_expects(operator: str, pytestconfig: pytest.Config) -> None:
+    given = by_operator()[operator]
+    for case in given:
+        check(case, pytestconfig.getoption("--compiled") or case is given[-1])
+
+
+if __name__ == "__main__":
+    judged_cases, worst = 0, {}
+    for operator, given in sorted(by_operator().items()):
+        for case in given:
+            judged_cases += 1
+            for route, value in check(case, True).items():
+                worst[operator, route] = max(worst.get((operator, route), 0.0), value)
+    left_out = Counter(reason(case) for case in cases())
+    print(f"{judged_cases} of {len(cases())} cases judged, of {len(by_operator())} operators\n")
+    print("| worst error, eps | operator | route |\n|---|---|---|")
+    for (operator, route), value in sorted(worst.items(), key=lambda item: -item[1])[:20]:
+        print(f"| {value:.2f} | {operator} | {route} |")
+    print("\n| cases | not judged, because |\n|---|---|")
+    for why, count in left_out.most_common():
+        print(f"| {count} | {why} |" if why else "", end="\n" if why else "")
