@@ -111,7 +111,9 @@ def _one_is_enough(written: Sequence[_Touch], read: Sequence[_Touch], loops: dic
     for touch in read:
         if touch.node == home:
             after = touch.shift == shift and all(touch.child >= w.child for w in writers)
-            before = touch.shift is not None and touch.shift == shift + back and all(touch.child < w.child for w in writers)
+            before = (
+                touch.shift is not None and touch.shift == shift + back and all(touch.child < w.child for w in writers)
+            )
             if not (after or before):
                 return False
     first, last = loops[home].index.low + shift, loops[home].index.high - 1 + shift

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import llvmlite.binding as llvm
 
@@ -58,19 +58,21 @@ class Extern:
 
 
 Value = Extern | int | float | str
+# LLVM's passes: none; those that leave loops as they are written; all, which unroll loops and make vectors of them.
+Passes = Literal["none", "scalar", "all"]
 
 
 # ---------------------------------------------------------------------------------------------- building
-def build_kernel(name: str, ir: str, optimize: bool = True) -> Native:
+def build_kernel(name: str, ir: str, passes: Passes = "all") -> Native:
     """The function `name`, defined by the LLVM IR text, compiled for this processor.
 
     The symbol registered is `<name>_<hash>` (Native.name): pass that one to Extern, not `name`.  The IR may
     declare external functions of libc and of kernels built before.  Code that is written as it should run needs no
-    passes of LLVM's before its code generation: `optimize=False` takes a third of the time.
+    passes of LLVM's before its code generation: `passes="none"` takes a third of the time.
     """
     with _LOCK:
-        key = disk.key("kernel", name, ir, str(VECTOR_BITS), str(optimize))
-        return restore(key) or _finish(key, name, f"{name}_{key[:16]}", ir, (), optimize)
+        key = disk.key("kernel", name, ir, str(VECTOR_BITS), passes)
+        return restore(key) or _finish(key, name, f"{name}_{key[:16]}", ir, (), passes)
 
 
 def build_source(
@@ -79,6 +81,7 @@ def build_source(
     namespace: Mapping[str, Value] | None = None,
     depends: Iterable[Native] = (),
     subnormals: bool = True,
+    passes: Passes = "all",
     by_numba: bool = False,
 ) -> Native:
     """The function `entry(table)` of the generated text, C type `void f(int64_t *table)`; translate.py has its dialect.
@@ -87,20 +90,21 @@ def build_source(
     reduce_add, exp, ...), nothing else.  `depends` are the functions that the text calls through Extern: they are
     restored with this one.  With `subnormals=False` it and all that it calls take subnormal numbers for zero (on
     x86-64; the state of the processor is put back at the end): arithmetic with them is a hundred times slower, and
-    an optimizer's moments decay into them.  With `by_numba` Numba compiles the text, to the same function: a judge of
+    an optimizer's moments decay into them.  Where the loops of the text itself take no time, `passes="scalar"` compiles
+    it twice as fast.  With `by_numba` Numba compiles the text, to the same function: a judge of
     the translator, ten times as slow.
     """
     with _LOCK:
         depends = tuple(depends)
         names = {name: _plain(value) for name, value in (namespace or {}).items()}
         described = json.dumps(sorted(names.items()))
-        options = f"{VECTOR_BITS} {subnormals} {by_numba}"
+        options = f"{VECTOR_BITS} {subnormals} {passes} {by_numba}"
         key = disk.key("source", text, entry, described, *[d.key for d in depends], options)
         found = restore(key)
         if found is not None:
             return found
         ir = source_ir(text, entry, names, subnormals, by_numba)
-        return _finish(key, entry, f"{entry}_{key[:16]}", ir, tuple(d.key for d in depends))
+        return _finish(key, entry, f"{entry}_{key[:16]}", ir, tuple(d.key for d in depends), passes)
 
 
 def restore(key: str) -> Native | None:
@@ -124,8 +128,8 @@ def symbol_address(name: str) -> int | None:
     return address
 
 
-def _finish(key: str, name: str, symbol: str, ir: str, depends: tuple[str, ...], optimize: bool = True) -> Native:
-    needs, code = _object(ir, name, symbol, optimize)
+def _finish(key: str, name: str, symbol: str, ir: str, depends: tuple[str, ...], passes: Passes) -> Native:
+    needs, code = _object(ir, name, symbol, passes)
     header = json.dumps({"symbol": symbol, "needs": needs, "depends": list(depends)})
     disk.store(key, header.encode() + b"\n" + code)
     return _load(key, symbol, needs, code)
@@ -160,8 +164,8 @@ def _machine() -> Any:
     )  # fmt: skip
 
 
-def optimized(ir: str, name: str, symbol: str, optimize: bool = True) -> Any:
-    """The module of the IR text, optimized if asked; `name` becomes the external `symbol`, all else internal."""
+def optimized(ir: str, name: str, symbol: str, passes: Passes = "all") -> Any:
+    """The module of the IR text after the passes; `name` becomes the external `symbol`, all else internal."""
     machine = _machine()
     try:
         module = llvm.parse_assembly(
@@ -178,22 +182,20 @@ def optimized(ir: str, name: str, symbol: str, optimize: bool = True) -> Any:
         module.verify()
     except RuntimeError as error:
         raise NativeError(f"{name}: {error}") from error
-    if not optimize:
+    if passes == "none":
         return module
     # Level 3 takes twice as long for twice the code, and ran up to 5 % slower (training of digits).
     options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = True
-    options.slp_vectorization = True
-    options.loop_interleaving = True
-    options.loop_unrolling = True
+    options.loop_vectorization = options.slp_vectorization = passes == "all"
+    options.loop_interleaving = options.loop_unrolling = passes == "all"
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return module
 
 
-def _object(ir: str, name: str, symbol: str, optimize: bool) -> tuple[list[str], bytes]:
+def _object(ir: str, name: str, symbol: str, passes: Passes) -> tuple[list[str], bytes]:
     """The external symbols that the code needs, and its object file."""
-    module = optimized(ir, name, symbol, optimize)
+    module = optimized(ir, name, symbol, passes)
     needs = sorted(f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm."))
     needs += sorted(v.name for v in module.global_variables if v.is_declaration)
     foreign = [n for n in needs if n.startswith((".numba", "numba_", "_ZN", "NRT_", "Py"))]

@@ -28,7 +28,7 @@ def check(spec: Matmul, M: int, N: int, K: int, target: module.Target | None = N
     start = {"zero": 0.0, "bias": D.astype(float), "c": C[:, :N].astype(float)}[spec.start]
     exact = a @ b + start
     scale = np.abs(a) @ np.abs(b) + np.abs(start)
-    function = native.build_kernel(*matmul(spec, target), optimize=False)
+    function = native.build_kernel(*matmul(spec, target), passes="none")
     call = native.callable_from(function, SIGNATURE[spec.dtype])
     sizes = [s if literal is None else -7 for s, literal in zip((M, N, K), (spec.m, spec.n, spec.k), strict=True)]
     call(A.ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, *sizes)
@@ -134,7 +134,7 @@ def test_nan_and_infinity_reach_the_elements_they_belong_to_and_no_other() -> No
     A, B, C = np.ones((20, 10), np.float32), np.ones((10, 10), np.float32), np.zeros((20, 10), np.float32)
     A[3, 4] = np.nan
     B[2, 7] = np.inf
-    function = native.build_kernel(*matmul(Matmul("float32", None, 10, 10, "k", "n", 10, 10, 10)), optimize=False)
+    function = native.build_kernel(*matmul(Matmul("float32", None, 10, 10, "k", "n", 10, 10, 10)), passes="none")
     native.callable_from(function, SIGNATURE["float32"])(A.ctypes.data, B.ctypes.data, C.ctypes.data, 0, 20, 10, 10)
     nan = np.zeros((20, 10), bool)
     nan[3] = True
@@ -163,7 +163,7 @@ def test_nothing_is_read_or_written_beyond_the_operands() -> None:
     for (M, N, K), a, b in itertools.product([(9, 10, 11), (32, 17, 5), (13, 33, 24), (37, 10, 32)], "km", "nk"):
         A, B, C, D = at_the_end(M * K), at_the_end(K * N), at_the_end(M * N), at_the_end(N)
         spec = specified(M, N, K, (a, b, "bias", "float32"), "" if K == 32 else "m")
-        call = native.callable_from(native.build_kernel(*matmul(spec), optimize=False), SIGNATURE["float32"])
+        call = native.callable_from(native.build_kernel(*matmul(spec), passes="none"), SIGNATURE["float32"])
         call(A.ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, M, N, K)
         assert (C == K + 1).all()
 

@@ -168,7 +168,7 @@ def test_a_kernel_sums_over_segments(target: Any, segments: tuple[tuple[int, int
             block = A[first + x : first + x + rows * depth].astype(float)
             left = block.reshape(rows, depth) if a_form == "k" else block.reshape(depth, rows).T
             expected = expected + left @ B[y : y + depth * columns].reshape(depth, columns).astype(float)
-        function = native.build_kernel(*matmul(spec, target), optimize=False)
+        function = native.build_kernel(*matmul(spec, target), passes="none")
         call = native.callable_from(function, SIGNATURE[dtype])
         call(A[first:].ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, rows, columns, depth)
         np.testing.assert_allclose(C, expected, rtol=2e-4 if dtype == "float32" else 1e-12, atol=1e-4)

@@ -324,7 +324,8 @@ def _loop() -> Callable[[int], None]:
     # The moments of an optimizer decay to subnormal numbers and stay there (0.9 times the smallest is rounded back to
     # it), which cost some hundred cycles each: a step of a small network took 200 us instead of 10.  So the loop runs
     # with them taken for 0, as XLA's does and PyTorch's on request, and the thread gets its mode back at the end.
-    return native.callable_from(native.build_source(SOURCE, "drive", namespace, subnormals=False), "void(i64*)")
+    built = native.build_source(SOURCE, "drive", namespace, subnormals=False, passes="scalar")
+    return native.callable_from(built, "void(i64*)")
 
 
 def ready() -> None:

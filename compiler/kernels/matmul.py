@@ -106,7 +106,7 @@ def matmul(spec: Matmul, target_: Target | None = None) -> tuple[str, str]:
 
 def build(spec: Matmul) -> tuple[Native, Extern]:
     """The loaded function and its declaration for generated source."""
-    native = build_kernel(*matmul(spec), optimize=False)
+    native = build_kernel(*matmul(spec), passes="none")
     return native, Extern(native.name, SIGNATURE[spec.dtype])
 
 
@@ -235,14 +235,15 @@ class _Generator(Emitter):
             return new
 
         def unrolled(k: Number, values: list[str]) -> list[str]:
-            for u in range(4):
+            for u in range(times):
                 values = product(self.add(k, u), values)
             return values
 
+        times = 4 if rows == self.height() else 1  # rows that remain: less code, which is compiled the sooner
         kinds = [self.type(v.lanes) for _, v in cells]
 
         def over_k(values: list[str]) -> list[str]:
-            k, values = self.loop(0, kn, 4, unrolled, zip(kinds, values, strict=True))
+            k, values = self.loop(0, kn, times, unrolled, zip(kinds, values, strict=True))
             if isinstance(k, int) and isinstance(kn, int):
                 for rest in range(k, kn):
                     values = product(rest, values)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..program import Program
-from .cost import cost
+from ..program import Equation, Program
+from .cost import Cost, equation_cost
 from .gather import gather
 from .reuse_values import reuse_values
 from .rewriting import operations
@@ -63,12 +63,13 @@ def run_passes(
 ) -> tuple[Program, tuple[PassReport, ...]]:
     """The program after the passes, and a row for each.  `verify` is called after each (in tests)."""
     rows = []
-    before = _count(program)
+    known: dict[Equation, _Counts] = {}
+    before = _count(program, known)
     for name, function, reason in passes:
         start = time.perf_counter()
         program = function(program)
         milliseconds = 1e3 * (time.perf_counter() - start)
-        after = _count(program)
+        after = _count(program, known)
         equations, called, functions, flops, elements = zip(before, after, strict=True)
         rows.append(PassReport(name, reason, equations, called, functions, flops, elements, milliseconds))
         before = after
@@ -77,13 +78,20 @@ def run_passes(
     return program, tuple(rows)
 
 
-def _count(program: Program) -> tuple[Any, ...]:
-    """(before, after) of what a row of the report has."""
-    counted = [operations(e.rhs) for e in program.equations]
+_Counts = tuple[tuple[int, int], Cost, Cost]  # operations and functions; cost with one row of each batch, and with two
+
+
+def _count(program: Program, known: dict[Equation, _Counts]) -> tuple[Any, ...]:
+    """What a row of the report has; `known` are equations that were counted before: most stay as they are."""
     names = [size.name for size in program.sizes]
-    one, two = (cost(program, dict.fromkeys(names, rows)) for rows in (1, 2))
+    for equation in program.equations:
+        if equation not in known:
+            one, two = (equation_cost(equation, dict.fromkeys(names, rows)) for rows in (1, 2))
+            known[equation] = operations(equation.rhs), one, two
+    counts = [known[equation] for equation in program.equations]
+    one, two = (sum((count[k] for count in counts), Cost(0, 0)) for k in (1, 2))
     flops, elements = two.operations - one.operations, two.elements - one.elements
     return (
-        len(counted), sum(a for a, _ in counted), sum(f for _, f in counted),
+        len(counts), sum(a for (a, _), *_ in counts), sum(f for (_, f), *_ in counts),
         (one.operations - flops, flops), (one.elements - elements, elements),
     )  # fmt: skip
