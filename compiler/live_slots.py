@@ -103,18 +103,15 @@ def _one_is_enough(written: Sequence[_Touch], read: Sequence[_Touch], loops: dic
         return False
     [home] = homes
     writers = [t for t in written if t.node == home]
-    shifts = {t.shift for t in writers}
-    if len(shifts) != 1 or None in shifts:
+    shift = writers[0].shift
+    if shift is None or any(t.shift != shift for t in writers):
         return False
-    [shift] = shifts
     back = -1 if not loops[home].reverse else 1  # from a slot to the one that was made before it
     for touch in read:
         if touch.node == home:
             after = touch.shift == shift and all(touch.child >= w.child for w in writers)
-            before = (
-                touch.shift is not None and touch.shift == shift + back and all(touch.child < w.child for w in writers)
-            )
-            if not (after or before):
+            before = touch.shift == shift + back and all(touch.child < w.child for w in writers)
+            if touch.shift is None or not (after or before):
                 return False
     first, last = loops[home].index.low + shift, loops[home].index.high - 1 + shift
     if loops[home].reverse:

@@ -89,7 +89,7 @@ def _count(program: Program, known: dict[Equation, _Counts]) -> tuple[Any, ...]:
             one, two = (equation_cost(equation, dict.fromkeys(names, rows)) for rows in (1, 2))
             known[equation] = operations(equation.rhs), one, two
     counts = [known[equation] for equation in program.equations]
-    one, two = (sum((count[k] for count in counts), Cost(0, 0)) for k in (1, 2))
+    one, two = sum((c[1] for c in counts), Cost(0, 0)), sum((c[2] for c in counts), Cost(0, 0))
     flops, elements = two.operations - one.operations, two.elements - one.elements
     return (
         len(counts), sum(a for (a, _), *_ in counts), sum(f for (_, f), *_ in counts),
