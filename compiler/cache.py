@@ -1,5 +1,6 @@
 """The disk cache: key -> bytes, for object code and for other modules' manifests.  A cache, never a store: a missing,
-foreign or damaged entry is the same as none, and nothing here raises when the directory cannot be used.
+foreign or damaged entry is the same as none, and where the directory cannot be used there is none; a CacheWarning says
+so, and what was wanted is made anew.
 
     key(*parts)        content hash of the parts and of everything that generated code depends on
     load(key)          the bytes stored under the key, or None
@@ -15,10 +16,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import stat
 import struct
 import sys
 import tempfile
+import warnings
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +31,18 @@ LIMIT = 512 * 1024 * 1024
 ENVIRONMENT = "SYMNET_CACHE"
 _DIGEST = 32
 _KEY = 64
+_OURS = re.compile(r"[0-9a-f]{64}\.bin|\w+_[0-9a-f]{16}\.py|\..*\.tmp")  # entries, sources, and what is being written
+
+
+class CacheWarning(UserWarning):
+    """Kernels are compiled anew, or will be the next time, since the disk cache is damaged or cannot be used."""
+
+
+def _warn(path: Path | str, what: object, so: str) -> None:
+    warnings.warn(f"symnet's cache, {path}: {what}; {so}", CacheWarning, stacklevel=3)
+
+
+_NO_CACHE = f"kernels are compiled anew in each process.  The environment variable {ENVIRONMENT} names another folder"
 
 
 # ---------------------------------------------------------------------------------------------- keys
@@ -44,7 +59,7 @@ def key(*parts: str | bytes) -> str:
 @cache
 def surroundings() -> str:
     """What object code depends on besides its source: the compiler's own files, versions, processor, as text."""
-    versions = [f"{name} {_version(name)}" for name in ("numba", "llvmlite", "numpy")]
+    versions = [f"{name} {_version(name)}" for name in ("sympy", "numba", "llvmlite", "numpy")]
     return "\n".join([package_hash(Path(__file__).parent), *versions, platform.python_version(), processor()])
 
 
@@ -76,21 +91,21 @@ def _version(package: str) -> str:
 
 # ---------------------------------------------------------------------------------------------- directory
 def directory() -> Path | None:
-    """The cache directory, made at need; None where it cannot be made or is not ours alone."""
-    path = _wanted_directory()
-    if path is None:
-        return None
-    return path if _usable(path) else None
-
-
-def _wanted_directory() -> Path | None:
+    """The cache directory, made at need; None, with a warning, where it cannot be made or is not ours alone."""
     chosen = os.environ.get(ENVIRONMENT)
-    if chosen is not None:
-        return Path(chosen).expanduser() if chosen else None
-    try:
-        home = Path.home()
-    except RuntimeError:
+    if chosen == "":  # the user wants none
         return None
+    try:
+        path = Path(chosen).expanduser() if chosen else _default()
+        _claim(path)
+    except (OSError, RuntimeError) as error:
+        _warn(chosen or "the default folder", getattr(error, "strerror", None) or error, _NO_CACHE)
+        return None
+    return path
+
+
+def _default() -> Path:
+    home = Path.home()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "symnet" / "cache"
     if sys.platform == "darwin":
@@ -98,30 +113,26 @@ def _wanted_directory() -> Path | None:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "symnet"
 
 
-def _usable(path: Path) -> bool:
-    """Made with mode 0700 if missing; ours, a directory, and closed to others if it exists."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.lstat(path)
-    except OSError:
-        return False
+def _claim(path: Path) -> None:
+    """Made with mode 0700 if missing; ours, a directory, and closed to others if it exists; else OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
-        return False
+        raise OSError("it is not a folder")
     if not hasattr(os, "getuid"):
-        return True
+        return
     if found.st_uid != os.getuid():
-        return False
+        raise OSError("it belongs to another user")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        try:
-            os.chmod(path, 0o700)
-        except OSError:
-            return False
-    return True
+        other = next((name for name in sorted(os.listdir(path)) if not _OURS.fullmatch(name)), None)
+        if other is not None:  # a folder for other things, too: closing it to others is not for us to decide
+            raise OSError(f"it is open to others, and has other files than the cache's, such as {other}")
+        os.chmod(path, 0o700)
 
 
 # ---------------------------------------------------------------------------------------------- entries
 def load(key: str) -> bytes | None:
-    """The payload stored under the key; None if there is none.  A damaged or foreign entry is deleted."""
+    """The payload stored under the key, or None.  A damaged or foreign entry is deleted, with a warning."""
     path = _entry(key)
     if path is None:
         return None
@@ -130,12 +141,13 @@ def load(key: str) -> bytes | None:
             found = os.fstat(file.fileno())
             data = file.read()
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
-            raise ValueError("another user could have written this file")
+            raise ValueError("another user could have written it")
         payload = _unpack(key, data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         _delete(path)
+        _warn(path, getattr(error, "strerror", None) or error, "deleted, and compiled anew")
         return None
     _touch(path)
     return payload
@@ -180,11 +192,11 @@ def _unpack(key: str, data: bytes) -> bytes:
     start = len(MAGIC) + _DIGEST
     body = data[start:]
     if data[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != data[len(MAGIC) : start]:
-        raise ValueError("damaged")
+        raise ValueError("it is damaged")
     (length,) = struct.unpack_from("<q", body)
     payload = body[8 + _KEY :]
     if length != len(payload) or body[8 : 8 + _KEY] != key.encode():
-        raise ValueError("another entry under this name")
+        raise ValueError("it is another entry under this name")
     return payload
 
 
@@ -195,9 +207,10 @@ def _write(path: Path, data: bytes) -> bool:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         if temporary is not None:
             _delete(Path(temporary))
+        _warn(path.parent, error.strerror or error, f"nothing is kept: {_NO_CACHE}")
         return False
     return True
 
@@ -224,7 +237,7 @@ def _shrink(base: Path, limit: int | None = None) -> None:
     try:
         with os.scandir(base) as entries:
             for entry in entries:
-                if entry.is_file(follow_symlinks=False):
+                if entry.is_file(follow_symlinks=False) and _OURS.fullmatch(entry.name):
                     found = entry.stat(follow_symlinks=False)
                     files.append((found.st_mtime, found.st_size, Path(entry.path)))
     except OSError:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import pytest
 
-from compiler import cache
+from compiler import cache, native
 from symnet import Network, dense
 from symnet.declare.checks import Choice
+from symnet.run import plan
 from symnet.run.plan import structure
 
 KEY = "0123456789abcdef" * 4
@@ -46,7 +52,8 @@ def test_a_truncated_entry_is_deleted_and_counts_as_none(folder: Path, length: i
     path = folder / f"{KEY}.bin"
     assert length < path.stat().st_size
     path.write_bytes(path.read_bytes()[:length])
-    assert cache.load(KEY) is None
+    with pytest.warns(cache.CacheWarning, match=rf"{KEY}.bin: it is .*; deleted, and compiled anew"):
+        assert cache.load(KEY) is None
     assert not path.exists()
 
 
@@ -58,7 +65,8 @@ def test_any_flipped_bit_is_found(folder: Path) -> None:
         changed = bytearray(whole)
         changed[position] ^= 1 << position % 8
         path.write_bytes(changed)
-        assert cache.load(KEY) is None, position
+        with pytest.warns(cache.CacheWarning, match="it is "):
+            assert cache.load(KEY) is None, position
     cache.store(KEY, b"payload")
     assert cache.load(KEY) == b"payload"
 
@@ -66,20 +74,44 @@ def test_any_flipped_bit_is_found(folder: Path) -> None:
 def test_an_entry_under_another_name_is_refused(folder: Path) -> None:
     cache.store(KEY, b"payload")
     (folder / f"{KEY}.bin").rename(folder / f"{OTHER}.bin")
-    assert cache.load(OTHER) is None
+    with pytest.warns(cache.CacheWarning, match="it is another entry"):
+        assert cache.load(OTHER) is None
 
 
 def test_an_entry_that_others_can_write_is_refused(folder: Path) -> None:
     cache.store(KEY, b"payload")
     (folder / f"{KEY}.bin").chmod(0o666)
-    assert cache.load(KEY) is None
+    with pytest.warns(cache.CacheWarning, match="another user could have written it"):
+        assert cache.load(KEY) is None
 
 
 def test_a_directory_of_another_owner_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.store(KEY, b"payload")
     monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
-    assert cache.directory() is None
-    assert cache.load(KEY) is None and not cache.store(KEY, b"x")
+    with pytest.warns(
+        cache.CacheWarning, match="it belongs to another user; kernels are compiled anew in each process"
+    ):
+        assert cache.directory() is None
+        assert cache.load(KEY) is None and not cache.store(KEY, b"x")
+
+
+def test_a_folder_for_other_things_that_is_open_to_others_stays_as_it_is(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "thesis.tex").write_text("years")
+    with pytest.warns(cache.CacheWarning, match="has other files than the cache's, such as thesis.tex"):
+        assert not cache.store(KEY, b"x")
+    assert folder.stat().st_mode & 0o777 == 0o755 and [p.name for p in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SYMNET_CACHE")
+    monkeypatch.setattr(Path, "home", none)
+    with pytest.warns(cache.CacheWarning, match="home directory"):
+        assert not cache.store(KEY, b"x")
 
 
 def test_without_a_usable_directory_nothing_is_stored_and_nothing_raised(
@@ -89,9 +121,12 @@ def test_without_a_usable_directory_nothing_is_stored_and_nothing_raised(
     occupied.write_text("")
     for place in (occupied, occupied / "below", ""):
         monkeypatch.setenv("SYMNET_CACHE", str(place))
-        assert not cache.store(KEY, b"x")
-        assert cache.load(KEY) is None
-        assert cache.write_source("a.py", "x = 1\n") is None
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert not cache.store(KEY, b"x")
+            assert cache.load(KEY) is None
+            assert cache.write_source("a.py", "x = 1\n") is None
+        assert [w.category for w in told] == [cache.CacheWarning] * (3 if place else 0)
 
 
 def test_a_full_disk_leaves_no_half_written_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +136,8 @@ def test_a_full_disk_leaves_no_half_written_file(folder: Path, monkeypatch: pyte
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "replace", full)
-    assert not cache.store(KEY, b"new")
+    with pytest.warns(cache.CacheWarning, match="no space left; nothing is kept"):
+        assert not cache.store(KEY, b"new")
     assert [p.name for p in folder.iterdir()] == [f"{KEY}.bin"]
     assert cache.load(KEY) == b"old"
 
@@ -153,6 +189,67 @@ def test_a_key_depends_on_the_packages_own_sources(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("2")
     assert cache.package_hash(tmp_path) != first
     cache.package_hash.cache_clear()
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """What keys are made of is looked at again, before and after."""
+    for clear in (True, False):
+        for known in (cache.package_hash, cache.surroundings, cache.processor):
+            known.cache_clear()
+        if clear:
+            yield
+
+
+@pytest.mark.parametrize("name", ["sympy", "numba", "llvmlite", "numpy"])
+def test_another_version_makes_another_key(name: str, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
+    first, version = cache.key("a"), cache._version
+    monkeypatch.setattr(cache, "_version", lambda package: "another" if package == name else version(package))
+    cache.surroundings.cache_clear()
+    assert cache.key("a") != first
+
+
+def test_another_python_or_processor_makes_another_key(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
+    keys = [cache.key("a")]
+    for place, name, value in (
+        (platform, "python_version", lambda: "3.99.0"),
+        (llvm, "get_process_triple", lambda: "another-triple"),
+        (llvm, "get_host_cpu_name", lambda: "another-processor"),
+        (llvm, "get_host_cpu_features", lambda: llvm.FeatureMap({"fma": False})),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, value)
+            cache.surroundings.cache_clear()
+            cache.processor.cache_clear()
+            keys.append(cache.key("a"))
+    assert len(set(keys)) == 5
+
+
+@pytest.mark.parametrize("part", ["differentiate.py", "kinds/affine.py", "formulation/layers.py", "run/plan.py"])
+def test_another_source_of_symnet_makes_another_key(part: str, tmp_path: Path, forgetful: None, monkeypatch) -> None:
+    copied = shutil.copytree(Path(plan.__file__).parent.parent, tmp_path / "symnet")
+    monkeypatch.setattr(plan, "__file__", str(copied / "run" / "plan.py"))
+    network = Network(input=2, layers=[dense(1)], loss="squared_error")
+    first = structure(network.spec, Choice("adam"))
+    with open(copied / part, "a") as file:
+        file.write("# another\n")
+    cache.package_hash.cache_clear()
+    assert structure(network.spec, Choice("adam")) != first
+
+
+def test_another_flag_makes_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    ir = 'define void @"f"(ptr %t) {\n  ret void\n}\n'
+    text = "def f(table):\n    x = pointer_f64(table[0])\n    x[0] = F64(1)\n"
+    build = native.build_source
+    keys = [
+        *(native.build_kernel("f", ir, optimize).key for optimize in (True, False)),
+        *(build(text, "f", subnormals=s).key for s in (True, False)),
+        build(text, "f", {"one": 1}).key,
+        build(text, "f", depends=[native.build_kernel("f", ir)]).key,
+    ]
+    monkeypatch.setattr(native, "VECTOR_BITS", 256)
+    keys += [native.build_kernel("f", ir).key, build(text, "f").key]
+    assert len(set(keys)) == len(keys) == 8
 
 
 def test_what_is_derived_is_found_again_for_the_same_files_of_symnet_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     arrays = {name: constant.structure for name, constant in spec.arrays.items()}
-    sources = cache.package_hash(Path(__file__).parent)
+    sources = cache.package_hash(Path(__file__).parent.parent)
     return json.dumps([sources, to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
 
 

@@ -1,0 +1,63 @@
+"""A cache that is damaged, full or closed between two processes: the same bits, a warning, never an error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler import cache, native
+from tests import cold
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache as a first process leaves it, and the bits that it got."""
+    folder = tmp_path_factory.mktemp("whole") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYMNET_CACHE", str(folder))
+        patch.setattr(native, "_LOADED", {})
+        return folder, cold.bits()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache is of a process that has loaded nothing yet."""
+    monkeypatch.setenv("SYMNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(native, "_LOADED", {})
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("name", ["truncated", "flipped", "swapped", "folders"])  # more: python -m tests.cold --damages
+def test_a_damaged_cache_is_made_anew_with_a_warning(
+    name: str, whole: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole[0], folder)
+    cold.DAMAGES[name](folder)
+    with pytest.warns(cache.CacheWarning):
+        assert cold.bits() == whole[1]
+    if name != "folders":  # which files do not replace
+        monkeypatch.setattr(native, "_LOADED", {})
+        assert cold.bits() == whole[1]  # it is whole again: no warning
+
+
+def test_on_a_full_disk_kernels_are_compiled_anew(
+    whole: tuple[Path, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.warns(cache.CacheWarning, match="No space left on device; nothing is kept"):
+        assert cold.bits() == whole[1]
+    assert os.listdir(folder) == []
+
+
+def test_processes_that_start_at_once_on_an_empty_cache_get_the_same_bits(
+    whole: tuple[Path, str], folder: Path
+) -> None:
+    assert cold.start_at_once(2, folder) == [f"{whole[1]}\n"] * 2  # more: python -m tests.cold
