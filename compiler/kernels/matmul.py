@@ -327,24 +327,32 @@ class _Generator(Emitter):
         ldb = self.spec.ldb
         base = self.at("%B", self.add(self.mul(j, ldb), k0))
 
-        def square(k: Number, v: _Vector, lanes_k: int) -> None:
-            used = v.lanes if v.mask is None else v.mask.count("true")
-            whole = _Vector(0, lanes_k)
-            rows = [self.read(self.at(base, self.add(k, (v.offset + r) * ldb)), whole) for r in range(used)]
-            rows += ["0.0" if lanes_k == 1 else "zeroinitializer"] * (v.lanes - used)
-            for r, column in enumerate(self.transposed(rows, lanes_k)):
-                place = self.at(self.packed_b, self.add(self.mul(self.add(k, r), width), v.offset))
-                self.write(column, place, _Vector(0, v.lanes))
+        def square(k: Number, column: Number, used: int, lanes: int, lanes_k: int) -> None:
+            start, along = self.at(base, self.add(self.mul(column, ldb), k)), _Vector(0, lanes_k)
+            rows = [self.read(self.at(start, r * ldb), along) for r in range(used)]
+            rows += ["0.0" if lanes_k == 1 else "zeroinitializer"] * (lanes - used)
+            place = self.at(self.packed_b, self.add(self.mul(k, width), column))
+            for r, values in enumerate(self.transposed(rows, lanes_k)):
+                self.write(values, self.at(place, r * width), _Vector(0, lanes))
 
-        for v in vectors:
+        def pack(column: Number, used: int, lanes: int) -> None:
             k: Number = 0
-            for lanes_k in (v.lanes, 1) if v.lanes > 1 else (1,):
+            for lanes_k in (lanes, 1) if lanes > 1 else (1,):
 
-                def step(k: Number, _: list[str], v: _Vector = v, lanes_k: int = lanes_k) -> list[str]:
-                    square(k, v, lanes_k)
+                def step(k: Number, _: list[str], lanes_k: int = lanes_k) -> list[str]:
+                    square(k, column, used, lanes, lanes_k)
                     return []
 
                 k, _ = self.loop(k, kn, lanes_k, step)
+
+        def vector(column: Number, _: list[str]) -> list[str]:
+            pack(column, self.lanes, self.lanes)
+            return []
+
+        whole = [v for v in vectors if v.mask is None and v.lanes == self.lanes]  # they come first: one code for all
+        self.loop(0, len(whole) * self.lanes, self.lanes, vector)
+        for v in vectors[len(whole) :]:
+            pack(v.offset, v.lanes if v.mask is None else v.mask.count("true"), v.lanes)
 
     def transposed(self, rows: list[str], lanes: int) -> list[str]:
         """`lanes` vectors of len(rows) lanes, from len(rows) vectors of `lanes` lanes (both powers of two)."""
