@@ -94,7 +94,7 @@ OWN: tuple[type[ScalarFunction], ...] = (logistic, softplus, normal_cdf, expm1, 
 
 # All functions that a right-hand side may contain, besides +, *, powers and Piecewise.
 FUNCTIONS: tuple[type[Function], ...] = (
-    sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.tanh, sp.erf, sp.erfc, *OWN, uniform,
+    sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.atan, sp.tanh, sp.erf, sp.erfc, *OWN, uniform,
 )  # fmt: skip
 
 

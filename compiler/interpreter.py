@@ -83,6 +83,7 @@ NAMESPACE: dict[str, Any] = {
     "sin": _quiet(np.sin),
     "cos": _quiet(np.cos),
     "tan": _quiet(np.tan),
+    "atan": _quiet(np.arctan),
     "tanh": _quiet(np.tanh),
     "expm1": _quiet(np.expm1),
     "log1p": _quiet(np.log1p),

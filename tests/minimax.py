@@ -108,6 +108,12 @@ def _cos(z: mp.mpf) -> mp.mpf:
     return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
 
 
+def _atan(z: mp.mpf) -> mp.mpf:
+    """(atan(t) - t) / (t z), z = t^2"""
+    t = mp.sqrt(z)
+    return (mp.atan(t) - t) / (t * z) if z > mp.mpf("1e-9") else -mp.mpf(1) / 3 + z / 5
+
+
 QUARTER = float((np.pi / 4 * 1.02) ** 2)
 HALF_LN2 = float(np.log(2) / 2 * 1.0001)
 ROOT = (float(np.sqrt(0.5) - 1), float(np.sqrt(2.0) - 1))
@@ -122,6 +128,7 @@ FITS = (
     ("LOG_ERFC", _log_erfc, lambda x: mp.erfc(x), (0.98, 4.0), 6, None),
     ("ERFCX", _erfcx, lambda q: mp.mpf(1), (-1.0, 1.0), 12, 24),
     ("SIN", _sin, lambda z: z + mp.mpf("1e-4"), (0.0, QUARTER), 2, 5),
+    ("ATAN", _atan, lambda z: z + mp.mpf("1e-4"), (0.0, 0.1725), 4, 10),
     ("COS", _cos, lambda z: z * z + mp.mpf("1e-4"), (0.0, QUARTER), 2, 5),
 )
 

@@ -20,7 +20,7 @@ from compiler import native
 
 LIMITS = {
     "exp": 2, "expm1": 2, "log": 2, "log1p": 2, "tanh": 4, "logistic": 4, "softplus": 4, "erf": 4, "erfc": 4, "sin": 4,
-    "cos": 4, "tan": 4, "sqrt": 0.5,
+    "cos": 4, "tan": 4, "atan": 4, "sqrt": 0.5,
 }  # fmt: skip
 
 # Where the function bends, float32 and float64: the interval that half of the points come from.
@@ -37,6 +37,7 @@ RANGES = {
     "sin": ((-30, 30), (-30, 30)),
     "cos": ((-30, 30), (-30, 30)),
     "tan": ((-30, 30), (-30, 30)),
+    "atan": ((-4, 4), (-4, 4)),
     "sqrt": ((0, 4), (0, 4)),
 }
 
@@ -52,6 +53,7 @@ def _softplus(x: mp.mpf) -> mp.mpf:
 EXACT: dict[str, Callable[[mp.mpf], mp.mpf]] = {
     "exp": mp.exp, "expm1": mp.expm1, "log": mp.log, "log1p": mp.log1p, "tanh": mp.tanh, "logistic": _logistic,
     "softplus": _softplus, "erf": mp.erf, "erfc": mp.erfc, "sin": mp.sin, "cos": mp.cos, "tan": mp.tan, "sqrt": mp.sqrt,
+    "atan": mp.atan,
 }  # fmt: skip
 
 

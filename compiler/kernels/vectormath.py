@@ -15,6 +15,7 @@ in float32 and 0.77 in float64, tan 0.36 and 0.83; the C library 3.9 to 9.7 (`py
     logistic = (1 or e) / (1+e),  softplus = max(x,0) + log1p(e),  e = exp(-|x|)
     erf      = x ERF(x^2) below 1, else 1 - exp(LOG_ERFC(|x|))
     erfc     = 1 - x ERF(x^2) below 1/2, else exp(-x^2) ERFCX((x-4)/(x+4)) / (1+2x), with x^2 in two parts
+    atan     = a + t + t^3 ATAN(t^2), with a = 0, pi/4, pi/2 and t = |x|, (|x|-1)/(|x|+1), -1/|x|, so that |t| < 0.415
     sin, cos = +- s or c by n mod 4,  |x| = n pi/2 + r,  z = r^2,  s = r + r z SIN(z),  c = 1 - z/2 + z^2 COS(z)
 
 Coefficients: `python -m tests.minimax` derives them.  Errors against mpmath: `python -m tests.ulp` prints them.
@@ -93,6 +94,13 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             2.4423987269983627e-05,
             -0.0013887244276702404,
             0.04166664555668831,
+        ),
+        "ATAN": (  # error 6.78e-10
+            -0.060720592737197876,
+            0.10591789335012436,
+            -0.14243322610855103,
+            0.19998463988304138,
+            -0.33333316445350647,
         ),
     },
     "float64": {
@@ -192,6 +200,19 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             2.480158728748942e-05,
             -0.0013888888888871048,
             0.04166666666666658,
+        ),
+        "ATAN": (  # error 1.33e-18
+            -0.01784964243194638,
+            0.038013807315680825,
+            -0.050373849437612986,
+            0.05847482233924394,
+            -0.06663051000615755,
+            0.07692055834904557,
+            -0.0909089753004667,
+            0.11111110776307971,
+            -0.14285714280072545,
+            0.19999999999952608,
+            -0.3333333333333319,
         ),
     },
 }
@@ -405,6 +426,18 @@ CIRCULAR: dict[str, Cases] = {
 }
 
 
+def atan(x: Real) -> Real:
+    z = abs(x)
+    far, middle = z > 2.414213562373095, z > 0.4142135623730951
+    high, low, _ = x.format.half_pi
+    t = (z.constant(-1.0).choose(far, (z - 1.0).choose(middle, z))) / z.choose(far, (z + 1.0).choose(middle, 1.0))
+    square = t * t
+    curved = (t * square).fused(
+        _polynomial(square, "ATAN"), z.constant(low).choose(far, z.constant(low / 2).choose(middle, 0.0))
+    )
+    return (z.constant(high).choose(far, z.constant(high / 2).choose(middle, 0.0)) + (t + curved)).sign_of(x)
+
+
 def sqrt(x: Real) -> Real:
     return x.call("sqrt")
 
@@ -427,7 +460,7 @@ def quotient(a: Real, b: Real) -> Real:
 
 
 FORMULAS: dict[str, Callable[[Real], Real]] = {
-    f.__name__: f for f in (exp, expm1, tanh, logistic, softplus, log, log1p, erf, erfc, normal_cdf, sqrt)
+    f.__name__: f for f in (exp, expm1, tanh, logistic, softplus, log, log1p, erf, erfc, normal_cdf, atan, sqrt)
 }
 
 

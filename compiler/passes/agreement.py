@@ -101,7 +101,7 @@ def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
 _NUMPY: dict[type, Callable[..., Any]] = {
     sp.Add: lambda *terms: reduce(np.add, terms), sp.Mul: lambda *factors: reduce(np.multiply, factors),
     sp.Pow: np.power, sp.exp: np.exp, sp.log: np.log, sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.tanh: np.tanh,
-    sp.erf: _each(math.erf), sp.erfc: _each(math.erfc),
+    sp.atan: np.arctan, sp.erf: _each(math.erf), sp.erfc: _each(math.erfc),
     normal_cdf: _each(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
     expm1: np.expm1, log1p: np.log1p, logistic: lambda x: 1 / (1 + np.exp(-x)),
     softplus: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),

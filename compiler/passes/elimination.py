@@ -28,7 +28,8 @@ from .stabilize import stable_scalar
 _E = Symbol("E", positive=True)
 _G, _W = Symbol("g"), Symbol("w")
 
-PRICE = {softplus: 40, sp.erf: 30, sp.erfc: 30, normal_cdf: 30, sp.tanh: 24, logistic: 24, log1p: 20, expm1: 20}
+PRICE = {softplus: 40, sp.erf: 30, sp.erfc: 30, normal_cdf: 30, sp.tanh: 24, logistic: 24, sp.atan: 24, log1p: 20,
+         expm1: 20}  # fmt: skip
 MAX_DEGREE = 8
 
 

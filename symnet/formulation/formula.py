@@ -104,6 +104,7 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Expr], int, int]] = MappingProxyType
         "sin": (sp.sin, 1, 1),
         "cos": (sp.cos, 1, 1),
         "tan": (sp.tan, 1, 1),
+        "atan": (sp.atan, 1, 1),
         "tanh": (sp.tanh, 1, 1),
         "erf": (sp.erf, 1, 1),
         "erfc": (sp.erfc, 1, 1),

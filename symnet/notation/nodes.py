@@ -184,8 +184,8 @@ SIGNS = {
 WORDS = {"and": ("and", r"\wedge"), "or": ("or", r"\vee"), "not": ("not ", r"\neg ")}
 FUNCTIONS = {"logistic": ("σ", r"\sigma"), "normal_cdf": ("Φ", r"\Phi"),
              "exp": ("exp", r"\exp"), "log": ("log", r"\log"), "tanh": ("tanh", r"\tanh"),
-             "sin": ("sin", r"\sin"), "cos": ("cos", r"\cos"), "tan": ("tan", r"\tan"), "max": ("max", r"\max"),
-             "min": ("min", r"\min")}  # fmt: skip
+             "sin": ("sin", r"\sin"), "cos": ("cos", r"\cos"), "tan": ("tan", r"\tan"), "atan": ("arctan", r"\arctan"),
+             "max": ("max", r"\max"),             "min": ("min", r"\min")}  # fmt: skip
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 

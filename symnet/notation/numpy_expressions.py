@@ -18,7 +18,7 @@ from compiler.program import Access, Index, Tensor, affine, indices, subscript_i
 Axes: TypeAlias = Sequence[Index]
 SUM, PRODUCT, POWER, ATOM = range(4)
 COMPARISONS = {sp.Eq: "==", sp.Ne: "!=", sp.Lt: "<", sp.Le: "<=", sp.Gt: ">", sp.Ge: ">="}
-NUMPY = ("exp", "log", "sin", "cos", "tan", "tanh", "expm1", "log1p")
+NUMPY = ("exp", "log", "sin", "cos", "tan", "atan", "tanh", "expm1", "log1p")
 SCIPY = {"erf": "erf", "erfc": "erfc", "normal_cdf": "ndtr"}
 
 HELPERS = {

@@ -86,7 +86,8 @@ def floating(dtype: Any) -> Arithmetic:
 
     functions: dict[str, Callable[..., Array]] = {
         "exp": np.exp, "log": np.log, "sin": np.sin, "cos": np.cos, "tan": np.tan, "tanh": np.tanh,
-        "erf": elementwise(math.erf), "erfc": elementwise(math.erfc), "logistic": _logistic, "softplus": _softplus,
+        "atan": np.arctan, "erf": elementwise(math.erf), "erfc": elementwise(math.erfc), "logistic": _logistic,
+        "softplus": _softplus,
         "expm1": np.expm1, "log1p": np.log1p, "normal_cdf": elementwise(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
         "power": _power, "logsumexp": _logsumexp,
     }  # fmt: skip

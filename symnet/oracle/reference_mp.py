@@ -191,6 +191,7 @@ MULTIPRECISION = Arithmetic(
         "sin": _elementwise(mpmath.sin),
         "cos": _elementwise(mpmath.cos),
         "tan": _elementwise(mpmath.tan),
+        "atan": _elementwise(mpmath.atan),
         "tanh": _elementwise(_tanh),
         "erf": _elementwise(mpmath.erf),
         "erfc": _elementwise(mpmath.erfc),
@@ -287,6 +288,7 @@ def _magnitude_logsumexp(terms: Array, mask: Array) -> Array:
 
 _SLOPES: dict[str, Callable[[float], float]] = {
     "exp": np.exp, "log": lambda x: 1 / x, "sin": np.cos, "cos": np.sin, "tan": lambda x: 1 + np.tan(x) ** 2,
+    "atan": lambda x: 1 / (1 + x * x),
     "tanh": lambda x: 1 - np.tanh(x) ** 2, "erf": lambda x: 2 * np.exp(-x * x), "erfc": lambda x: 2 * np.exp(-x * x),
     "normal_cdf": lambda x: np.exp(-x * x / 2),
     "logistic": lambda x: np.exp(-abs(x)), "softplus": lambda x: 1.0, "expm1": np.exp, "log1p": lambda x: 1 / (1 + x),

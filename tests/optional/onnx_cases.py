@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from math import prod
 from typing import Any
@@ -19,7 +19,7 @@ from onnx import AttributeProto, GraphProto, TensorProto, defs, helper, numpy_he
 
 from compiler.calling import call, interpret
 from compiler.executable import compile_program
-from compiler.program import Program, Tensor
+from compiler.program import Index, Program, Tensor, size
 from symnet.formulation.equation_text import read
 from symnet.oracle.reference import evaluate
 
@@ -114,12 +114,14 @@ def rows() -> Mapping[str, Row]:
 
 @dataclass
 class Judged:
-    """A program, the values of its inputs, and what its outputs must be."""
+    """A program, the values of its inputs, and what its outputs must be, in the layout that `take` brings them into."""
 
     program: Program
     values: dict[str, Array]
     expected: dict[str, Array]
     text: tuple[str, ...]
+    sizes: dict[str, int] = field(default_factory=dict)
+    take: Callable[[Array], Array] = lambda array: array
 
     @property
     def dtype(self) -> str:
@@ -478,8 +480,8 @@ class Words(dict[str, Any]):
     def word_spread(self) -> str:
         """Where tap u of window q stands in an image to which nothing was added."""
         windows = self._windows
-        for k, (image, size, s, d, low, high) in enumerate(windows):
-            count = (self.y[k + 2] + low + high - d * (size - 1) - 1) // s + 1 if "block" in self else image
+        for k, (image, taps, s, d, low, high) in enumerate(windows):
+            count = (self.y[k + 2] + low + high - d * (taps - 1) - 1) // s + 1 if "block" in self else image
             self.sizes[f"q{k}"] = count
         return ",".join(f"{s}*q{k}+{d}*u{k}" for k, (_, _, s, d, _, _) in enumerate(windows))
 
@@ -554,21 +556,29 @@ ROUTES = ("oracle", "interpreted", "compiled")
 
 def run(found: Judged, route: str) -> dict[str, Array]:
     """The outputs: by the oracle, by the generated source run by Python (both float64), or compiled in the dtype."""
+    program, values, sizes = found.program, found.values, found.sizes
     if route == "oracle":
-        return evaluate(found.program, found.values)
-    if route == "interpreted":
-        return interpret(found.program, found.values, {}, plain=False)
-    return call(compile_program(found.program, found.dtype), found.values, {})
+        outputs = evaluate(program, values, sizes)
+    elif route == "interpreted":
+        outputs = interpret(program, values, sizes, plain=False)
+    else:
+        outputs = call(compile_program(program, found.dtype, None, sizes), values, sizes)
+    return {name: found.take(outputs[name]) for name in found.expected}
 
 
-def points(program: Program) -> int:
+def points(found: Judged) -> int:
     """How many points the equations visit: what interpreting takes about a microsecond each."""
-    return sum(prod(int(i.extent) for i in equation.domain) for equation in program.equations)
+    return sum(prod(_extent(i, found) for i in equation.domain) for equation in found.program.equations)
 
 
-def longest_sum(program: Program) -> int:
+def _extent(index: Index, found: Judged) -> int:
+    return int(index.extent.xreplace({size(name): n for name, n in found.sizes.items()}))
+
+
+def longest_sum(found: Judged) -> int:
     """How many terms the longest sum has."""
-    return max((prod(int(i.extent) for i in e.bound) for e in program.equations if e.op == "sum"), default=1)
+    sums = (equation.bound for equation in found.program.equations if equation.op == "sum")
+    return max((prod(_extent(i, found) for i in bound) for bound in sums), default=1)
 
 
 def error(found: Any, expected: Array) -> float:
