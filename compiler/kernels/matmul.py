@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 from ..native import Extern, Native, build_kernel, features
 from .emitter import Emitter, Number
@@ -155,6 +156,10 @@ class _Generator(Emitter):
     def at(self, base: str, offset: Number) -> str:
         return base if offset == 0 else self.new(f"getelementptr inbounds {self.scalar}, ptr {base}, i64 {offset}")
 
+    def past(self, base: str, offset: int) -> str:
+        """Where a loop goes on, which may be beyond the end after its last turn."""
+        return self.new(f"getelementptr {self.scalar}, ptr {base}, i64 {offset}")
+
     def read(self, address: str, vector: _Vector) -> str:
         kind = self.type(vector.lanes)
         if vector.mask is None:
@@ -223,32 +228,39 @@ class _Generator(Emitter):
         )
         in_panel = [_Vector(v.offset, v.lanes) for v in vectors] if self.pack_b else vectors
 
-        def product(k: Number, values: list[str]) -> list[str]:
-            row_b, row_a = self.at(base_b, self.mul(k, step_b)), self.at(base_a, self.mul(k, step_k))
-            b = [self.read(self.at(row_b, v.offset), v) for v in in_panel]
+        def one(a: str, b: str, values: list[str]) -> list[str]:
+            row = [self.read(self.at(b, v.offset), v) for v in in_panel]
             new: list[str] = []
             for r in range(rows):
-                a = self.new(f"load {self.scalar}, ptr {self.at(row_a, r * step_m)}, align {self.size}")
-                broad = {lanes: self.splat(a, lanes) for lanes in dict.fromkeys(v.lanes for v in vectors)}
-                for x, v in zip(b, vectors, strict=True):
-                    new.append(self.multiply_add(broad[v.lanes], x, values[len(new)], v.lanes))
+                x = self.new(f"load {self.scalar}, ptr {self.at(a, r * step_m)}, align {self.size}")
+                broad = {lanes: self.splat(x, lanes) for lanes in dict.fromkeys(v.lanes for v in vectors)}
+                for y, v in zip(row, vectors, strict=True):
+                    new.append(self.multiply_add(broad[v.lanes], y, values[len(new)], v.lanes))
             return new
 
-        def unrolled(k: Number, values: list[str]) -> list[str]:
-            for u in range(times):
-                values = product(self.add(k, u), values)
-            return values
+        def several(count: int) -> Callable[[Number, list[str]], list[str]]:
+            """So many k from where two pointers stand, which go on: with an index LLVM would look for them for long."""
+
+            def run(_: Number, carried: list[str]) -> list[str]:
+                a, b, *values = carried
+                for u in range(count):
+                    values = one(self.at(a, u * step_k), self.at(b, u * step_b), values)
+                return [self.past(a, count * step_k), self.past(b, count * step_b), *values]
+
+            return run
 
         times = 4 if rows == self.height() else 1  # rows that remain: less code, which is compiled the sooner
         kinds = [self.type(v.lanes) for _, v in cells]
+        carried = ["ptr", "ptr", *kinds]
 
         def over_k(values: list[str]) -> list[str]:
-            k, values = self.loop(0, kn, times, unrolled, zip(kinds, values, strict=True))
+            found = [base_a, base_b, *values]
+            k, found = self.loop(0, kn, times, several(times), zip(carried, found, strict=True))
             if isinstance(k, int) and isinstance(kn, int):
-                for rest in range(k, kn):
-                    values = product(rest, values)
-                return values
-            return self.loop(k, kn, 1, product, zip(kinds, values, strict=True))[1]
+                found = several(kn - k)(k, found)
+            elif times > 1:
+                found = self.loop(k, kn, 1, several(1), zip(carried, found, strict=True))[1]
+            return found[2:]
 
         def over_segments(number: int, values: list[str]) -> list[str]:
             nonlocal base_a, base_b
@@ -438,25 +450,23 @@ class _Generator(Emitter):
                 self.new(f"load {self.scalar}, ptr {self.at(base, offset)}, align {self.size}"), self.lanes
             )
 
-        def product(k: Number, values: list[str]) -> list[str]:
-            row_a, row_b = self.at("%A", self.add(self.mul(k, spec.lda), i)), self.at("%B", self.mul(k, spec.ldb))
-            a = [self.read(self.at(row_a, v.offset), v) for v in vectors]
-            new: list[str] = []
-            for c in range(width):
-                b = scalar(row_b, j + c)
-                new += [self.multiply_add(b, x, values[len(new) + q], self.lanes) for q, x in enumerate(a)]
-            return new
+        def several(count: int) -> Callable[[Number, list[str]], list[str]]:
+            def run(_: Number, carried: list[str]) -> list[str]:
+                row_a, row_b, *values = carried
+                for _ in range(count):
+                    a = [self.read(self.at(row_a, v.offset), v) for v in vectors]
+                    b = [scalar(row_b, c) for c in range(width)]
+                    values = [self.multiply_add(y, x, values[q], self.lanes) for q, (y, x) in enumerate(product(b, a))]
+                    row_a, row_b = self.past(row_a, spec.lda), self.past(row_b, spec.ldb)
+                return [row_a, row_b, *values]
 
-        def unrolled(k: Number, values: list[str]) -> list[str]:
-            for u in range(4):
-                values = product(self.add(k, u), values)
-            return values
+            return run
 
         starts = [scalar("%D", j + c) if spec.start == "bias" else "zeroinitializer" for c in range(width)]
-        values = [start for start in starts for _ in vectors]
-        kinds = [kind] * len(values)
-        k, values = self.loop(0, self.k, 4, unrolled, zip(kinds, values, strict=True))
-        _, values = self.loop(k, self.k, 1, product, zip(kinds, values, strict=True))
+        found = [self.at("%A", i), self.at("%B", j), *(start for start in starts for _ in vectors)]
+        kinds = ["ptr", "ptr", *[kind] * (len(found) - 2)]
+        k, found = self.loop(0, self.k, 4, several(4), zip(kinds, found, strict=True))
+        _, (_, _, *values) = self.loop(k, self.k, 1, several(1), zip(kinds, found, strict=True))
         row = self.part(0, width)
         for q, v in enumerate(vectors):
             columns = values[q :: len(vectors)] + ["zeroinitializer"] * (self.lanes - width)
