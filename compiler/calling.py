@@ -18,6 +18,7 @@ import numpy as np
 from .executable import Executable, generate
 from .program import Program
 from .storage import Storage
+from .team import team
 
 
 def call(
@@ -25,6 +26,7 @@ def call(
     values: Mapping[str, Any],
     sizes: Mapping[str, int],
     function: Callable[[list[int]], None] | None = None,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Run once on named values, with arrays made for the occasion: the outputs, states as they are afterwards, and
     "status".  For tests and for looking at single batches; training keeps its arrays and calls the address itself."""
@@ -43,7 +45,7 @@ def call(
     arrays: dict[str, Any] = {"memory": block, "hyper": hyper, "integers": integers, "status": status}
     for name in manifest["slots"]:
         owner, _, part = name.partition(":")
-        if name in arrays or owner == "size":
+        if name in arrays or owner == "size" or name in ("team", "threads"):
             continue
         kind = np.dtype(np.int64) if manifest["kinds"][owner] == "integer" else real
         if owner in manifest["outputs"]:
@@ -57,11 +59,14 @@ def call(
     table = (ctypes.c_int64 * len(manifest["slots"]))()
     for name, position in manifest["slots"].items():
         owner, _, part = name.partition(":")
-        table[position] = sizes[part] if owner == "size" else arrays[name].ctypes.data
+        if name in ("team", "threads"):
+            table[position] = {"team": team().address, "threads": threads}[name]
+        else:
+            table[position] = sizes[part] if owner == "size" else arrays[name].ctypes.data
     if function is None:
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(executable.address)(ctypes.addressof(table))
+        team().call(executable.address, ctypes.addressof(table), threads)
     else:
-        function([arrays[n] if n in arrays else sizes[n.partition(":")[2]] for n in manifest["slots"]])
+        function([arrays.get(name, sizes.get(name.partition(":")[2], 0)) for name in manifest["slots"]])
     results = {name: arrays[name] for name in manifest["outputs"] if name in arrays}
     results |= {slot.name: storage.view(block, slot.name).copy() for slot in storage.slots}
     return {**results, "status": int(status[0])}

@@ -9,7 +9,7 @@ The native function is `void f(int64_t *table)`; `Executable.slots` says what st
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -17,13 +17,14 @@ from typing import Any
 
 import sympy as sp
 
+from .divide import WORTH, Divider, choose, exposed, work
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
 from .legend import legend
 from .live_slots import single_slots
 from .lower import Lowered, lower, storage_orders
 from .memory import Arena, place_persistent, place_values, register_tensors
-from .nest import Call, Guarded, Loop, Node
+from .nest import Alone, Call, Guarded, Loop, Node
 from .passes import PassReport, run_passes
 from .prepare import prepare
 from .program import Program, Tensor
@@ -81,18 +82,22 @@ def compile_program(
     capacity: Mapping[str, int] | None = None,
     *,
     plain: bool = False,
+    worth: int = WORTH,
 ) -> Executable:
-    """Lower a program and compile it.  Sizes that are symbols may be at most `capacity` at run time."""
-    from . import native
+    """Lower a program and compile it.  Sizes that are symbols may be at most `capacity` at run time.
+
+    From `worth` operations on, the kernel is one that several threads may run (divide.py)."""
+    from . import native, team
     from .kernels import matmul
 
     started = perf_counter()
-    text, calls, _, manifest = generate(program, dtype, storage, dict(capacity or {}), plain=plain)
+    text, calls, _, manifest = generate(program, dtype, storage, dict(capacity or {}), plain, worth)
     lowered = perf_counter()
     namespace: dict[str, Any] = {}
     depends = []
-    for name, spec in calls.items():
-        built, extern = matmul.build(spec)
+    parts = [(name, *matmul.build(spec)) for name, spec in calls.items()]
+    parts += [(name, *team.build(name)) for name in (("fork", "barrier") if manifest["divided"] else ())]
+    for name, built, extern in parts:
         namespace[name] = extern
         depends.append(built)
     compiled = native.build_source(text, "kernel", namespace, tuple(dict.fromkeys(depends)))
@@ -129,7 +134,12 @@ def _loops(body: Sequence[Node]) -> int:
 
 
 def generate(
-    program: Program, dtype: str, storage: Storage | None, capacity: dict[str, int], plain: bool = False
+    program: Program,
+    dtype: str,
+    storage: Storage | None,
+    capacity: dict[str, int],
+    plain: bool = False,
+    worth: int = WORTH,
 ) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
     """The source text, the products that it calls by name, the tree, and the manifest without a key."""
     item = ITEM_SIZE[dtype]
@@ -150,19 +160,32 @@ def generate(
     if not plain:
         tree.body = join_registers(tree.body, tree.layout)
         tree.layout.single |= single_slots(tree.body, tree.layout, {*prepared.roots})
-    places, arena = _place(prepared, tree, storage, capacity, item)
+    predicted = work(tree.body, capacity)
+    divided = not plain and predicted >= worth
+    if divided:
+        choose(tree.body, tree.layout)
+    places, arena = _place(prepared, tree, storage, capacity, item, exposed(tree.body) if divided else ())
     used = arena.elements - storage.elements
     stages.note("memory", "elements", arena.unshared, used, "values that do not live at once share their place")
     if not plain:
         before = _loops(tree.body)
         tree.body = merge_flat_loops(tree.body, tree.layout, places.offsets, item)
         stages.note("join", "loops and calls", before, _loops(tree.body), "all parameters are updated in one flat loop")
-    slots, head = _table(prepared, places, dtype)
+    memory_elements = arena.elements
+    if divided:
+        choose(tree.body, tree.layout)  # of loops that were joined
+        divider = Divider(tree.layout, places, capacity, item, arena.elements)
+        tree.body, memory_elements = divider.divided(tree.body), divider.elements
+    slots, head = _table(prepared, places, dtype, divided)
     calls, kernels = _products(tree, dtype, places.sizes)
     writer = Writer(tree.layout, places, dtype, kernels)
     writer.scalars(tree.scalars)
     writer.nodes(tree.body)
     lines = ["def kernel(table):", *head, *writer.header, *writer.lines, ""]
+    if divided:
+        lines[0] = "def part(table, thread, threads):"
+        fork = f"    fork(table, part, table[{slots['team']}], table[{slots['threads']}])"
+        lines += ["", "def kernel(table):", fork, ""]
     text = "\n".join([*legend(lines, dtype, capacity, tree.layout, places, calls), *lines])
     stages.note(
         "lower", "loops and calls", _loops(tree.body), text.count("\n"), "lines of source, each beside its formula"
@@ -171,7 +194,9 @@ def generate(
         "slots": slots,
         "hyper": [t.name for t in places.hyper],
         "integers": [t.name for t in places.integers],
-        "memory_elements": arena.elements,
+        "memory_elements": memory_elements,
+        "divided": divided,
+        "work": predicted,
         "arena": {"elements": arena.elements - storage.elements, "lower_bound": arena.lower_bound},
         "capacity": capacity,
         "dtype": dtype,
@@ -186,11 +211,16 @@ def generate(
 
 
 def _place(
-    program: Program, tree: Lowered, storage: Storage, capacity: Mapping[str, int], item: int
+    program: Program,
+    tree: Lowered,
+    storage: Storage,
+    capacity: Mapping[str, int],
+    item: int,
+    shared: Collection[Tensor] = (),
 ) -> tuple[Places, Arena]:
     persistent = {s.name: s.offset for s in storage.slots}
     outputs = set(program.outputs)
-    registers = register_tensors(tree.body, tree.layout, {*program.roots})
+    registers = register_tensors(tree.body, tree.layout, {*program.roots, *shared})
     pointers: dict[Tensor, str] = {}
     hyper: dict[Tensor, int] = {}
     integers: dict[Tensor, int] = {}
@@ -220,7 +250,7 @@ def _place(
     return Places(offsets, pointers, hyper, integers, names, registers, sparse, whole), arena
 
 
-def _table(program: Program, places: Places, dtype: str) -> tuple[dict[str, int], list[str]]:
+def _table(program: Program, places: Places, dtype: str, divided: bool) -> tuple[dict[str, int], list[str]]:
     """The positions of the table, and the lines that read it."""
     real = "pointer_f64" if dtype == "float64" else "pointer_f32"
     slots: dict[str, int] = {}
@@ -245,6 +275,9 @@ def _table(program: Program, places: Places, dtype: str) -> tuple[dict[str, int]
         slot(f"{tensor.name}:values", values, real, f"{tensor.name}: values")
     for name, variable in places.sizes.items():
         slot(f"size:{name}", variable, "", name)
+    if divided:
+        slot("team", "team", "pointer_i64", "0: one thread")
+        slots["threads"] = len(slots)
     return slots, lines
 
 
@@ -260,6 +293,7 @@ def _products(
         product = call.product
         extents = product.extents()
         m, n, k = (int(e) if e.is_Integer else None for e in extents)
+        m = m if call.share is None else None
         spec = Matmul(
             dtype, m, n, k, "m" if product.a_transposed else "k", "k" if product.b_transposed else "n",
             product.lda, product.ldb, product.ldc, call.start,
@@ -286,6 +320,6 @@ def _calls(body: Sequence[Node]) -> list[Call]:
         match node:
             case Call():
                 found.append(node)
-            case Loop() | Guarded():
+            case Loop() | Guarded() | Alone():
                 found += _calls(node.body)
     return found

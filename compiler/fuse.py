@@ -91,8 +91,13 @@ def _same_rows(earlier: Loop, later: Loop) -> bool:
 
 def _same_slot(mine: Sequence[Access], one: Index, theirs: Sequence[Access], two: Index) -> bool:
     """All accesses have the loop's index, and nothing else, on one common axis, with one common shift."""
-    slots = [_slots(a, one) for a in mine] + [_slots(a, two) for a in theirs]
+    slots = [shared_slots(accesses, index) for accesses, index in ((mine, one), (theirs, two)) if accesses]
     return bool(set.intersection(*slots))
+
+
+def shared_slots(touched: Sequence[Access], index: Index) -> set[tuple[int, Expr]]:
+    """(axis, shift) at which all these accesses have the index and nothing else."""
+    return set.intersection(*(_slots(access, index) for access in touched)) if touched else set()
 
 
 def _slots(access: Access, index: Index) -> set[tuple[int, Expr]]:

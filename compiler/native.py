@@ -84,7 +84,7 @@ def build_source(
     passes: Passes = "all",
     by_numba: bool = False,
 ) -> Native:
-    """The function `entry(table)` of the generated text, C type `void f(int64_t *table)`; translate.py has its dialect.
+    """The function `entry`, the last of the text, C type `void f(int64_t *table)`; translate.py has its dialect.
 
     The text may name what `namespace` has and the functions of compiler.kernels.emitters (pointer_f32, select,
     reduce_add, exp, ...), nothing else.  `depends` are the functions that the text calls through Extern: they are
@@ -224,7 +224,7 @@ def source_ir(text: str, entry: str, names: Mapping[str, Any], subnormals: bool 
         made = _numba_ir(text, entry, names) if by_numba else _translated(text, entry, names)
     except Exception as error:
         raise NativeError(f"{path or name}: {error}") from error
-    return _with_entry(made, entry, subnormals)
+    return _with_entry(made, entry, subnormals, _arguments(text))
 
 
 def _translated(text: str, entry: str, names: Mapping[str, Any]) -> str:
@@ -233,10 +233,16 @@ def _translated(text: str, entry: str, names: Mapping[str, Any]) -> str:
     return translate(text, entry, names).replace(f'@"{entry}"', f'@"{BODY}"')
 
 
-def _with_entry(ir: str, entry: str, subnormals: bool) -> str:
+def _arguments(text: str) -> int:
+    """How many integers the last function of the text takes beside the table."""
+    return re.findall(r"^def \w+\(([^)]*)\)", text, re.MULTILINE)[-1].count(",")
+
+
+def _with_entry(ir: str, entry: str, subnormals: bool, arguments: int = 0) -> str:
     """The module with the C entry named `entry`, which calls the body."""
+    given = "".join(f", i64 %a{number}" for number in range(arguments))
     before, after, inlining = ("", "", "alwaysinline") if subnormals or not _is_x86() else (*_FLUSHED, "noinline")
-    called = f'\ndefine void @"{entry}"(ptr noalias %table) {{\n{before}  call void @"{BODY}"(ptr %table) {inlining}\n'
+    called = f'\ndefine void @"{entry}"(ptr noalias %table{given}) {{\n{before}  call void @"{BODY}"(ptr %table{given}) {inlining}\n'
     control = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n" if before else ""
     return f"{ir}{called}{after}  ret void\n}}\n{control}"
 

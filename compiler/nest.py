@@ -45,6 +45,30 @@ class Statement:
     adds: bool = False  # for `end`
 
 
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What a loop that is divided sums into a register: in pieces, each in memory, the first at `offset`."""
+
+    register: str
+    op: str
+    piece: str = ""
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How threads divide a loop, or the rows of a product: `extent` places, so many units to each.
+
+    index: if a place is a value of this index.  scale: elements (rows) of a place.  sums: see Sum; a piece is a unit.
+    """
+
+    extent: Expr
+    unit: int
+    index: Index | None = None
+    scale: Expr = Integer(1)
+    sums: tuple[Sum, ...] = ()
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """A matrix product by a kernel: its operands (A, B, perhaps a row vector to start from) at their first elements.
@@ -58,6 +82,7 @@ class Call:
     operands: tuple[Access, ...]
     target: Access
     touched: tuple[Access, Access, Access]
+    share: Share | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +106,7 @@ class Loop:
     high: tuple[Expr, ...] = ()
     count: int | None = None  # elements of a flat loop that several tensors share,
     also: tuple[Equation, ...] = ()  # and what it computes of those besides its own
+    share: Share | None = None
     reads: dict[Place, list[Access]] = field(default_factory=dict)
     writes: dict[Place, list[Access]] = field(default_factory=dict)
 
@@ -93,7 +119,27 @@ class Guarded:
     body: list[Node]
 
 
-Node = Loop | Statement | Call | Check | Guarded
+@dataclass(slots=True, eq=False)
+class Alone:
+    """What one of several threads does (divide.py)."""
+
+    body: list[Node]
+
+
+@dataclass(slots=True, eq=False)
+class Barrier:
+    """Threads wait for one another."""
+
+
+@dataclass(slots=True, eq=False)
+class Gather:
+    """The register takes the sums of all pieces."""
+
+    sum: Sum
+    share: Share
+
+
+Node = Loop | Statement | Call | Check | Guarded | Alone | Barrier | Gather
 ROWS = 8  # rows that are added up at once
 FEW = 16  # elements of a reduction that are written down one by one
 IDENTITY: dict[str, Expr] = {"sum": Integer(0), "max": -sp.oo, "logsumexp": -sp.oo, "argmax": Integer(-1)}

@@ -19,10 +19,10 @@ from sympy.logic.boolalg import Boolean
 from .expressions import Expressions, Frame, Places, label
 from .fuse import flat_chain
 from .layout import Layout
-from .nest import Call, Check, Guarded, Loop, Node, Statement, unsafe_axes
+from .nest import Alone, Barrier, Call, Check, Gather, Guarded, Loop, Node, Share, Statement, Sum, unsafe_axes
 from .program import Access, Equation, Index, Tensor
 
-RESERVED = {"M", "I", "H", "MI", "table", "status"}
+RESERVED = {"M", "I", "H", "MI", "table", "status", "thread", "threads", "team"}
 
 
 class Writer(Expressions):
@@ -57,14 +57,16 @@ class Writer(Expressions):
                     self._loop(node)
                 case Guarded():
                     self._settle()
-                    self.put(f"if {self.condition(node.condition)}:")
-                    # A guarded part is a scope of its own: nothing that it computes is known outside.
-                    start = len(self.lines)
-                    frame = Frame("", "", [], {}, frozenset(), self._depth() + 1, guard=True)
-                    self._open(frame)
-                    self.nodes(node.body)
-                    self._close()
-                    self.lines[start:start] = frame.prelude
+                    self._guarded(self.condition(node.condition), node.body)
+                case Alone():
+                    self._settle()
+                    self._guarded("thread == 0", node.body)
+                case Barrier():
+                    self._settle()
+                    self.put("if threads > 1: barrier(team)")
+                case Gather():
+                    self._settle()
+                    self._gather(node)
                 case Call():
                     self._settle()
                     self._call(node)
@@ -89,6 +91,54 @@ class Writer(Expressions):
         depth = len(self.frames)
         self.values = {t: v for t, v in self.values.items() if self.value_levels[t] <= depth}
 
+    def _guarded(self, condition: str, body: Sequence[Node]) -> None:
+        """A scope of its own: nothing that it computes is known outside."""
+        self.put(f"if {condition}:")
+        start = len(self.lines)
+        frame = Frame("", "", [], {}, frozenset(), self._depth() + 1, guard=True)
+        self._open(frame)
+        self.nodes(body)
+        self._close()
+        self.lines[start:start] = frame.prelude
+
+    # ------------------------------------------------------------------------------------------ shares
+    def _units(self, share: Share) -> str:
+        """The number of units, known at the kernel's start."""
+        extent = self.integer(share.extent)
+        if share.extent.is_Integer:
+            return str(-(-int(share.extent) // share.unit))
+        return self._once(f"({extent} + {share.unit - 1})//{share.unit}", "u")
+
+    def _first(self, share: Share, units: str, thread: str) -> str:
+        """The first unit of a thread."""
+        return self._once(f"{units}*{thread}//threads", "u")
+
+    def _bounds(self, share: Share) -> tuple[str, str]:
+        """The first place of this thread, and that of the next one."""
+        units, extent = self._units(share), self.integer(share.extent)
+        found = []
+        for thread in ("thread", "(thread + 1)"):
+            place = self._once(f"{share.unit}*{self._first(share, units, thread)}", "u")
+            found.append(self._once(_extreme("<", [place, extent]), "u"))
+        return found[0], found[1]
+
+    def _once(self, text: str, stem: str) -> str:
+        """An integer that is computed at the kernel's start."""
+        if text not in self.constants:
+            self.constants[text] = self.fresh(stem)
+            self.header.append(f"    {self.constants[text]} = {text}")
+        return self.constants[text]
+
+    def _gather(self, gather: Gather) -> None:
+        """The register takes the sums of all pieces, in order."""
+        one, c = gather.sum, self._loop_name("c")
+        self.put(f"for {c} in range({self._units(gather.share)}):")
+        value = f"M[{one.offset} + {c}]"
+        self.put(f"    {one.register} = reduce_{'add' if one.op == 'sum' else 'max'}({one.register}, {value})")
+
+    def _neutral(self, one: Sum) -> str:
+        return self.constant(0 if one.op == "sum" else -sp.oo)
+
     def _loop(self, loop: Loop) -> None:
         chain = flat_chain(loop, self.layout)
         statements = chain[-1].body if chain else loop.body
@@ -96,8 +146,13 @@ class Writer(Expressions):
         formulas += "".join(self.formula(equation) for equation in loop.also)
         index = loop.index
         writes = frozenset(loop.writes)
-        start = len(self.lines)
-        outer_indent = self.indent
+        begin = len(self.lines)
+        share, ends, outside = loop.share, None, None
+        if share is not None:
+            ends = self._bounds(share)
+            if share.sums:
+                outside, ends = self._pieces(share, writes)
+        start, frame_indent = len(self.lines), self.indent
         if chain is not None:
             names = {c.index.name for c in chain}
             count = self.integer(
@@ -108,10 +163,13 @@ class Writer(Expressions):
             self._open(frame)
             self.flat = (names, text)
             head = f"for {text} in range({count}):"
+            if share is not None and ends is not None:
+                row = "" if share.scale == 1 else f"{self.integer(share.scale)}*"
+                head = f"for {text} in range({row}{ends[0]}, {row}{ends[1]}):"
             body: Sequence[Node] = statements
         else:
             text = self._loop_name(index.name.partition("_")[0])
-            low, high = self.integer(index.low), self.integer(index.high)
+            low, high = ends or (self.integer(index.low), self.integer(index.high))
             if loop.row is not None:
                 pointer, columns, _ = self.places.sparse[loop.row.tensor]
                 row = self.integer(loop.row.subscripts[0])
@@ -135,7 +193,29 @@ class Writer(Expressions):
         self.flat = None
         inner = self.lines[start:]
         self._close()
-        self.lines[start:] = [*frame.prelude, f"{outer_indent}{head}{formulas}", *inner]
+        self.lines[start:] = [*frame.prelude, f"{frame_indent}{head}{formulas}", *inner]
+        if share is not None and outside is not None:
+            self._end_pieces(share, outside, begin)
+
+    def _pieces(self, share: Share, writes: frozenset[object]) -> tuple[Frame, tuple[str, str]]:
+        """Open the loop over the pieces of this thread; the ends of a piece."""
+        c, units = self._loop_name("c"), self._units(share)
+        frame = Frame("", c, [], {}, writes, self._depth() + 1)
+        self._open(frame)
+        for one in share.sums:
+            self.put(f"{one.piece} = {self._neutral(one)}")
+        low, high = f"{share.unit}*{c}", f"({share.unit}*{c} + {share.unit})"
+        self._first(share, units, "thread"), self._first(share, units, "(thread + 1)")
+        return frame, (low, _extreme("<", [high, self.integer(share.extent)]))
+
+    def _end_pieces(self, share: Share, frame: Frame, start: int) -> None:
+        for one in share.sums:
+            self.put(f"M[{one.offset} + {frame.text}] = {one.piece}")
+        inner = self.lines[start:]
+        self._close()
+        units = self._units(share)
+        low, high = (self._first(share, units, thread) for thread in ("thread", "(thread + 1)"))
+        self.lines[start:] = [*frame.prelude, f"{self.indent}for {frame.text} in range({low}, {high}):", *inner]
 
     def _loop_name(self, stem: str) -> str:
         stem = stem if stem.isidentifier() and stem not in RESERVED and len(stem) <= 8 else "i"
@@ -230,11 +310,18 @@ class Writer(Expressions):
 
     def _call(self, call: Call) -> None:
         name, sizes = self.kernels[call]
+        steps = ["", "", "", ""]
+        if call.share is not None:
+            low, high = self._bounds(call.share)
+            row = "" if call.share.scale == 1 else f"{self.integer(call.share.scale)}*"
+            of_a = 1 if call.product.a_transposed else call.product.lda
+            steps[0], steps[2] = f" + {of_a}*{row}{low}", f" + {call.product.ldc}*{row}{low}"
+            sizes = f"{row}({high} - {low}), {sizes.partition(', ')[2]}"
         operands = [*call.operands, *([call.operands[0]] if len(call.operands) == 2 else [])]
         places = [operands[0], operands[1], call.target, operands[2]]
         texts = []
-        for access in places:
-            pointer, _, element = self.address(access).partition("[")
+        for access, step in zip(places, steps, strict=True):
+            pointer, _, element = f"{self.address(access)[:-1]}{step}]".partition("[")
             texts.append(f"offset({pointer}, {element[:-1]})" if element != "0]" else pointer)
         self.put(f"{name}({', '.join(texts)}, {sizes}){self.formula(call.equation)}")
 

@@ -1,11 +1,12 @@
 """Generated source -> LLVM IR, statement by statement.
 
-In: the text of one function of the dialect below, and what its names stand for.  Out: the text of an LLVM module.
+In: the text of functions of the dialect below, and what its names stand for.  Out: the text of an LLVM module.
 Stands between source.py and native.py.  The dialect is a part of Python that Numba compiles, too, with the same meaning
 (tests compare them bit by bit); this translator takes a tenth of the time, since it infers nothing: every name has the
 kind of what it is first given.
 
-    function   ::= def name(table): statement*                              table: a pointer to int64
+    text       ::= function*            the last is called from outside; the name of another is its address
+    function   ::= def name(table, name, ...): statement*         table: a pointer to int64; the others are integers
     statement  ::= name = e | pointer[e] = e | ... += e | -= | *= | //= | call
                  | if e: ... else: ... | while e: ... | for name in range(e, ...): ... | return
     e          ::= number | name | pointer[e] | -e | not e | e + e | - | * | / | // | % | e ** e | e & e | e | e
@@ -37,33 +38,39 @@ class Untranslatable(ValueError):
 
 
 def translate(text: str, entry: str, names: Mapping[str, Any]) -> str:
-    """The IR of the function `entry`, C type void(int64_t *); names: numbers, or (symbol, result, argument kinds)."""
-    tree = ast.parse(text)
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == entry]
-    if len(functions) != 1 or len(functions[0].args.args) != 1:
+    """The IR of the functions, the last of them `entry`; names: numbers, or (symbol, result, argument kinds).
+
+    C type void(int64_t *, int64_t ...).
+    """
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    if not functions or functions[-1].name != entry or not functions[-1].args.args:
         raise Untranslatable(f"no function {entry}(table)")
-    return _Function(functions[0], names).module_text()
+    module, made = ir.Module("generated"), {}
+    for node in functions:
+        made[node.name] = _Function(node, names, module, dict(made)).function
+    return str(module)
 
 
 class _Function:
-    def __init__(self, node: ast.FunctionDef, names: Mapping[str, Any]) -> None:
-        self.names = names
-        self.module = ir.Module("generated")
-        table = KINDS["i64"].as_pointer()
-        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [table]), node.name)
+    def __init__(
+        self, node: ast.FunctionDef, names: Mapping[str, Any], module: Any, functions: Mapping[str, Any]
+    ) -> None:
+        self.names, self.module, self.functions = names, module, functions
+        whole, [table, *others] = KINDS["i64"], node.args.args
+        kinds = [whole.as_pointer(), *(whole for _ in others)]
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), node.name)
         self.function.args[0].add_attribute("noalias")
         self.function.attributes.add("nounwind")
         self.entry = ir.IRBuilder(self.function.append_basic_block("entry"))  # where variables are made
         self.builder = ir.IRBuilder(self.function.append_basic_block("body"))
         self.variables: dict[str, Value] = {}  # kind: of the variable; ir: where it is
-        self._assign(node.args.args[0].arg, Value("i64*", self.function.args[0]))
+        self._assign(table.arg, Value("i64*", self.function.args[0]))
+        for argument, value in zip(others, self.function.args[1:], strict=True):
+            self._assign(argument.arg, Value("i64", value))
         self._block(node.body)
         if not self.builder.block.is_terminated:
             self.builder.ret_void()
         self.entry.branch(self.function.blocks[1])
-
-    def module_text(self) -> str:
-        return str(self.module)
 
     # ------------------------------------------------------------------------------------------ statements
     def _block(self, statements: list[ast.stmt]) -> None:
@@ -186,6 +193,8 @@ class _Function:
             case ast.Name(id=name) if isinstance(self.names.get(name), int | float):
                 number = self.names[name]
                 return constant("i64" if isinstance(number, int) else "f64", number)
+            case ast.Name(id=name) if name in self.functions:
+                return Value("i64", self.builder.ptrtoint(self.functions[name], KINDS["i64"]))
             case ast.Subscript(value=pointer, slice=index):
                 place = self._element(pointer, index)
                 return Value(place.element, self.builder.load(place.ir))

@@ -420,18 +420,25 @@ class Network(Judged, Readable):
         return picture(self, level, backward)
 
     def compile(
-        self, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0, memory_limit: float | None = None
+        self,
+        optimizer: Optimizer = "adam",
+        dtype: str = "float32",
+        seed: int = 0,
+        memory_limit: float | None = None,
+        threads: int | None = None,
     ) -> Model:
         """A model with fresh parameters, drawn from the seed, that trains in native code (training.py).
 
         memory_limit: bytes that training may take, as memory.py estimates them; None: half of the machine's memory.
+        threads: so many at most run a step, if it is predicted to be worth it; None: as many as there are processors.
+        The results do not depend on it, bit by bit.
         """
         from .run import memory
         from .run.training import compile_network
 
         itemsize = 8 if str(getattr(dtype, "__name__", dtype)) == "float64" else 4
         memory.check(self.spec, checked_optimizer(optimizer, "compile, optimizer"), itemsize, memory_limit)
-        return compile_network(self, optimizer, dtype, seed)
+        return compile_network(self, optimizer, dtype, seed, threads)
 
     def value_and_gradient(
         self,

@@ -13,13 +13,13 @@ batches have come: the order is a pure function of the two, and no step waits fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .. import native
+from ..team import team
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -310,8 +310,8 @@ def drive(c):
 
 
 @cache
-def _loop() -> Callable[[int], None]:
-    """The native loop: built once for this machine, then loaded from the cache."""
+def _loop() -> int:
+    """The address of the native loop: built once for this machine, then loaded from the cache."""
     namespace: dict[str, native.Value] = {
         **POSITIONS,
         **NUMBER_POSITIONS,
@@ -324,8 +324,7 @@ def _loop() -> Callable[[int], None]:
     # The moments of an optimizer decay to subnormal numbers and stay there (0.9 times the smallest is rounded back to
     # it), which cost some hundred cycles each: a step of a small network took 200 us instead of 10.  So the loop runs
     # with them taken for 0, as XLA's does and PyTorch's on request, and the thread gets its mode back at the end.
-    built = native.build_source(SOURCE, "drive", namespace, subnormals=False, passes="scalar")
-    return native.callable_from(built, "void(i64*)")
+    return native.build_source(SOURCE, "drive", namespace, subnormals=False, passes="scalar").address
 
 
 def ready() -> None:
@@ -379,8 +378,10 @@ class Control:
             else:
                 self._alive[name] = array
 
-    def enter(self) -> str:
-        """Run until one of `REASONS` applies, which is returned.  The interpreter is free meanwhile."""
+    def enter(self, threads: int = 1) -> str:
+        """Run until one of `REASONS` applies, which is returned.  The interpreter is free meanwhile.
+
+        threads: so many at most run each kernel."""
         self.entries += 1
-        _loop()(self.cells.ctypes.data)
+        team().call(_loop(), self.cells.ctypes.data, threads)
         return REASONS[self["REASON"]]

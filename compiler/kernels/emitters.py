@@ -7,7 +7,11 @@ reduce_add(s, x)             s + x, free to be reassociated: for the running val
 reduce_max(s, x)             maximum(s, x), likewise
 quotient(a, b)               compiler.kernels.vectormath
 call_address(address, table) calls void(int64*) at an address
-F32(x), F64(x), I64(x)       conversions; F32 of a literal is a float32 constant
+call_part(address, table, thread, threads)  calls void(int64*, int64, int64) at an address
+atomic_load(p), atomic_store(p, v), atomic_add(p, v), compare_exchange(p, old, new)   of the int64 at a pointer; the
+                             last two give what was there before.  pause() tells the processor that a loop waits
+floating_mode(), set_floating_mode(m)       whether subnormal numbers are taken for zero, as an int64 (x86-64 alone)
+F32(x), F64(x), I64(x)       conversions; F32 of a literal is a float32 constant, I64 of a pointer its address
 isfinite(x)                  by bits, whatever the flags
 exp, log, sin, ...           compiler.kernels.vectormath, float32 or float64 by argument
 uniform_f32(k, ...), uniform_f64(k, ...)    compiler.kernels.random
@@ -18,6 +22,7 @@ functions to Numba.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +45,8 @@ KINDS: Mapping[str, Any] = MappingProxyType(
     }
 )
 FLOATS = ("f32", "f64")
+# What tells a processor that a loop waits for another one.
+WAITING: Mapping[str, str] = dict.fromkeys(("x86_64", "AMD64"), "llvm.x86.sse2.pause")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,10 @@ class Value:
     def element(self) -> str:
         """What a pointer points to; "" for other kinds."""
         return self.kind[:-1] if self.kind.endswith("*") else ""
+
+
+def is_x86() -> bool:
+    return platform.machine() in ("x86_64", "AMD64")
 
 
 def llvm_type(kind: str) -> Any:
@@ -135,6 +146,58 @@ def _call_address(builder: Any, address: Value, table: Value) -> Value:
     return Value("void", builder.call(builder.inttoptr(address.ir, kind.as_pointer()), [table.ir]))
 
 
+def _call_part(builder: Any, address: Value, table: Value, thread: Value, threads: Value) -> Value:
+    whole = KINDS["i64"]
+    kind = ir.FunctionType(ir.VoidType(), [whole.as_pointer(), whole, whole])
+    function = builder.inttoptr(address.ir, kind.as_pointer())
+    return Value("void", builder.call(function, [table.ir, thread.ir, threads.ir]))
+
+
+def _atomic_load(builder: Any, place: Value) -> Value:
+    return Value("i64", builder.load_atomic(place.ir, "acquire", 8))
+
+
+def _atomic_store(builder: Any, place: Value, value: Value) -> Value:
+    return Value("void", builder.store_atomic(value.ir, place.ir, "release", 8))
+
+
+def _atomic_add(builder: Any, place: Value, value: Value) -> Value:
+    return Value("i64", builder.atomic_rmw("add", place.ir, value.ir, "acq_rel"))
+
+
+def _compare_exchange(builder: Any, place: Value, old: Value, new: Value) -> Value:
+    pair = builder.cmpxchg(place.ir, old.ir, new.ir, "acq_rel", "acquire")
+    return Value("i64", builder.extract_value(pair, 0))
+
+
+def _pause(builder: Any) -> Value:
+    name = WAITING.get(platform.machine())
+    if name is None:
+        return Value("void", None)
+    return Value("void", builder.call(declared(builder.module, ir.FunctionType(ir.VoidType(), []), name), []))
+
+
+def _control_register(builder: Any, name: str, place: Any) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [place.type])
+    builder.call(declared(builder.module, kind, f"llvm.x86.sse.{name}"), [place])
+
+
+def _floating_mode(builder: Any) -> Value:
+    if not is_x86():
+        return constant("i64", 0)
+    place = builder.alloca(KINDS["i32"])
+    _control_register(builder, "stmxcsr", place)
+    return converted(builder, Value("i32", builder.load(place)), "i64")
+
+
+def _set_floating_mode(builder: Any, mode: Value) -> Value:
+    if is_x86():
+        place = builder.alloca(KINDS["i32"])
+        builder.store(converted(builder, mode, "i32").ir, place)
+        _control_register(builder, "ldmxcsr", place)
+    return Value("void", None)
+
+
 def _isfinite(builder: Any, x: Value) -> Value:
     kind = KINDS["i32" if x.kind == "f32" else "i64"]
     exponent = ir.Constant(kind, 0x7F800000 if x.kind == "f32" else 0x7FF0000000000000)
@@ -144,6 +207,10 @@ def _isfinite(builder: Any, x: Value) -> Value:
 
 def _cast(kind: str) -> Emitter:
     return lambda builder, x: converted(builder, x, kind)
+
+
+def _whole(builder: Any, x: Value) -> Value:
+    return Value("i64", builder.ptrtoint(x.ir, KINDS["i64"])) if x.element else converted(builder, x, "i64")
 
 
 def _real(builder: Any, x: Value) -> Value:
@@ -186,7 +253,7 @@ EMITTERS: Mapping[str, Emitter] = MappingProxyType(
     {
         "F32": _cast("f32"),
         "F64": _cast("f64"),
-        "I64": _cast("i64"),
+        "I64": _whole,
         "pointer_f32": _pointer("f32"),
         "pointer_f64": _pointer("f64"),
         "pointer_i64": _pointer("i64"),
@@ -200,6 +267,14 @@ EMITTERS: Mapping[str, Emitter] = MappingProxyType(
         "reduce_add": _reduce_add,
         "reduce_max": _extremum("maximum", ("nsz",)),
         "call_address": _call_address,
+        "call_part": _call_part,
+        "atomic_load": _atomic_load,
+        "atomic_store": _atomic_store,
+        "atomic_add": _atomic_add,
+        "compare_exchange": _compare_exchange,
+        "pause": _pause,
+        "floating_mode": _floating_mode,
+        "set_floating_mode": _set_floating_mode,
         "isfinite": _isfinite,
         "uniform_f32": _uniform("f32"),
         "uniform_f64": _uniform("f64"),

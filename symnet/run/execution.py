@@ -12,7 +12,6 @@ A kernel that an earlier process made is found by its key in the disk cache, wit
 
 from __future__ import annotations
 
-import ctypes
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compiler import cache, native
+from compiler import cache, native, team
 from compiler.storage import Storage
 
 from ..declare.spec import Choice
@@ -184,17 +183,28 @@ class Memory:
 
 
 class Call:
-    """A kernel with its table of slots.  Arrays are put in by name; those that are put in are kept alive."""
+    """A kernel with its table of slots.  Arrays are put in by name; those that are put in are kept alive.
 
-    def __init__(self, kernel: Kernel, memory: Memory, hyper: Mapping[str, float], integers: Mapping[str, int]) -> None:
+    threads: at most so many run it, if it is worth it; None: as many as there are processors.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        memory: Memory,
+        hyper: Mapping[str, float],
+        integers: Mapping[str, int],
+        threads: int | None = None,
+    ) -> None:
         self.kernel, self._memory = kernel, memory
+        divided = kernel.manifest["divided"]
+        self.threads = (team.processors() if threads is None else threads) if divided else 1
         self.slots = kernel.slots
         self.table: Array = np.zeros(max(self.slots.values()) + 1, np.int64)
         self.status: Array = np.zeros(1, np.int64)
         self._integers: list[str] = kernel.manifest["integers"]
         self._numbers: Array = np.array([integers[name] for name in self._integers], np.int64)
         self._alive: dict[str, Array] = {}
-        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
         self.put("hyper", np.empty(len(kernel.manifest["hyper"])))
         self.take(hyper)
         self.put("integers", self._numbers)
@@ -232,7 +242,7 @@ class Call:
         if "size:N" in self.slots:
             self.table[self.slots["size:N"]] = rows
         self.status[0] = 0
-        self._function(self.table.ctypes.data)
+        team.team().call(self.kernel.address, self.table.ctypes.data, self.threads)
 
 
 def assert_intact(memory: Memory) -> None:

@@ -218,7 +218,7 @@ class Loop:
             while True:
                 self._attach()
                 self._rewind.keep()
-                reason = self.control.enter()
+                reason = self.control.enter(self._call.threads)
                 self.note()
                 over = reason in reasons
                 writes = not over and due()

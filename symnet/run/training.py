@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compiler import team
+
 from ..declare import checks, regularizers
 from ..declare.heads import dotted, suffix
 from ..declare.spec import Choice, checked_optimizer, unknown_monitor
@@ -47,8 +49,11 @@ _LARGEST_SEED = 2**62
 class Model:
     """A network that computes.  Made by `Network.compile` or `symnet.load`; one thread at a time runs it."""
 
-    def __init__(self, network: Network, optimizer: Choice, dtype: str, seed: int) -> None:
+    def __init__(
+        self, network: Network, optimizer: Choice, dtype: str, seed: int, threads: int | None = None
+    ) -> None:
         self.network, self.optimizer, self.dtype, self.seed = network, optimizer, dtype, seed
+        self.threads = threads
         self.kernels = Kernels(network.rolled(optimizer), optimizer, dtype)
         self.memory = Memory(self.kernels.storage, dtype)
         self.progress = Progress()
@@ -319,7 +324,7 @@ class Model:
     def new_call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
-        call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed})
+        call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed}, self.threads)
         for name, array in self._constants.items():
             call.put(name, array)
         return call
@@ -392,7 +397,13 @@ def _functions(callbacks: Any) -> list[Callback]:
 
 
 # ---------------------------------------------------------------------------------------------- making models
-def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str = "float32", seed: int = 0) -> Model:
+def compile_network(
+    network: Network,
+    optimizer: Optimizer = "adam",
+    dtype: str = "float32",
+    seed: int = 0,
+    threads: int | None = None,
+) -> Model:
     """Network.compile: a Model with fresh parameters, drawn from the seed.
 
     optimizer: a name ("adam"), or a mapping {"name": "adam", "learning_rate": 1e-3}.  Nothing is compiled yet.
@@ -402,7 +413,9 @@ def compile_network(network: Network, optimizer: Optimizer = "adam", dtype: str 
     if name not in DTYPES:
         raise unknown("compile, dtype", "dtype", name, DTYPES)
     whole_number("compile, seed", seed, 0, _LARGEST_SEED)
-    return Model(network, choice, name, int(seed))
+    if threads is not None:
+        threads = whole_number("compile, threads", threads, 1, team.MEMBERS + 1)
+    return Model(network, choice, name, int(seed), threads)
 
 
 # ---------------------------------------------------------------------------------------------- small things

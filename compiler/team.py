@@ -1,0 +1,243 @@
+"""A team of threads that run one native function together.
+
+A kernel that is worth it (divide.py) is a function `part(table, thread, threads)`, run by several threads at once: each
+makes its share of every output, and waits for the others where it reads what they made.  Its C entry is `fork`: it asks
+who is there, runs part 0 itself and returns when all parts have.
+
+    call(function, argument, threads)      the native function with at most so many threads of the team at hand
+
+The members are threads of Python that stay in native code while such a call lasts (the interpreter is free), and sleep
+otherwise.  They come when they are ready and nobody waits for them to come: a kernel runs with those who are there, be
+it none, since its result does not depend on their number.  So nothing can be waited for in vain: not after an
+exception, not in a forked process, not where another model has the team.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import native
+
+MEMBERS = 63  # at most, beside the thread that calls
+LINE = 16  # integers apart: two lines of the cache, which processors fetch in pairs
+
+# Places in the block of a team.
+TEAM = {name: LINE * place for place, name in enumerate(("BUSY", "OPEN", "ARRIVED", "GENERATION", "JOB"))}
+TEAM |= {name: TEAM["JOB"] + place for place, name in enumerate(("BODY", "TABLE", "COUNT", "MODE", "HIRED"))}
+TEAM["FIRST"] = LINE * 5  # the first member; each has a line
+MEMBER = {"STATE": 0, "THREAD": 1, "BLOCK": 2}
+# AWAY: sleeps in Python.  PRESENT: waits in native code.  CLAIMED: will get a part.  RUNNING: has one.
+STATES = {"AWAY": 0, "PRESENT": 1, "CLAIMED": 2, "RUNNING": 3}
+LINGER = 1_000_000  # nanoseconds that a member waits for another call before it sleeps
+SPINS = 1_000  # looks at a place before the processor is offered to others; some 50 us
+
+FORK = """
+def fork(table, part, address, limit):
+    if (address == 0) | (limit < 2):
+        call_part(part, table, 0, 1)
+        return
+    team = pointer_i64(address)
+    if compare_exchange(offset(team, BUSY), 0, 1) != 0:
+        call_part(part, table, 0, 1)
+        return
+    count = 1
+    for number in range(team[HIRED]):
+        member = offset(team, FIRST + LINE*number)
+        if count < limit:
+            if compare_exchange(member, PRESENT, CLAIMED) == PRESENT:
+                member[THREAD] = count
+                count += 1
+    team[BODY] = part
+    team[TABLE] = I64(table)
+    team[COUNT] = count
+    team[MODE] = floating_mode()
+    for number in range(team[HIRED]):
+        member = offset(team, FIRST + LINE*number)
+        if atomic_load(member) == CLAIMED:
+            atomic_store(member, RUNNING)
+    call_part(part, table, 0, count)
+    for number in range(team[HIRED]):
+        member = offset(team, FIRST + LINE*number)
+        looks = 0
+        while atomic_load(member) == RUNNING:
+            looks += 1
+            pause()
+            if looks > SPINS:
+                sched_yield()
+    atomic_store(offset(team, BUSY), 0)
+"""
+
+BARRIER = """
+def barrier(team):
+    generation = atomic_load(offset(team, GENERATION))
+    if atomic_add(offset(team, ARRIVED), 1) == team[COUNT] - 1:
+        atomic_store(offset(team, ARRIVED), 0)
+        atomic_store(offset(team, GENERATION), generation + 1)
+        return
+    looks = 0
+    while atomic_load(offset(team, GENERATION)) == generation:
+        looks += 1
+        pause()
+        if looks > SPINS:
+            sched_yield()
+"""
+
+WORK = """
+def work(member):
+    team = pointer_i64(member[BLOCK])
+    now = offset(member, CLOCK)
+    mode = floating_mode()
+    atomic_store(member, PRESENT)
+    looks = 0
+    since = 0
+    while True:
+        if atomic_load(member) == RUNNING:
+            set_floating_mode(team[MODE])
+            call_part(team[BODY], pointer_i64(team[TABLE]), member[THREAD], team[COUNT])
+            set_floating_mode(mode)
+            atomic_store(member, PRESENT)
+            looks = 0
+            since = 0
+        else:
+            looks += 1
+            pause()
+            if looks > SPINS:
+                sched_yield()
+                if atomic_load(offset(team, OPEN)) != 0:
+                    since = 0
+                else:
+                    clock_gettime(MONOTONIC, now)
+                    nanoseconds = 1000000000*now[0] + now[1]
+                    if since == 0:
+                        since = nanoseconds
+                    if nanoseconds - since > LINGER:
+                        if compare_exchange(member, PRESENT, AWAY) == PRESENT:
+                            return
+"""
+
+OPENED = """
+def opened(block):
+    team = pointer_i64(block[0])
+    atomic_add(offset(team, OPEN), 1)
+    call_address(block[1], pointer_i64(block[2]))
+    atomic_add(offset(team, OPEN), -1)
+"""
+
+
+FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # the interpreter is free while it runs
+
+
+@cache
+def build(name: str) -> tuple[native.Native, native.Extern]:
+    """One of the functions above, and its declaration for generated source."""
+    text = {"fork": FORK, "barrier": BARRIER, "work": WORK, "opened": OPENED}[name]
+    namespace: dict[str, native.Value] = {
+        **TEAM, **MEMBER, **STATES, "LINE": LINE, "LINGER": LINGER, "SPINS": SPINS, "CLOCK": 4,
+        "MONOTONIC": time.CLOCK_MONOTONIC,
+        "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
+        "sched_yield": native.Extern("sched_yield", "i32()"),
+    }  # fmt: skip
+    made = native.build_source(text, name, {key: value for key, value in namespace.items() if key in text})
+    return made, native.Extern(made.name, "void(i64*,i64,i64,i64)" if name == "fork" else "void(i64*)")
+
+
+class Team:
+    """The threads of a process, and the block of memory by which they find one another."""
+
+    def __init__(self) -> None:
+        block = np.zeros(TEAM["FIRST"] + LINE * (MEMBERS + 1), np.int64)
+        self.block = block[-(block.ctypes.data // 8) % LINE :]
+        self.reset()
+
+    def reset(self) -> None:
+        """Nobody is hired."""
+        self.block[:] = 0
+        self._lock = threading.Lock()
+        self._members: list[threading.Thread] = []
+        self._doors: list[threading.Lock] = []  # a member sleeps at its door
+        self._closed = False
+
+    @property
+    def address(self) -> int:
+        return int(self.block.ctypes.data)
+
+    def call(self, function: int, argument: int, threads: int = 1) -> None:
+        """Call the native function void(int64*) at this address; so many threads at most may take part in it."""
+        if threads < 2:
+            return FUNCTION(function)(argument)
+        self._hire(threads - 1)
+        for door in self._doors[: threads - 1]:
+            if door.locked():
+                try:
+                    door.release()
+                except RuntimeError:  # another caller was faster
+                    pass
+        block = (ctypes.c_int64 * 3)(self.address, function, argument)  # alive until the call has returned
+        _opened()(ctypes.addressof(block))
+
+    def _hire(self, count: int) -> None:
+        if len(self._members) >= count:
+            return
+        build("fork"), build("barrier"), build("work")
+        with self._lock:
+            while len(self._members) < min(count, MEMBERS) and not self._closed:
+                number = len(self._members)
+                place = TEAM["FIRST"] + LINE * number
+                self.block[place + MEMBER["BLOCK"]] = self.address
+                door = threading.Lock()
+                door.acquire()
+                thread = threading.Thread(
+                    target=self._attend, args=(door, self.address + 8 * place), name=f"symnet-{number + 1}", daemon=True
+                )
+                self._doors.append(door)
+                self._members.append(thread)
+                self.block[TEAM["HIRED"]] = number + 1
+                thread.start()
+
+    def _attend(self, door: threading.Lock, place: int) -> None:
+        work = native.callable_from(build("work")[0], "void(i64*)")
+        while True:
+            door.acquire()
+            if self._closed:
+                return
+            work(place)
+
+    def close(self) -> None:
+        """At the end of the process: no member is in native code when that goes."""
+        with self._lock:
+            self._closed = True
+        for door, member in zip(self._doors, self._members, strict=True):
+            if door.locked():
+                door.release()
+            member.join(1.0)
+
+
+@cache
+def _opened() -> Callable[[int], None]:
+    return native.callable_from(build("opened")[0], "void(i64*)")
+
+
+@cache
+def team() -> Team:
+    """The one of this process."""
+    made = Team()
+    atexit.register(made.close)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=made.reset)  # the threads stay with the parent
+    return made
+
+
+def processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
