@@ -8,7 +8,6 @@ Training keeps its arrays and calls the native function itself.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from .executable import Executable, generate
 from .program import Program
 from .storage import Storage
-from .team import team
+from .team import record, team
 
 
 def call(
@@ -45,7 +44,7 @@ def call(
     arrays: dict[str, Any] = {"memory": block, "hyper": hyper, "integers": integers, "status": status}
     for name in manifest["slots"]:
         owner, _, part = name.partition(":")
-        if name in arrays or owner == "size" or name in ("team", "threads"):
+        if name in arrays or owner == "size" or name == "team":
             continue
         kind = np.dtype(np.int64) if manifest["kinds"][owner] == "integer" else real
         if owner in manifest["outputs"]:
@@ -56,17 +55,18 @@ def call(
             arrays[name] = np.ascontiguousarray(arrays[name], kind if part == "values" else np.int64)
         else:
             arrays[name] = np.ascontiguousarray(values[owner], kind)
-    table = (ctypes.c_int64 * len(manifest["slots"]))()
+    table = np.zeros(len(manifest["slots"]), np.int64)
     for name, position in manifest["slots"].items():
         owner, _, part = name.partition(":")
-        if name in ("team", "threads"):
-            table[position] = {"team": team().address, "threads": threads}[name]
-        else:
+        if name != "team":
             table[position] = sizes[part] if owner == "size" else arrays[name].ctypes.data
     if function is None:
-        team().call(executable.address, ctypes.addressof(table), threads)
+        if manifest["divided"]:
+            table = np.append(table[:-1], record(team().address, threads))
+        team().call(executable.address, table.ctypes.data, threads)
     else:
-        function([arrays.get(name, sizes.get(name.partition(":")[2], 0)) for name in manifest["slots"]])
+        given = arrays | {"team": np.zeros(1, np.int64)}
+        function([given[name] if name in given else sizes[name.partition(":")[2]] for name in manifest["slots"]])
     results = {name: arrays[name] for name in manifest["outputs"] if name in arrays}
     results |= {slot.name: storage.view(block, slot.name).copy() for slot in storage.slots}
     return {**results, "status": int(status[0])}

@@ -28,7 +28,7 @@ from .layout import Layout, elements
 from .memory import padded
 from .nest import Alone, Barrier, Call, Check, Gather, Guarded, Loop, Node, Share, Statement, Sum, effects
 from .passes.rewriting import operations
-from .program import Access, Equation, Index, Tensor, accesses
+from .program import Access, Equation, Tensor, accesses
 
 WORTH = 4_000_000  # operations of a kernel below which one thread is as fast; measured
 ROWS = 8  # that a share has at least, where rows are long: a tile of a product

@@ -184,7 +184,7 @@ def generate(
     lines = ["def kernel(table):", *head, *writer.header, *writer.lines, ""]
     if divided:
         lines[0] = "def part(table, thread, threads):"
-        fork = f"    fork(table, part, table[{slots['team']}], table[{slots['threads']}])"
+        fork = f"    fork(table, part, {slots['team']})"
         lines += ["", "def kernel(table):", fork, ""]
     text = "\n".join([*legend(lines, dtype, capacity, tree.layout, places, calls), *lines])
     stages.note(
@@ -276,8 +276,7 @@ def _table(program: Program, places: Places, dtype: str, divided: bool) -> tuple
     for name, variable in places.sizes.items():
         slot(f"size:{name}", variable, "", name)
     if divided:
-        slot("team", "team", "pointer_i64", "0: one thread")
-        slots["threads"] = len(slots)
+        slot("team", "team", "pointer_i64", "0: one thread")  # and what team.record puts behind it
     return slots, lines
 
 

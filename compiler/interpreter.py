@@ -76,6 +76,8 @@ NAMESPACE: dict[str, Any] = {
     "reduce_add": lambda a, b: a + b,
     "reduce_max": lambda a, b: np.maximum(a, b),
     "isfinite": np.isfinite,
+    "fork": lambda table, part, place: part(table, 0, 1),
+    "barrier": lambda team: None,
     "uniform_f64": _uniform,
     "exp": _quiet(np.exp),
     "log": _quiet(np.log),

@@ -240,9 +240,11 @@ def _arguments(text: str) -> int:
 
 def _with_entry(ir: str, entry: str, subnormals: bool, arguments: int = 0) -> str:
     """The module with the C entry named `entry`, which calls the body."""
-    given = "".join(f", i64 %a{number}" for number in range(arguments))
+    given = "%table" + "".join(f", i64 %a{number}" for number in range(arguments))
     before, after, inlining = ("", "", "alwaysinline") if subnormals or not _is_x86() else (*_FLUSHED, "noinline")
-    called = f'\ndefine void @"{entry}"(ptr noalias %table{given}) {{\n{before}  call void @"{BODY}"(ptr %table{given}) {inlining}\n'
+    called = (
+        f'\ndefine void @"{entry}"(ptr noalias {given}) {{\n{before}  call void @"{BODY}"(ptr {given}) {inlining}\n'
+    )
     control = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n" if before else ""
     return f"{ir}{called}{after}  ret void\n}}\n{control}"
 

@@ -65,7 +65,7 @@ class Share:
     extent: Expr
     unit: int
     index: Index | None = None
-    scale: Expr = Integer(1)
+    scale: Expr = sp.S.One
     sums: tuple[Sum, ...] = ()
 
 

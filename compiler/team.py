@@ -2,7 +2,8 @@
 
 A kernel that is worth it (divide.py) is a function `part(table, thread, threads)`, run by several threads at once: each
 makes its share of every output, and waits for the others where it reads what they made.  Its C entry is `fork`: it asks
-who is there, runs part 0 itself and returns when all parts have.
+who is there, runs part 0 itself and returns when all parts have.  It runs alone where that was faster lately: other
+programs may need the processors.
 
     call(function, argument, threads)      the native function with at most so many threads of the team at hand
 
@@ -17,11 +18,11 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -40,40 +41,81 @@ STATES = {"AWAY": 0, "PRESENT": 1, "CLAIMED": 2, "RUNNING": 3}
 LINGER = 1_000_000  # nanoseconds that a member waits for another call before it sleeps
 SPINS = 1_000  # looks at a place before the processor is offered to others; some 50 us
 
+# What `fork` keeps in the table of a kernel, from a place on: the team (0: none), how many threads at most, the calls
+# so far and how many of them several threads made, nanoseconds that one took alone and together, lately, and the call
+# that tries the slower way again, GAP after the last one that did.
+RECORD = {
+    name: place for place, name in enumerate(("ADDRESS", "LIMIT", "CALLS", "SHARED", "SOLO", "TOGETHER", "NEXT", "GAP"))
+}
+TRIALS = 4  # first calls: by turns together and alone
+PROBE, RARELY = 64, 1024  # the gap at first, and where it ends: it doubles while nothing changes
+
 FORK = """
-def fork(table, part, address, limit):
-    if (address == 0) | (limit < 2):
+def fork(table, part, place):
+    record = offset(table, place)
+    limit = record[LIMIT]
+    if (record[ADDRESS] == 0) | (limit < 2):
         call_part(part, table, 0, 1)
         return
-    team = pointer_i64(address)
-    if compare_exchange(offset(team, BUSY), 0, 1) != 0:
-        call_part(part, table, 0, 1)
-        return
+    calls = record[CALLS]
+    record[CALLS] = calls + 1
+    probe = calls >= record[NEXT]
+    slower = (record[TOGETHER] != 0) & (record[TOGETHER] > record[SOLO])
+    if calls < TRIALS:
+        limit = 1 if calls % 2 == 1 else limit
+    else:
+        limit = 1 if slower != probe else limit
+    team = pointer_i64(record[ADDRESS])
+    if limit > 1:
+        limit = 1 if compare_exchange(offset(team, BUSY), 0, 1) != 0 else limit
     count = 1
-    for number in range(team[HIRED]):
+    hired = team[HIRED]
+    number = 0
+    while (count < limit) & (number < hired):
         member = offset(team, FIRST + LINE*number)
-        if count < limit:
-            if compare_exchange(member, PRESENT, CLAIMED) == PRESENT:
-                member[THREAD] = count
-                count += 1
-    team[BODY] = part
-    team[TABLE] = I64(table)
-    team[COUNT] = count
-    team[MODE] = floating_mode()
-    for number in range(team[HIRED]):
-        member = offset(team, FIRST + LINE*number)
-        if atomic_load(member) == CLAIMED:
-            atomic_store(member, RUNNING)
+        if compare_exchange(member, PRESENT, CLAIMED) == PRESENT:
+            member[THREAD] = count
+            count += 1
+        number += 1
+    if limit > 1:
+        team[BODY] = part
+        team[TABLE] = I64(table)
+        team[COUNT] = count
+        team[MODE] = floating_mode()
+    now = offset(record, CLOCK)
+    clock_gettime(MONOTONIC, now)
+    start = 1000000000*now[0] + now[1]
+    if count > 1:
+        for number in range(hired):
+            member = offset(team, FIRST + LINE*number)
+            if atomic_load(member) == CLAIMED:
+                atomic_store(member, RUNNING)
     call_part(part, table, 0, count)
-    for number in range(team[HIRED]):
-        member = offset(team, FIRST + LINE*number)
-        looks = 0
-        while atomic_load(member) == RUNNING:
-            looks += 1
-            pause()
-            if looks > SPINS:
-                sched_yield()
-    atomic_store(offset(team, BUSY), 0)
+    if count > 1:
+        for number in range(hired):
+            member = offset(team, FIRST + LINE*number)
+            looks = 0
+            while atomic_load(member) == RUNNING:
+                looks += 1
+                pause()
+                if looks > SPINS:
+                    sched_yield()
+    if limit > 1:
+        atomic_store(offset(team, BUSY), 0)
+    clock_gettime(MONOTONIC, now)
+    taken = 1000000000*now[0] + now[1] - start
+    record[SHARED] += 1 if count > 1 else 0
+    way = TOGETHER if count > 1 else SOLO
+    before = record[way]
+    if before == 0:
+        record[way] = taken
+    else:
+        taken = 2*before if taken > 2*before else taken  # one interruption says little
+        record[way] = before + (taken - before)//8
+    if probe:
+        changed = slower != ((record[TOGETHER] != 0) & (record[TOGETHER] > record[SOLO]))
+        record[GAP] = PROBE if changed else 2*record[GAP] if record[GAP] < RARELY else RARELY
+        record[NEXT] = calls + record[GAP]
 """
 
 BARRIER = """
@@ -141,13 +183,22 @@ def build(name: str) -> tuple[native.Native, native.Extern]:
     """One of the functions above, and its declaration for generated source."""
     text = {"fork": FORK, "barrier": BARRIER, "work": WORK, "opened": OPENED}[name]
     namespace: dict[str, native.Value] = {
-        **TEAM, **MEMBER, **STATES, "LINE": LINE, "LINGER": LINGER, "SPINS": SPINS, "CLOCK": 4,
+        **TEAM, **MEMBER, **STATES, **RECORD, "LINE": LINE, "LINGER": LINGER, "SPINS": SPINS, "TRIALS": TRIALS,
+        "PROBE": PROBE, "RARELY": RARELY, "CLOCK": len(RECORD),
         "MONOTONIC": time.CLOCK_MONOTONIC,
         "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
         "sched_yield": native.Extern("sched_yield", "i32()"),
     }  # fmt: skip
-    made = native.build_source(text, name, {key: value for key, value in namespace.items() if key in text})
-    return made, native.Extern(made.name, "void(i64*,i64,i64,i64)" if name == "fork" else "void(i64*)")
+    used = set(re.findall(r"\w+", text))
+    names = {key: value for key, value in namespace.items() if key in used}
+    made = native.build_source(text, name, names, passes="scalar")
+    return made, native.Extern(made.name, "void(i64*,i64,i64)" if name == "fork" else "void(i64*)")
+
+
+def record(address: int, threads: int) -> list[int]:
+    """What the table of a kernel begins with, at the place of `fork`."""
+    first = {"ADDRESS": address, "LIMIT": threads, "NEXT": TRIALS + PROBE, "GAP": PROBE}
+    return [*(first.get(name, 0) for name in RECORD), 0, 0]  # the last two: a clock's
 
 
 class Team:

@@ -45,7 +45,8 @@ def translate(text: str, entry: str, names: Mapping[str, Any]) -> str:
     functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     if not functions or functions[-1].name != entry or not functions[-1].args.args:
         raise Untranslatable(f"no function {entry}(table)")
-    module, made = ir.Module("generated"), {}
+    module = ir.Module("generated")
+    made: dict[str, Any] = {}
     for node in functions:
         made[node.name] = _Function(node, names, module, dict(made)).function
     return str(module)

@@ -201,6 +201,8 @@ class Call:
         self.threads = (team.processors() if threads is None else threads) if divided else 1
         self.slots = kernel.slots
         self.table: Array = np.zeros(max(self.slots.values()) + 1, np.int64)
+        if divided:
+            self.table = np.append(self.table[:-1], team.record(team.team().address, self.threads))
         self.status: Array = np.zeros(1, np.int64)
         self._integers: list[str] = kernel.manifest["integers"]
         self._numbers: Array = np.array([integers[name] for name in self._integers], np.int64)

@@ -49,9 +49,7 @@ _LARGEST_SEED = 2**62
 class Model:
     """A network that computes.  Made by `Network.compile` or `symnet.load`; one thread at a time runs it."""
 
-    def __init__(
-        self, network: Network, optimizer: Choice, dtype: str, seed: int, threads: int | None = None
-    ) -> None:
+    def __init__(self, network: Network, optimizer: Choice, dtype: str, seed: int, threads: int | None = None) -> None:
         self.network, self.optimizer, self.dtype, self.seed = network, optimizer, dtype, seed
         self.threads = threads
         self.kernels = Kernels(network.rolled(optimizer), optimizer, dtype)

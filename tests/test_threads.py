@@ -1,0 +1,221 @@
+"""Several threads run one kernel: the same bits for any number of them, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symnet as sn
+from compiler import divide
+from compiler.calling import interpret
+from compiler.team import RECORD, STATES, TEAM, TRIALS, Team, team
+from symnet.run.loop import Loop
+
+from . import turns
+from .test_fuzz_networks import ROWS, drawn, placed, values_of
+
+NEVER = 2**62
+
+
+@pytest.fixture
+def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that networks of a few units are divided everywhere."""
+    for name, value in {"ROWS": 1, "VECTORS": 1, "PIECE": 3, "NARROW": 0, "PAUSE": 0}.items():
+        monkeypatch.setattr(divide, name, value)
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_no_part_of_a_kernel_depends_on_the_order_of_parts_between_barriers(small_shares: None, number: int) -> None:
+    for make in (drawn, placed):
+        network, optimizer = make(number)
+        program = network.training_program(optimizer)
+        values = values_of(network, optimizer, np.random.default_rng(number))
+        one, *others = (turns.run(program, values, {"N": ROWS}, order) for order in ([0], [0, 1, 2], [2, 1, 0]))
+        assert others[0].barriers > 0
+        for name, value in interpret(program, values, {"N": ROWS}, plain=False).items():
+            np.testing.assert_allclose(
+                one.values[name], value, 1e-9, 1e-12, err_msg=f"{network!r}, {optimizer}: {name}"
+            )
+        for other in others:
+            for name, value in one.values.items():
+                np.testing.assert_array_equal(value, other.values[name], f"{network!r}, {optimizer}: {name}")
+
+
+def test_a_missing_barrier_is_noticed(small_shares: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divide.Divider, "_conflict", lambda self, one, other: False)
+    network, optimizer = drawn(0)
+    values = values_of(network, optimizer, np.random.default_rng(0))
+    found = [
+        turns.run(network.training_program(optimizer), values, {"N": ROWS}, order).values for order in ([0], [2, 1, 0])
+    ]
+    assert any(not np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
+# ------------------------------------------------------------------------------------------------ native
+def classifier() -> sn.Network:
+    hidden = [sn.dense(120, activation="swish"), sn.batch_norm(), sn.dense(72, activation="tanh"), sn.dropout(0.2)]
+    return sn.Network(input=100, layers=[*hidden, sn.dense(10)], loss="softmax_cross_entropy", l2=1e-3)
+
+
+def images() -> sn.Network:
+    layers = [sn.conv2d(8, 3, activation="relu"), sn.max_pool2d(2), sn.flatten(), sn.dense(10)]
+    return sn.Network(input=(12, 12, 3), layers=layers, loss="softmax_cross_entropy")
+
+
+def sequences() -> sn.Network:
+    return sn.Network(input=(12, 16), layers=[sn.lstm(40), sn.dense(3)], loss="squared_error")
+
+
+NETWORKS = {"classifier": (classifier, 150), "images": (images, 40), "sequences": (sequences, 40)}
+
+
+def data(network: sn.Network, rows: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2 * rows + rows // 2, *network.spec.inputs[0][1]))
+    return X, rng.integers(0, 10, len(X)) if network.is_classifier else rng.normal(size=(len(X), 3))
+
+
+def prepared(network: sn.Network, rows: int, threads: int | None, dtype: str = "float32") -> tuple[sn.Model, Loop]:
+    model = network.compile("adam", dtype=dtype, threads=threads)
+    return model, model.prepare(*data(network, rows), batch_size=rows)
+
+
+def together(loop: Loop) -> np.ndarray[Any, Any]:
+    """From now on the team runs the kernel whenever it is there; what `fork` keeps."""
+    record = loop._call.table[loop._call.slots["team"] :]
+    record[RECORD["CALLS"]], record[RECORD["SOLO"]], record[RECORD["NEXT"]] = TRIALS, NEVER, NEVER
+    return record
+
+
+def trained(network: sn.Network, rows: int, threads: int, dtype: str) -> tuple[bytes, ...]:
+    """All bits that 30 steps and a look at the model give; of several threads, only if they took part."""
+    for _ in range(100):
+        model, loop = prepared(network, rows, threads, dtype)
+        record = together(loop)
+        loss = np.float64(loop.run(30))
+        if threads == 1 or record[RECORD["SHARED"]] > 10:  # members come when the machine lets them
+            X, y = data(network, rows)
+            seen = [*model.evaluate(X, y).values()]
+            return (
+                loss.tobytes(),
+                model.memory.persistent.tobytes(),
+                model.predict(X).tobytes(),
+                np.array(seen).tobytes(),
+            )
+    raise AssertionError("nobody came")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_number_of_threads_gives_the_same_bits(name: str) -> None:
+    make, rows = NETWORKS[name]
+    dtype = "float64" if name == "sequences" else "float32"
+    one = trained(make(), rows, 1, dtype)
+    for threads in (2, 3, 4):
+        assert trained(make(), rows, threads, dtype) == one, f"{threads} threads"
+
+
+def test_only_kernels_with_enough_work_are_divided() -> None:
+    small = sn.Network(input=2, layers=[sn.dense(2, activation="relu"), sn.dense(1)], loss="squared_error")
+    loop = small.compile(threads=4).prepare(np.zeros((4, 2)), np.zeros((4, 1)), batch_size=4)
+    manifest = loop._call.kernel.manifest
+    assert not manifest["divided"] and manifest["work"] < divide.WORTH and loop._call.threads == 1
+
+
+# ------------------------------------------------------------------------------------------------ the team
+def idle(seconds: float = 5.0) -> bool:
+    """All members sleep, within so many seconds."""
+    end = time.monotonic() + seconds
+    states = team().block[TEAM["FIRST"] :: 16]
+    while np.any(states != STATES["AWAY"]) and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(np.all(states == STATES["AWAY"]))
+
+
+def test_members_sleep_between_calls_and_are_not_more_for_more_models() -> None:
+    for _ in range(3):
+        _, loop = prepared(classifier(), 150, 3)
+        loop.run(3)
+    assert idle()
+    named = [thread for thread in threading.enumerate() if thread.name.startswith("symnet-")]
+    assert len(named) <= 3  # another test may have asked for four threads
+    before = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.1
+
+
+def test_an_interrupt_ends_a_run_of_several_threads_and_training_goes_on() -> None:
+    model, loop = prepared(classifier(), 150, 2)
+    together(loop)
+    loop.run(1)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(10**9)
+    assert idle()
+    made = model.progress.step
+    assert np.isfinite(loop.run(2)) and model.progress.step == made + 2
+
+
+def test_a_run_that_diverges_ends_for_all_threads() -> None:
+    network = classifier()
+    model = network.compile({"name": "gradient_descent", "learning_rate": 1e30}, threads=2)
+    X, y = data(network, 150)
+    loop = model.prepare(X, y, batch_size=150)
+    together(loop)
+    with pytest.raises(sn.SymnetError, match="not finite"):
+        loop.run(500)
+    assert idle() and all(np.isfinite(value).all() for value in model.parameters.values())
+
+
+def test_two_models_train_at_once_in_threads_of_the_caller() -> None:
+    loops = [prepared(classifier(), 150, 2) for _ in range(2)]
+    for _, loop in loops:
+        together(loop)
+    callers = [threading.Thread(target=loop.run, args=(40,)) for _, loop in loops]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert loops[0][0].memory.persistent.tobytes() == loops[1][0].memory.persistent.tobytes()
+
+
+def test_a_forked_process_trains_without_the_threads_of_its_parent() -> None:
+    model, loop = prepared(classifier(), 150, 2)
+    together(loop)
+    loop.run(20)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.isfinite(loop.run(20)) and team().block[TEAM["HIRED"]] <= 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.isfinite(loop.run(20))
+
+
+def test_a_team_that_is_closed_works_alone() -> None:
+    own = Team()
+    own.close()
+    _, loop = prepared(classifier(), 150, 1)
+    control = loop.control
+    with loop._running():
+        control.set(STEPS_END=control["STEP"] + 1, EPOCHS_END=-1, EACH_EPOCH=0)
+        control.address(HISTORY=None)
+        loop._attach()
+        own.call(_address(), control.cells.ctypes.data, 2)
+    assert control["STEP"] == 1 and own.block[TEAM["HIRED"]] == 0
+
+
+def _address() -> int:
+    from compiler.kernels.driver import _loop
+
+    return _loop()
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "two", True, 10**6])
+def test_a_number_of_threads_is_checked(threads: Any) -> None:
+    with pytest.raises(sn.SymnetError, match="threads"):
+        classifier().compile(threads=threads)
