@@ -186,7 +186,7 @@ def test_two_models_train_at_once_in_threads_of_the_caller() -> None:
 
 
 def test_a_forked_process_trains_without_the_threads_of_its_parent() -> None:
-    model, loop = prepared(classifier(), 150, 2)
+    _, loop = prepared(classifier(), 150, 2)
     together(loop)
     loop.run(20)
     child = os.fork()
