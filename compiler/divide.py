@@ -24,7 +24,7 @@ from sympy import Expr, Integer
 
 from .expressions import Places
 from .fuse import flat_chain, shared_slots
-from .layout import Layout, elements
+from .layout import Layout
 from .memory import padded
 from .nest import Alone, Barrier, Call, Check, Gather, Guarded, Loop, Node, Share, Statement, Sum, effects
 from .passes.rewriting import operations
@@ -37,6 +37,14 @@ PIECE = 4096  # elements that are summed in one piece
 SHORT = 16  # inner loops up to here may be unrolled, and then the rows run in vectors
 NARROW = 48  # columns of a product whose rows are literal: a form of its own, which is not divided
 PAUSE = 100_000  # operations of a step of a loop that are worth waiting for others in it
+
+
+def walk(body: Sequence[Node]) -> Iterator[Node]:
+    """All nodes, those inside of others, too."""
+    for node in body:
+        yield node
+        if isinstance(node, Loop | Guarded | Alone):
+            yield from walk(node.body)
 
 
 def work(body: Sequence[Node], capacity: Mapping[str, int]) -> int:
@@ -246,7 +254,7 @@ class Divider:
             start.append(Barrier())
         around = inside if isinstance(node, Loop) else []
         body = self._nodes(node.body, around)
-        waits = any(isinstance(inner, Barrier) for inner in _walk(body))
+        waits = any(isinstance(inner, Barrier) for inner in walk(body))
         if waits and isinstance(node, Loop) and work(node.body, self.capacity) < PAUSE:
             result: list[Node] = []
             self._leaf(_without_shares(node), result, pending)
@@ -327,25 +335,18 @@ class Divider:
             start, item = self.item * places.offsets[tensor], self.item
         else:
             return None
-        return ("M", start, start + item * _number(elements(tensor), self.capacity))
-
-
-def _walk(body: Sequence[Node]) -> Iterator[Node]:
-    for node in body:
-        yield node
-        if isinstance(node, Loop | Guarded | Alone):
-            yield from _walk(node.body)
+        return ("M", start, start + item * _number(self.layout.elements(tensor), self.capacity))
 
 
 def _is_entered(node: Loop | Guarded) -> bool:
     """All threads run through it, with shares of what is inside."""
     if isinstance(node, Loop) and node.share is not None:
         return False
-    return _is_uniform(node) and any(getattr(inner, "share", None) is not None for inner in _walk(node.body))
+    return _is_uniform(node) and any(getattr(inner, "share", None) is not None for inner in walk(node.body))
 
 
 def _without_shares(loop: Loop) -> Loop:
-    for node in _walk([loop]):
+    for node in walk([loop]):
         if isinstance(node, Loop | Call):
             node.share = None
     return loop

@@ -17,14 +17,14 @@ from typing import Any
 
 import sympy as sp
 
-from .divide import WORTH, Divider, choose, exposed, work
+from .divide import WORTH, Divider, choose, exposed, walk, work
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
 from .legend import legend
 from .live_slots import single_slots
 from .lower import Lowered, lower, storage_orders
 from .memory import Arena, place_persistent, place_values, register_tensors
-from .nest import Alone, Call, Guarded, Loop, Node
+from .nest import Alone, Barrier, Call, Guarded, Loop, Node
 from .passes import PassReport, run_passes
 from .prepare import prepare
 from .program import Program, Tensor
@@ -175,7 +175,12 @@ def generate(
     if divided:
         choose(tree.body, tree.layout)  # of loops that were joined
         divider = Divider(tree.layout, places, capacity, item, arena.elements)
+        shares = sum(getattr(node, "share", None) is not None for node in walk(tree.body))
         tree.body, memory_elements = divider.divided(tree.body), divider.elements
+        waits = sum(isinstance(node, Barrier) for node in walk(tree.body))
+        stages.note(
+            "divide", "barriers", shares, waits, "threads make shares of outputs; they wait for what others make"
+        )
     slots, head = _table(prepared, places, dtype, divided)
     calls, kernels = _products(tree, dtype, places.sizes)
     writer = Writer(tree.layout, places, dtype, kernels)

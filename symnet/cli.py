@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("spec", help="a TOML file with [network], [[layer]] and [train]")
     train.add_argument("--seed", type=_seed, help="of the split, the first parameters and the order; else the spec's")
     train.add_argument("--model", help="where the model is written; else the spec's, else beside the spec")
+    train.add_argument("--threads", type=int, help="at most; else as many as there are processors, if that is faster")
     train.add_argument("--memory-limit", type=_bytes, help="bytes; else half of the machine's memory")
     train.add_argument("--checkpoint", metavar="FILE", help="write the state of the training there, every minute")
     train.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="N", help="so often; else every 60")
@@ -182,7 +183,17 @@ def _train(options: argparse.Namespace) -> None:
     checkpoint = None
     if options.checkpoint is not None:
         checkpoint = Checkpoint(options.checkpoint, options.checkpoint_seconds, options.checkpoint_epochs)
-    train(network, options.spec, target, _say, options.seed, options.memory_limit, checkpoint, options.resume)
+    train(
+        network,
+        options.spec,
+        target,
+        _say,
+        options.seed,
+        options.memory_limit,
+        checkpoint,
+        options.resume,
+        options.threads,
+    )
 
 
 def _say(line: str) -> None:

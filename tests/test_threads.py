@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from compiler import divide
+from compiler import divide, native
 from compiler.calling import interpret
 from compiler.team import RECORD, STATES, TEAM, TRIALS, Team, team
 from symnet.run.loop import Loop
@@ -197,22 +197,10 @@ def test_a_forked_process_trains_without_the_threads_of_its_parent() -> None:
 
 
 def test_a_team_that_is_closed_works_alone() -> None:
-    own = Team()
+    own, cells = Team(), np.zeros(1, np.int64)
     own.close()
-    _, loop = prepared(classifier(), 150, 1)
-    control = loop.control
-    with loop._running():
-        control.set(STEPS_END=control["STEP"] + 1, EPOCHS_END=-1, EACH_EPOCH=0)
-        control.address(HISTORY=None)
-        loop._attach()
-        own.call(_address(), control.cells.ctypes.data, 2)
-    assert control["STEP"] == 1 and own.block[TEAM["HIRED"]] == 0
-
-
-def _address() -> int:
-    from compiler.kernels.driver import _loop
-
-    return _loop()
+    own.call(native.build_source("def f(table):\n    table[0] += 1\n", "f").address, cells.ctypes.data, 2)
+    assert cells[0] == 1 and own.block[TEAM["HIRED"]] == 0
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "two", True, 10**6])
