@@ -169,6 +169,21 @@ class Loop:
         self.control.set(PATIENCE=-1 if monitor.patience is None else monitor.patience)
         self.control.put_number("TOLERANCE", monitor.tolerance * rows)
 
+    @property
+    def best(self) -> float:
+        """The least risk so far, of those that a monitor of the risk saw."""
+        return -self.control.number("BEST") / self._data.rows
+
+    @property
+    def since_best(self) -> int:
+        """Epochs since one was better."""
+        return self.control["SINCE_BEST"]
+
+    def resume(self, best: float, since: int) -> None:
+        """Go on as if the least risk had been `best`, and `since` epochs had passed since one was better."""
+        self.control.put_number("BEST", -best * self._data.rows)
+        self.control.set(SINCE_BEST=since)
+
     # ------------------------------------------------------------------------------------------ running
     @property
     def entries(self) -> int:
