@@ -86,6 +86,7 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
 
 def _fresh(loop: Loop) -> Standing:
     """At the beginning of a `fit`."""
-    progress = loop.model.progress
+    progress, c = loop.model.progress, loop.control
     position = progress.position if loop.continues(progress) else 0
-    return Standing(progress.epoch, progress.step, position, np.empty((0, loop.columns)))
+    made = Standing(progress.epoch, progress.step, position, np.empty((0, loop.columns)))
+    return replace(made, best=(-1, 0, c["SINCE_BEST"]), best_value=c.number("BEST"))  # as `resume` may have set them

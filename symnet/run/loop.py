@@ -172,7 +172,7 @@ class Loop:
     @property
     def best(self) -> float:
         """The least risk so far, of those that a monitor of the risk saw."""
-        return -self.control.number("BEST") / self._data.rows
+        return -self.control.number("BEST") / self.data.rows
 
     @property
     def since_best(self) -> int:
@@ -181,7 +181,7 @@ class Loop:
 
     def resume(self, best: float, since: int) -> None:
         """Go on as if the least risk had been `best`, and `since` epochs had passed since one was better."""
-        self.control.put_number("BEST", -best * self._data.rows)
+        self.control.put_number("BEST", -best * self.data.rows)
         self.control.set(SINCE_BEST=since)
 
     # ------------------------------------------------------------------------------------------ running

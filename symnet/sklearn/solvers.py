@@ -18,6 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
 from ..errors import SymnetError
+from ..run.checkpoint import Keeper
+from ..run.fitting import fit
 from ..run.history import Epoch
 from ..run.loop import RISK, Loop, Monitor
 from ..run.risk import Risk
@@ -76,7 +78,7 @@ class Descent:
         left = 1 if self.once else given["max_iter"]
         try:
             while left:
-                history = loop.epochs(left, [self._after] if every else [])
+                history = fit(loop, left, [self._after] if every else [], Keeper(loop, None, None))
                 left -= len(history)
                 record.risks += history["risk"]  # type: ignore[arg-type]
                 record.losses += history.loss
