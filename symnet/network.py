@@ -22,7 +22,7 @@ from .declare import losses, optimizers, regularizers
 from .declare.heads import Given, suffix
 from .declare.inputs import INPUT
 from .declare.spec import LIMIT, Choice, Spec, checked_optimizer, specify
-from .declare.toml_text import from_toml, to_toml
+from .declare.toml_text import TEXT, from_toml, to_toml
 from .errors import unknown
 from .formulation import rolled
 from .formulation.judged import Judged
@@ -117,9 +117,12 @@ class Network(Judged, Readable):
         return network
 
     @classmethod
-    def from_toml(cls, source: str | Path, limit: int = LIMIT) -> Network:
-        """The network that a TOML file declares; text that contains a newline is taken as the TOML itself."""
-        return cls.from_spec(from_toml(source, limit))
+    def from_toml(cls, source: str | Path, limit: int = LIMIT, length: int = TEXT) -> Network:
+        """The network that a TOML file declares; text that contains a newline is taken as the TOML itself.
+
+        limit: parameters that it may have; length: characters.
+        """
+        return cls.from_spec(from_toml(source, limit, length))
 
     def to_toml(self) -> str:
         """TOML that declares an equal network."""

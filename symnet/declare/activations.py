@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Quoted, complaint, unknown
+from .schedules import table
 
 if TYPE_CHECKING:
     from sympy import Expr, Symbol
@@ -112,7 +113,7 @@ def settings(name: str, options: Mapping[str, Any], where: str) -> Settings:
         keys: tuple[str, ...] = (*row.parameters, *FORMULA_KEYS[2:]) if row.parameters else ()
         given: Mapping[str, Any] = {key: options[key] for key in row.parameters if key in options}
     else:
-        given = dict(options.get("parameters", ()))
+        given = table(options.get("parameters", ()), f"{where}, parameters")
         row = Row("", options.get("formula", ""), given, tuple(given))
         keys = FORMULA_KEYS
     for key in options:
@@ -149,14 +150,13 @@ def resolve(chosen: Settings, where: str = "activation") -> Activation:
 
     from ..formulation.formula import X, number, parse
 
-    symbols = {name: sp.Symbol(name, real=True) for name in chosen.values}
+    symbols = {name: sp.Symbol(name, real=True) for name in chosen.learned}
+    fixed = {name: number(value) for name, value in chosen.values.items() if name not in chosen.learned}
     functions = {} if chosen.row.name else named_functions()
-    expression = parse(chosen.row.formula, {"x": X, **symbols}, functions, where)
-    fixed = {symbols[key]: number(value) for key, value in chosen.values.items() if key not in chosen.learned}
-    expression = expression.xreplace(fixed)
+    expression = parse(chosen.row.formula, {"x": X, **symbols, **fixed}, functions, where)
     if expression.has(sp.nan, sp.zoo, sp.oo):
         raise complaint(where, Quoted("a formula that divides by zero with these parameters"), "other parameters")
-    return Activation(chosen.row.name or chosen.row.formula, expression, {key: symbols[key] for key in chosen.learned})
+    return Activation(chosen.row.name or chosen.row.formula, expression, symbols)
 
 
 @cache

@@ -49,6 +49,17 @@ class Pairs:
 
 
 # ---------------------------------------------------------------------------------------------- checks of one value
+def is_number(value: Any) -> bool:
+    """A real number that a float64 can hold (or NaN, or inf), and no boolean."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
 def integer(least: int) -> Check:
     def check(value: Any, where: str) -> int:
         if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= LARGEST:
@@ -60,7 +71,7 @@ def integer(least: int) -> Check:
 
 def number(least: float, below: float = math.inf) -> Check:
     def check(value: Any, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) < below:
+        if not is_number(value) or not least <= float(value) < below:
             span = f"at least {least:g}" if below == math.inf else f"from {least:g} to below {below:g}"
             raise complaint(where, value, f"a number {span}")
         return float(value)
@@ -123,7 +134,7 @@ def choice(value: Any, where: str) -> Choice:
     """A name, or a table with the key `name` (or `formula`, or `equations`) and options."""
     if isinstance(value, Choice):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return Choice(value)
     if not isinstance(value, Mapping):
         raise complaint(where, value, "a name, or a table with the key 'name' and options")

@@ -18,7 +18,7 @@ import hashlib
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}")
 TAKEN = ("N", "R")  # single capital letters that the equations of every network have
 COUNT = 1024  # constants of a network
 INLINE = 10_000  # numbers that stand in TOML itself
+NODES = 2**18  # of an identity, or of a graph with few edges: what a line of a spec may make of nothing
 BYTES = 2**33  # of a file, uncompressed
 AXES = 7
 PARTS = ("rows", "columns", "values")  # of a sparse constant: compressed rows
@@ -112,6 +113,28 @@ def dense(name: str, array: Any, where: str = "", kind: str = "") -> Constant:
     if kind == "integer" and not (np.abs(array.astype(float)) < 2**53).all():
         raise complaint(where, Quoted("integers of 2**53 or more"), "smaller ones")
     return _made(name, array.shape, kind, False, {"": array.astype(np.int64 if kind == "integer" else np.float64)})
+
+
+@dataclass(frozen=True)
+class Later(Mapping[str, Array]):
+    """The only part of a dense constant, made when it is first read: to declare it takes no memory."""
+
+    make: Callable[[], Array]
+
+    @cached_property
+    def array(self) -> Array:
+        found = self.make()
+        found.setflags(write=False)
+        return found
+
+    def __getitem__(self, part: str) -> Array:
+        return {"": self}[part].array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("",))
+
+    def __len__(self) -> int:
+        return 1
 
 
 def sparse(name: str, matrix: Any, where: str = "") -> Constant:
@@ -211,7 +234,7 @@ def _declared(name: str, value: Any, folder: Path, where: str) -> Constant:
     if isinstance(value, Mapping) and "edges" in value:
         return _graph(name, declare(Edges, value, where), folder, where)
     if isinstance(value, Mapping) and "identity" in value:
-        own = np.arange(declare(Identity, value, where).identity)
+        own = np.arange(_nodes(declare(Identity, value, where).identity, 0, f"{where}, identity"))
         return compressed(name, (len(own), len(own)), own, own, np.ones(len(own)), where)
     if isinstance(value, Mapping):
         table = declare(Values, value, where)
@@ -243,6 +266,7 @@ def _graph(name: str, table: Edges, folder: Path, where: str) -> Constant:
         shape = Quoted(f"an array of {found.dtype} of shape {found.shape}")
         raise complaint(f"{where}, edges", shape, "a row for each edge: from, to and, if wanted, its weight")
     _finite(found, f"{where}, edges")
+    _nodes(table.nodes, len(found), f"{where}, nodes")
     ends = found[:, :2]
     wrong = np.argwhere((ends < 0) | (ends >= table.nodes) | (ends != np.floor(ends)))
     if len(wrong):
@@ -255,6 +279,25 @@ def _graph(name: str, table: Edges, folder: Path, where: str) -> Constant:
         source, target = np.append(source, target[other]), np.append(target, source[other])
         weights = np.append(weights, weights[other])
     return compressed(name, (table.nodes, table.nodes), target, source, weights, where)
+
+
+def _nodes(count: int, edges: int, where: str) -> int:
+    """The number of nodes, if it is not out of proportion: isolated nodes take memory, too."""
+    most = max(NODES, 2 * edges)
+    if count > most:
+        raise complaint(where, count, f"at most {most}", "From Python, pass a SciPy sparse matrix.")
+    return count
+
+
+def stay_inside(given: Any, where: str) -> None:
+    """SymnetError where a spec in text names files of constants that are not in its folder, or below."""
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        for file in value.values() if isinstance(value, Mapping) else (value,):
+            if isinstance(file, str):
+                parts = checks.path(file, f"{where}, {name}").replace("\\", "/").split("/")
+                if ".." in parts or not parts[0] or ":" in parts[0]:
+                    advice = "A network made in Python may read any file."
+                    raise complaint(f"{where}, {name}", file, "a path inside the folder of the spec", advice)
 
 
 def _npz(name: str, path: Path, where: str) -> Constant:

@@ -104,7 +104,8 @@ def _ordered(inputs: list[str], layers: Sequence[Layer], reads: Mapping[str, tup
             path[name] = None
             if missing[0] in path:
                 circle = [*path, missing[0]]
-                shown = " reads ".join(circle[circle.index(missing[0]) :])
+                circle = circle[circle.index(missing[0]) :]
+                shown = " reads ".join([*circle[:8], *(["..."] if len(circle) > 9 else circle[8:-1]), circle[-1]])
                 raise complaint(f"layer {missing[0]!r}, inputs", Quoted(f"a cycle: {shown}"), "layers without a cycle")
             stack.append(missing[0])
     return tuple(layer for layer in done.values() if layer is not None)

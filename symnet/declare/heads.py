@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ..errors import Quoted, complaint, unknown
@@ -44,7 +45,7 @@ class Head:
 
     @property
     def row(self) -> losses.Row:
-        return losses.row(self.loss.name, self.loss.mapping, self.where)
+        return _row(self.loss, self.where)
 
     @property
     def declared(self) -> Choice:
@@ -54,6 +55,11 @@ class Head:
         own |= {"target": self.target if self.target != self.name else None}
         given = tuple((key, value) for key, value in own.items() if value is not None)
         return replace(self.loss, options=(*self.loss.options, *given))
+
+
+@lru_cache(maxsize=256)
+def _row(loss: Choice, where: str) -> losses.Row:
+    return losses.row(loss.name, loss.mapping, where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,11 @@ def _orthogonal(
     return np.ascontiguousarray((q if rows >= columns else q.T).reshape(shape)) * float(options["gain"])
 
 
+def _filled(values: Any, shape: tuple[int, ...]) -> Array:
+    """The values; an axis of length 1 is repeated."""
+    return np.array(np.broadcast_to(np.array(values, np.float64), shape))
+
+
 # fmt: off
 ROWS: tuple[Row, ...] = (
     Row("glorot_uniform", _uniform(lambda i, o: (6 / (i + o)) ** 0.5), aliases=("glorot", "xavier_uniform")),
@@ -78,7 +83,7 @@ ROWS: tuple[Row, ...] = (
     Row("orthogonal", _orthogonal, {"gain": 1.0, "stacked": 0}),
     Row("zeros", lambda rng, shape, i, o, options: np.zeros(shape)),
     Row("constant", lambda rng, shape, i, o, options: np.full(shape, float(options["value"])), {"value": 0.0}),
-    Row("given", lambda rng, shape, i, o, options: np.array(options["values"], np.float64), {"values": ()}),
+    Row("given", lambda rng, shape, i, o, options: _filled(options["values"], shape), {"values": ()}),
 )
 # fmt: on
 TABLE: Mapping[str, Row] = MappingProxyType({name: row for row in ROWS for name in (row.name, *row.aliases)})
@@ -102,7 +107,7 @@ def check(name: str, options: Mapping[str, Any], shape: tuple[int, ...], where: 
     if row.name == "given":
         try:
             values = np.array(options.get("values", ()), np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise complaint(where, Quoted("values that are no array of numbers"), f"numbers of shape {shape}") from None
         if values.shape != shape:
             raise complaint(where, Quoted(f"values of shape {values.shape}"), f"shape {shape}")

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Quoted, complaint, unknown
 from .checks import integer, lines
+from .schedules import table
 
 if TYPE_CHECKING:
     pass
@@ -107,7 +108,7 @@ def row(name: str, options: Mapping[str, Any], where: str) -> Row:
         for key in options:
             if key not in ("formula", "parameters"):
                 raise unknown(where, "option of a formula", key, ("formula", "parameters"))
-        own = Row("", options["formula"], dict(options.get("parameters", ())))
+        own = Row("", options["formula"], table(options.get("parameters", ()), f"{where}, parameters"))
         _numbers(own.parameters, where)
         read_formula(own, own.parameters)
         return own

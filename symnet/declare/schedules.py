@@ -13,6 +13,7 @@ Sources: cosine: Loshchilov and Hutter 2017 (without restarts); warm-up: Goyal e
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from typing import Any
 from ..errors import Quoted, complaint, unknown
 
 Formulas = tuple[tuple[str, str], ...]
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Hyper:
 
     def check(self, value: Any, where: str) -> float:
         kinds = int if self.whole else int | float
-        if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value < self.below:
+        fits = isinstance(value, kinds) and self.low <= value < self.below and abs(value) <= LARGEST
+        if isinstance(value, bool) or not fits:
             what = "an integer" if self.whole else "a number"
             endless = self.below == float("inf")
             span = f"{what} at least {self.low:g}" if endless else f"{what} in [{self.low:g}, {self.below:g})"

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import Quoted, SymnetError, complaint, unknown
+from ..errors import Quoted, SymnetError, complaint, show, unknown
 from ..kinds import KINDS, Dense, IntegerShape, Layer, LogSoftmax, Maxout, Shape, Softmax, check_initializers, named
 from ..kinds.base import numbered
 from . import checks, heads, losses, optimizers, regularizers
@@ -321,7 +321,7 @@ def _layer(given: Any, number: int) -> Layer:
         if not isinstance(kind, str) or kind not in KINDS:
             raise unknown(f"{where}, kind", "kind", kind, KINDS)
         given = declare(
-            KINDS[kind], given, f"{where} {given['name']!r}" if isinstance(given.get("name"), str) else where
+            KINDS[kind], given, f"{where} {show(given['name'])}" if isinstance(given.get("name"), str) else where
         )
     if not isinstance(given, Layer):
         raise complaint(where, given, "a layer, such as dense(64, activation='relu')")

@@ -1,7 +1,8 @@
 """TOML <-> Spec: what a spec file says, and a spec written so that reading it gives an equal one.
 
 In: a path or text.  Out: a Spec (spec.py checks every key), and the way back.  Length, dots and nesting are limited,
-since a hostile file can make a TOML reader slow or exhaust its stack.
+since a hostile file can make a TOML reader slow or exhaust its stack; a spec names no file outside its folder, but for
+the data that `symnet train` is told to read.
 """
 
 from __future__ import annotations
@@ -16,28 +17,32 @@ from typing import Any
 from ..errors import Quoted, SymnetError, complaint, unknown
 from ..kinds import Declared, IntegerShape
 from .checks import Choice, Pairs
-from .constants import as_text
+from .constants import as_text, stay_inside
 from .inputs import INPUT
 from .spec import LIMIT, EarlyStopping, Spec, specify
 
-TEXT = 2**22  # characters of a spec
-DOTS = 32  # parts of a dotted key
+TEXT = 2**16  # characters of a spec, unless the caller says otherwise: tomllib reads about 1.5 of them in a microsecond
+DOTS = 8  # in a dotted key: a table's and a key's dots make tomllib's time quadratic
+LONG = "Save arrays to files, or pass a higher length=."
 NETWORK = ("input", "inputs", "loss", "losses", "l2", "l1", "constants")
 
 
-def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
-    """A spec from TOML: `source` is the text itself if it contains a newline, else the path of a file."""
+def from_toml(source: str | Path, limit: int = LIMIT, length: int = TEXT) -> Spec:
+    """A spec from TOML: `source` is the text itself if it contains a newline, else the path of a file.
+
+    limit: parameters that it may have; length: characters.
+    """
     if not isinstance(source, str | Path):
         raise complaint("from_toml", source, "the path of a file, or TOML text")
     if isinstance(source, str) and "\n" in source:
-        return _read(source, "the spec", "", limit)
+        return _read(source, "the spec", "", limit, length)
     path = Path(source)
     where = str(path)[:200]
     try:
         if path.exists() and not path.is_file():  # a device may have no end
             raise complaint(where, Quoted("no regular file"), "a spec in TOML")
-        if path.stat().st_size > 4 * TEXT:
-            raise complaint(where, Quoted(f"{path.stat().st_size} bytes"), f"at most {4 * TEXT}")
+        if path.stat().st_size > 4 * length:
+            raise complaint(where, Quoted(f"{path.stat().st_size} bytes"), f"at most {4 * length}", LONG)
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         if isinstance(error, SymnetError):
@@ -46,12 +51,12 @@ def from_toml(source: str | Path, limit: int = LIMIT) -> Spec:
         # a short name is a file that is missing, not TOML in one line
         advice = "Text is taken as TOML if it contains a newline." if any(c in str(source) for c in "[=") else ""
         raise complaint(where, Quoted(f"a file that cannot be read ({reason})"), "a spec in TOML", advice) from None
-    return _read(text, str(path), str(path.parent), limit)
+    return _read(text, str(path), str(path.parent), limit, length)
 
 
-def _read(text: str, where: str, folder: str, limit: int) -> Spec:
-    if len(text) > TEXT:
-        raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {TEXT}")
+def _read(text: str, where: str, folder: str, limit: int, length: int) -> Spec:
+    if len(text) > length:
+        raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {length}", LONG)
     if any(part.count(".") > DOTS for part in re.split(r"[^\w\"'.\t -]", text)):  # tomllib takes quadratic time on them
         raise complaint(where, Quoted("a key with very many dots"), f"at most {DOTS}")
     try:
@@ -77,7 +82,10 @@ def _read(text: str, where: str, folder: str, limit: int) -> Spec:
         others = {"input": ("inputs", "constants"), "loss": ("losses",)}[name]
         if name not in network and not any(other in network for other in others):
             raise complaint(f"{where}, [network]", Quoted(f"no key {name!r}"), f"{name!r}, which must be given")
-    return specify(layers=layers, train=document.get("train"), folder=folder, limit=limit, **network)
+    train = document.get("train")
+    stay_inside(network.get("constants"), f"{where}, constants")
+    stay_inside({"model": train.get("model")} if isinstance(train, dict) else None, f"{where}, [train]")  # is written
+    return specify(layers=layers, train=train, folder=folder, limit=limit, **network)
 
 
 def to_toml(spec: Spec) -> str:

@@ -104,7 +104,7 @@ def read(
     functions: more of one argument that the lines may call.  coupled: the lines may reduce over the samples, and read
     their number, N.  below: the equations that define what is known, as far as lines ask for derivatives of it.
     """
-    trees = statements("\n".join(lines), where, "exec", LENGTH, TERMS)
+    trees = statements("\n".join(lines), where, "single", LENGTH, TERMS)
     if not trees:
         raise complaint(where, Quoted("no equation"), "at least one, such as 'z[n,i] = sum(W[i,j]*x[n,j], j)'")
     for name in parameters:

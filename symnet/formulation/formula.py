@@ -18,7 +18,9 @@ the slope at the corner is 0; where two expressions tie, each gets half of the s
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -37,6 +39,11 @@ DEPTH = 40
 NODES = 500
 EXPONENT = 64
 ARMS = 64  # pieces that one function of pieces may have
+WORK = 10_000  # of these pieces and of the parts of its argument
+PIECES = 5_000  # parts of all functions of pieces in a formula
+SIMPLE = ("abs", "sign", "max", "min")  # functions whose values are not computed
+LARGEST = 10**100  # of constants that functions are applied to: of larger ones they take SymPy milliseconds
+CONSTANT = 32  # parts of an irrational constant
 BITS = 4096  # of the numerator and denominator of a constant
 
 
@@ -70,19 +77,19 @@ def choose(condition: Boolean, then: Expr, otherwise: Expr) -> Expr:
     return _by_arms(condition, lambda c: sp.Piecewise((then, c), (otherwise, True)))
 
 
-def _by_arms(argument: Basic, function: Callable[[Any], Expr], budget: int = ARMS) -> Expr:
+def _by_arms(argument: Basic, function: Callable[[Any], Expr]) -> Expr:
     """A function whose argument holds a Piecewise is taken arm by arm: a condition must not hold one."""
-    inner = [p for p in sp.preorder_traversal(argument) if isinstance(p, sp.Piecewise)]
+    parts = list(sp.preorder_traversal(argument))
+    inner = [p for p in parts if isinstance(p, sp.Piecewise)]
     if not inner:
         return function(argument)
-    arms = inner[-1].args
-    if budget < len(arms):
+    arms = math.prod(len(p.args) for p in dict.fromkeys(inner))
+    if arms > ARMS or arms * len(parts) > WORK:
         raise SymnetError(
             f"a formula nests abs, sign, max, min and where in more than {ARMS} ways; write it with fewer."
         )
-    share = budget // len(arms)
     return sp.Piecewise(
-        *[(_by_arms(argument.xreplace({inner[-1]: arm}), function, share), condition) for arm, condition in arms]
+        *[(_by_arms(argument.xreplace({inner[-1]: arm}), function), condition) for arm, condition in inner[-1].args]
     )
 
 
@@ -175,19 +182,23 @@ def statements(text: str, where: str, mode: str, length: int, terms: int) -> lis
         raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {length}")
     depth = 0
     for character in text:
+        if character == "\\":  # Python imports codecs for what such a character begins
+            raise complaint(where, text, "a formula", "It holds a backslash, which no formula has.")
         depth += (character in "([{") - (character in ")]}")
         if depth > DEPTH:
             raise complaint(where, Quoted(f"more than {DEPTH} nested brackets"), f"at most {DEPTH}")
-    try:
-        tree = ast.parse(text, mode=mode)
-    except SyntaxError as error:
-        line = "" if mode == "eval" else f"line {error.lineno}, "
-        raise complaint(where, text, "a formula", f"It cannot be read at {line}column {error.offset}.") from None
-    except (ValueError, MemoryError, RecursionError):
-        raise complaint(
-            where, text, "a formula", "It is nested too deeply or holds a character that is none."
-        ) from None
-    found = list(ast.iter_child_nodes(tree))
+    found: list[ast.AST] = []
+    for number, line in [(1, text)] if mode == "eval" else _lines(text):
+        # one by one: of a text of several lines Python opens the "file" to show the line of an error
+        try:
+            tree = ast.parse(line, mode=mode)
+        except SyntaxError as error:
+            at = "" if mode == "eval" else f"line {number - 1 + (error.lineno or 1)}, "
+            raise complaint(where, line, "a formula", f"It cannot be read at {at}column {error.offset}.") from None
+        except (ValueError, MemoryError, RecursionError):
+            advice = "It is nested too deeply or holds a character that is none."
+            raise complaint(where, line, "a formula", advice) from None
+        found += ast.iter_child_nodes(ast.increment_lineno(tree, number - 1))
     stack = [(node, 1) for node in found]
     nodes = 0
     while stack:
@@ -197,6 +208,18 @@ def statements(text: str, where: str, mode: str, length: int, terms: int) -> lis
             raise complaint(where, text, "a formula of moderate size", f"At most {2 * DEPTH} levels and {terms} terms.")
         stack.extend((child, level + 1) for child in ast.iter_child_nodes(node))
     return found
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Each equation with the number of its first line; it goes on where a bracket is open.  Comments are left out."""
+    lines = [line.partition("#")[0] for line in text.split("\n")]
+    first, depth = 0, 0
+    for number, line in enumerate(lines, 1):
+        depth += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+        if depth <= 0 or number == len(lines):
+            if any(map(str.strip, lines[first:number])):
+                yield first + 1, "\n".join(lines[first:number])
+            first, depth = number, 0
 
 
 def spoken(node: ast.AST) -> Quoted:
@@ -217,7 +240,7 @@ class Reader:
     """Walks the tree; its depth is limited, so plain recursion is safe."""
 
     def __init__(self, where: str, names: Mapping[str, Expr], functions: Mapping[str, Callable[[Expr], Expr]]) -> None:
-        self.where = where
+        self.where, self.pieces = where, 0
         self.names = {**CONSTANTS, **names}
         self.functions = {**FUNCTIONS, **{name: (function, 1, 1) for name, function in functions.items()}}
 
@@ -278,9 +301,12 @@ class Reader:
         raise complaint(self.at(node), Quoted(f"the operator {sign}".rstrip()), "one of + - * / **", advice)
 
     def power(self, node: ast.expr, base: Expr, exponent: Expr) -> Expr:
+        if exponent.has(sp.Piecewise):  # whose pieces may be numbers
+            return _by_arms(exponent, lambda piece: self.power(node, base, piece))
         if exponent.is_number:
             too_large = not exponent.is_Rational or abs(exponent) > EXPONENT or exponent.q > EXPONENT
-            if too_large or (base.is_Rational and _bits(base) * abs(exponent) > BITS):
+            numbers = base.atoms(Rational) if base.has(sp.Piecewise) else {base} if base.is_Rational else ()
+            if too_large or any(_bits(number) * abs(exponent) > BITS for number in numbers):
                 raise complaint(
                     self.at(node), Quoted("a large power"), f"exponents of at most {EXPONENT}, as fractions"
                 )
@@ -295,7 +321,7 @@ class Reader:
                     self.at(node), Quoted(f"{len(arguments)} arguments"), "where(condition, value, otherwise)"
                 )
             condition = self.condition(arguments[0])
-            return choose(condition, self.scalar(arguments[1]), self.scalar(arguments[2]))
+            return self.of_pieces(node, choose(condition, self.scalar(arguments[1]), self.scalar(arguments[2])))
         if name not in self.functions:
             raise unknown(self.at(node), "function", name, [*self.functions, "where"])
         function, least, most = self.functions[name]
@@ -305,7 +331,19 @@ class Reader:
                 Quoted(f"{len(arguments)} arguments of {name}"),
                 f"{least}" + f" to {most}" * (most > least),
             )
-        return function(*[self.scalar(a) for a in arguments])
+        given = [self.scalar(a) for a in arguments]
+        numbers = {n for a in given if a.is_number or a.has(sp.Piecewise) for n in a.atoms(Rational)}
+        if name not in SIMPLE and any(abs(n) > LARGEST for n in numbers):
+            raise complaint(self.at(node), Quoted(f"{name} of a very large constant"), f"at most {LARGEST:.0e}")
+        return self.of_pieces(node, function(*given))
+
+    def of_pieces(self, node: ast.expr, result: Expr) -> Expr:
+        """Limited in all: SymPy takes its time over every piece, again and again."""
+        if result.has(sp.Piecewise):
+            self.pieces += sum(1 for _ in sp.preorder_traversal(result))
+            if self.pieces > PIECES:
+                raise complaint(self.at(node), Quoted("too many pieces"), "fewer of abs, sign, max, min and where")
+        return result
 
     def condition(self, node: ast.expr) -> Boolean:
         match node:
@@ -326,9 +364,14 @@ class Reader:
         if not isinstance(result, Expr) or result.has(sp.zoo, sp.nan, sp.oo, -sp.oo, sp.I):
             raise complaint(self.at(node), Quoted("no finite real number"), "a formula of real numbers")
         if not result.is_number:
+            for factor in sp.Mul.make_args(result):
+                if isinstance(factor, sp.Pow) and factor.exp.is_Rational and abs(factor.exp) > EXPONENT:
+                    raise complaint(self.at(node), Quoted("a large power"), f"exponents of at most {EXPONENT}")
             return result
         if result.is_Rational and _bits(result) > BITS:
             raise complaint(self.at(node), Quoted("a constant of too many digits"), f"at most {BITS} bits")
+        if sum(1 for _ in islice(sp.preorder_traversal(result), CONSTANT + 1)) > CONSTANT:
+            raise complaint(self.at(node), Quoted("a constant of too many terms"), "a number in its place")
         try:
             value = float(result)
         except (TypeError, OverflowError, ValueError):

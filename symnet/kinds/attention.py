@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from ..declare import activations, checks
 from ..declare.checks import Choice, Pairs, by
-from ..declare.constants import dense as constant
+from ..declare.constants import Constant, Later
 from ..errors import Quoted, complaint
 from .base import IntegerShape, Layer, Learned, Shape, Written, WrittenLayer, names, strength, ties
 from .normalization import LayerNorm, RMSNorm
@@ -98,7 +99,8 @@ class Positions(WrittenLayer):
         row = "t" if length == time else "t+0"  # t alone would run over all of the table
         lines = (f"y[n,t,k] = x[n,t,k] + P[{row},k]",)
         if self.table == "sinusoidal":
-            table = constant("", sinusoids(time, width), self.where)
+            later = Later(partial(sinusoids, time, width))
+            table = Constant("", (time, width), digest=f"sinusoids {time} {width}", parts=later)
             return Written(lines, "y", inputs[0], constants={"P": table})
         learned = Learned((length, width), TABLE, (width, length), True)
         return Written(lines, "y", inputs[0], {"P": learned})

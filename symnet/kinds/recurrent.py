@@ -308,7 +308,7 @@ class LSTM(Recurrent):
     def learned(self, features: int) -> dict[str, Learned]:
         parameters = Recurrent.learned(self, features)
         if self.bias:
-            rows = tuple((self.forget_bias if gate == 1 else 0.0,) * self.units for gate in range(4))
+            rows = tuple((self.forget_bias if gate == 1 else 0.0,) for gate in range(4))  # one number for all units
             parameters["b"] = Learned((4, self.units), Choice("given", (("values", rows),)))
         return parameters
 

@@ -30,7 +30,7 @@ from ..network import Network
 from . import storage
 from .loop import Progress
 from .scaling import Scaling
-from .training import Model, compile_network
+from .training import DTYPES, Model, compile_network
 
 FORMAT = "symnet model 1"
 SCALING = ("mean", "deviation")
@@ -76,6 +76,7 @@ def named(model: Model, block: storage.Array) -> dict[str, storage.Array]:
 
 def load(path: str | os.PathLike[str]) -> Model:
     """The model that `Model.save` wrote.  The file is checked against its own spec before an array is read."""
+    storage.check(path)
     entries, metadata = storage.read_header(path)
     shapes = {name: (e.dtype, e.shape) for name, e in entries.items() if not name.startswith(FIT)}
     return _model(shapes, metadata, lambda names: storage.read(path, list(names or shapes))[0], str(path))
@@ -107,6 +108,8 @@ def _model(
         progress = Progress.checked(record["progress"])
         optimizer = dict(record["optimizer"])
         dtype, seed = record["dtype"], record["seed"]
+        if dtype not in DTYPES:
+            raise ValueError("model, dtype")
     except SymnetError as error:
         raise SymnetError(f"{where}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

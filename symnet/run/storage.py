@@ -11,6 +11,7 @@ file before an array is allocated; a file is replaced whole or not at all.
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import SymnetError
+from ..errors import Quoted, SymnetError, complaint
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,6 +32,7 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
 _CODES = {text: code for code, text in DTYPES.items()}
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the format's own library
 METADATA = "__metadata__"
+CHECKSUM = "symnet.sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ def code(dtype: np.dtype[Any]) -> str | None:
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
     """Write a file that is complete or not there: a temporary file beside it, fsync, rename.
 
-    The same arrays and text give the same bytes.
+    The same arrays and text give the same bytes.  A checksum of all of it is added to the metadata, which readers take
+    out again.
     """
-    header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    entries: dict[str, Entry] = {}
     blocks: list[Array] = []
     position = 0
     # Wide elements first, so that every array is aligned for its own dtype when the file is mapped into memory.
@@ -64,9 +67,16 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
                 f"{name!r} cannot be stored: found dtype {array.dtype}, expected one of {', '.join(DTYPES)}"
             )
         end = position + array.nbytes
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [position, end]}
+        entries[name] = Entry(kind, array.shape, position, end)
         blocks.append(np.ascontiguousarray(array, dtype=DTYPES[kind]))
         position = end
+    texts = dict(sorted((metadata or {}).items()))
+    digest = _digest(entries, texts)
+    for block in blocks:
+        digest.update(block.reshape(-1).view(np.uint8).data)
+    header: dict[str, Any] = {METADATA: {**texts, CHECKSUM: digest.hexdigest()}}
+    for name, e in entries.items():
+        header[name] = {"dtype": e.dtype, "shape": list(e.shape), "data_offsets": [e.begin, e.end]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     replace_file(path, [len(text).to_bytes(8, "little"), text, *(block.tobytes() for block in blocks)])
@@ -120,7 +130,32 @@ def read(path: str | os.PathLike[str], wanted: Sequence[str] | None = None) -> t
                 arrays[name] = array
     except OSError as error:
         raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    metadata.pop(CHECKSUM, None)
     return arrays, metadata
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """SymnetError unless the file is what `write` wrote: one flipped bit is found."""
+    try:
+        with open(path, "rb") as file:
+            entries, metadata, _ = _header(file.read(8), file, os.fstat(file.fileno()).st_size, path)
+            expected = metadata.pop(CHECKSUM, None)
+            digest = _digest(entries, metadata)
+            while part := file.read(2**20):
+                digest.update(part)
+    except OSError as error:
+        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    if expected is None:
+        raise complaint(str(path), Quoted("a file without our metadata"), "a file that symnet wrote, with a checksum")
+    if digest.hexdigest() != expected:
+        advice = "It is damaged, or it was edited: use another copy."
+        raise complaint(str(path), Quoted("contents that do not fit its checksum"), "what was saved", advice)
+
+
+def _digest(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> Any:
+    """The checksum of a header; data follow."""
+    arrays = sorted((name, e.dtype, e.shape, e.begin) for name, e in entries.items())
+    return hashlib.sha256(json.dumps([arrays, sorted(metadata.items())]).encode())
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -130,6 +165,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[st
             entries, metadata, _ = _header(file.read(8), file, os.fstat(file.fileno()).st_size, path)
     except OSError as error:
         raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    metadata.pop(CHECKSUM, None)
     return entries, metadata
 
 
