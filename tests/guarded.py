@@ -27,10 +27,9 @@ import numpy as np
 import scipy.sparse
 
 import symnet as sn
-from compiler import executable, native
+from compiler import memory, native
 from compiler.calling import call
 from compiler.executable import Executable, compile_program
-from compiler.memory import Arena, place_values
 from symnet.run import execution
 from symnet.run.training import ROWS
 
@@ -93,32 +92,26 @@ GAP = 64  # elements
 
 
 @contextmanager
-def spread() -> Iterator[list[tuple[int, int]]]:
-    """Memory plans with a gap behind every value, and no place used twice; gives the gaps of the last plan."""
-    gaps: list[tuple[int, int]] = []
+def spread() -> Iterator[list[slice]]:
+    """Memory plans with a gap behind every value, and no place used twice; gives the gaps, counted from the end."""
+    gaps: list[slice] = []
 
-    def place(body: Any, layout: Any, in_registers: Any, elsewhere: Any, capacity: Any, start: int, item: int,
-              runs: Sequence[Sequence[Any]] = ()) -> Arena:  # fmt: skip
-        plan = place_values(body, layout, in_registers, elsewhere, capacity, start, item, runs)
-        from compiler.memory import _bytes, padded
+    def place(ranges: Mapping[Any, tuple[int, int, int]]) -> tuple[dict[Any, int], int]:
+        length = GAP + sum(size + GAP for _, _, size in ranges.values())
+        offsets, top = {}, GAP
+        gaps[:] = [slice(-length, GAP - length or None)]
+        for tensor, (_, _, size) in ranges.items():
+            offsets[tensor] = top
+            top += size + GAP
+            gaps.append(slice(top - GAP - length, top - length or None))
+        return offsets, length
 
-        together = {tensor for found in runs for tensor in found}
-        top = start + sum(padded(_bytes(t, capacity, item) // item, item) for t in together)
-        gaps.clear()
-        offsets = {tensor: offset for tensor, offset in plan.offsets.items() if tensor in together}
-        for tensor in plan.offsets:
-            if tensor not in together:
-                gaps.append((top, top + GAP))
-                offsets[tensor] = top + GAP
-                top += GAP + padded(_bytes(tensor, capacity, item) // item, item)
-        gaps.append((top, top + GAP))
-        return Arena(offsets, top + GAP, plan.lower_bound, plan.unshared)
-
-    kept, executable.place_values = executable.place_values, place
+    kept = memory._by_time, memory._by_size
+    memory._by_time = memory._by_size = place
     try:
         yield gaps
     finally:
-        executable.place_values = kept
+        memory._by_time, memory._by_size = kept
 
 
 def random_program(seed: int, dtype: str) -> None:
@@ -132,15 +125,14 @@ def random_program(seed: int, dtype: str) -> None:
         same(expected, call(made, values, drawn.sizes, lambda given, at=at: run(made.address, given, at)))
     with spread() as gaps:
         apart = compile_program(program, dtype, None, drawn.sizes)
-        places = [slice(*gap) for gap in gaps]
-    same(expected, call(apart, values, drawn.sizes, lambda given: with_gaps(apart, given, places)))
+    same(expected, call(apart, values, drawn.sizes, lambda given: with_gaps(apart, given, gaps)))
 
 
 def with_gaps(made: Executable, given: Sequence[Array | int], places: Sequence[slice]) -> None:
     """Everything in the block but parameters and states is NaN at first; what is between values must stay so."""
     block = given[made.slots["memory"]]
     assert isinstance(block, np.ndarray)
-    block[max(made.manifest["storage"]["elements"], 0) :] = np.nan
+    block[made.manifest["storage"]["elements"] :] = np.nan
     before = block.view(np.uint8).reshape(len(block), -1).copy()
     run(made.address, given, "end")
     after = block.view(np.uint8).reshape(len(block), -1)
