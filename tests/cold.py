@@ -60,6 +60,18 @@ def _swapped(folder: Path) -> None:
         path.write_bytes(content)
 
 
+def _all(folder: Path) -> None:
+    """One of the others befalls each entry."""
+    kinds = [damage for name, damage in DAMAGES.items() if name not in ("folders", "swapped", "each its own")]
+    for number, path in enumerate(sorted(folder.glob("*.bin"))):
+        alone = folder / f"alone{number}"
+        alone.mkdir()
+        path.rename(alone / path.name)
+        kinds[number % len(kinds)](alone)
+        (alone / path.name).rename(path)
+        alone.rmdir()
+
+
 def _folders(folder: Path) -> None:
     for path in sorted(folder.glob("*.bin")):
         path.unlink()
@@ -75,6 +87,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "foreign": _rewritten(lambda data, draw: b"\x80\x04}q\x00."),  # a pickle
     "writable by others": lambda folder: [path.chmod(0o666) for path in folder.glob("*.bin")] and None,
     "folders": _folders,
+    "each its own": _all,
 }
 
 
@@ -86,9 +99,9 @@ def _start(folder: Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, **options)
 
 
-def start_at_once(processes: int, folder: Path) -> list[str]:
+def start_at_once(processes: int, folder: Path, **options: Any) -> list[str]:
     """What each process printed; an assertion fails where one ended badly, or said anything on stderr."""
-    started = [_start(folder) for _ in range(processes)]
+    started = [_start(folder, **options) for _ in range(processes)]
     found = []
     for process in started:
         out, err = process.communicate()

@@ -25,7 +25,7 @@ def classifier(units: int = 4) -> sn.Network:
     return sn.Network(5, [sn.dense(units, "tanh", name="h"), sn.dense(3, name="o")], "softmax_cross_entropy")
 
 
-@pytest.mark.parametrize("name", ["everything", "heads", "rolled"])
+@pytest.mark.parametrize("name", ["everything", "heads"])  # more: python -m tests.resuming
 def test_training_resumed_at_any_step_has_the_bits_of_training_that_never_stopped(name: str, tmp_path: Path) -> None:
     assert resuming.compare(resuming.CASES[name], tmp_path) > 10
 
@@ -172,5 +172,5 @@ def test_a_checkpoint_says_how_often_it_is_written(arguments: dict, tmp_path: Pa
 
 
 def test_training_killed_at_random_moments_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -> None:
-    told = kill.killed(2, 0, tmp_path)  # more: python -m tests.kill
-    assert told["killed"] == 2 and told["finished"] >= 1
+    told = kill.killed(1, 0, tmp_path)  # more: python -m tests.kill
+    assert told["killed"] == 1 and told["finished"] >= 1
