@@ -27,9 +27,9 @@ Given = SimpleNamespace  # the attributes of a case by name; `x`: its inputs by 
 
 @dataclass
 class Layer:
-    """Layers, what they read, and their parameters and states by name; `take` gives ONNX's outputs from theirs."""
+    """A layer, what it reads, its parameters and states by name; `take` gives ONNX's output from its own."""
 
-    layers: list[Any]
+    layer: Any
     inputs: dict[str, Any]
     parameters: dict[str, Any] = field(default_factory=dict)
     take: Callable[[Array], Array] = lambda y: y
@@ -52,7 +52,7 @@ def function(name: str, **options: str) -> Callable[[Given], Layer]:
 
     def made(a: Given) -> Layer:
         chosen = {"name": name, **{mine: getattr(a, its) for mine, its in options.items()}}
-        return Layer([sn.activation(chosen)], {"x": a.x[0].reshape(1, -1)}, {}, lambda y: y.reshape(a.x[0].shape))
+        return Layer(sn.activation(chosen), {"x": a.x[0].reshape(1, -1)}, {}, lambda y: y.reshape(a.x[0].shape))
 
     return made
 
@@ -62,8 +62,8 @@ def whole(layer: Callable[..., Any], *names: str, **options: str) -> Callable[[G
 
     def made(a: Given) -> Layer:
         own = {key: value(a) if callable(value) else getattr(a, value) for key, value in options.items()}
-        given = {f"layer.{name}": x for name, x in zip(names, a.x[1:], strict=False) if x is not None}
-        return Layer([layer(name="layer", **own)], {"x": a.x[0][None]}, given, lambda y: y[0])
+        given = {name: x for name, x in zip(names, a.x[1:], strict=False) if x is not None}
+        return Layer(layer(name="layer", **own), {"x": a.x[0][None]}, given, lambda y: y[0])
 
     return made
 
@@ -93,16 +93,16 @@ def window(plain: Mapping[int, Callable[..., Any]], *names: str, **options: Any)
             return None
         own = {"stride": a.strides or [1] * axes, "padding": padding, **{k: f(a) for k, f in options.items()}}
         if names:
-            own |= {"dilation": a.dilations or [1] * axes, "groups": a.group, "bias": a.x[2] is not None}
-        given = {"layer.W": last(a.x[1]), "layer.b": a.x[2]} if names else {}
-        return Layer([plain[axes](name="layer", **own)], {"x": last(a.x[0])}, given, first)
+            own |= {"dilation": a.dilations or [1] * axes, "groups": a.group, "bias": len(a.x) > 2}
+        given = dict(zip(names, (last(a.x[1]), *a.x[2:]), strict=False)) if names else {}
+        return Layer(plain[axes](name="layer", **own), {"x": last(a.x[0])}, given, first)
 
     return made
 
 
 def all_of(layer: Callable[..., Any]) -> Callable[[Given], Layer]:
     """Global pooling."""
-    return lambda a: Layer([layer("global")], {"x": last(a.x[0])}, {}, first)
+    return lambda a: Layer(layer("global"), {"x": last(a.x[0])}, {}, first)
 
 
 def joined(layer: Callable[..., Any], **options: str) -> Callable[[Given], Layer | None]:
@@ -114,7 +114,7 @@ def joined(layer: Callable[..., Any], **options: str) -> Callable[[Given], Layer
             return None
         named = {f"x{k}": x[None] for k, x in enumerate(a.x)}
         own = {key: getattr(a, value) % len(a.x[0].shape) for key, value in options.items()}
-        return Layer([layer(*named, **own)], named, {}, lambda y: y[0])
+        return Layer(layer(*named, **own), named, {}, lambda y: y[0])
 
     return made
 
@@ -137,20 +137,19 @@ def recurrent(
             **{k: f(a) for k, f in options.items()},
         }
         given, named = {}, {"x": x}
+
+        def stacked(m: Array) -> Array:
+            split = m.reshape(gates, units, *m.shape[1:])[list(order)]
+            return split if gates > 1 else split[0]
+
         for number, tag in enumerate(("", "b")[: len(w)]):
-            stacked = lambda m, rest: (
-                m.reshape(gates, units, *rest)[list(order)].squeeze(0)
-                if gates == 1
-                else m.reshape(gates, units, *rest)[list(order)]
-            )
-            given[f"layer.W{tag}"] = stacked(w[number], w.shape[2:])
-            given[f"layer.U{tag}"] = stacked(r[number], r.shape[2:])
+            given[f"W{tag}"], given[f"U{tag}"] = stacked(w[number]), stacked(r[number])
             both = np.zeros(2 * gates * units, np.float32) if b is None else b[number]
             wb, rb = np.split(both, 2)
             if own_bias and a.linear_before_reset:
-                given[f"layer.c{tag}"] = rb.reshape(gates, units)[2]
+                given[f"c{tag}"] = rb.reshape(gates, units)[2]
                 rb = rb * np.repeat([1, 1, 0], units)
-            given[f"layer.b{tag}"] = stacked(wb + rb, ())
+            given[f"b{tag}"] = stacked(wb + rb)
         for name, state in zip("hc", others[:states], strict=False):
             if state is not None:
                 named[name] = np.swapaxes(state, 0, 1).reshape(len(x), -1)
@@ -158,18 +157,18 @@ def recurrent(
         made_layer = layer(units, name="layer", inputs=list(named), **own)
         directions = len(w)
 
-        def take(y: Array) -> Array:  # (n, t, directions*units)
+        def every(y: Array) -> Array:  # (n, t, directions*units)
             split = y.reshape(*y.shape[:2], directions, units)
             return split if a.layout else np.transpose(split, (1, 2, 0, 3))
 
-        def final(y: Array) -> Array:
+        def final(y: Array) -> Array:  # of the last step of each direction
             split = y.reshape(*y.shape[:2], directions, units)
             backward = [a.direction == "reverse" or k == 1 for k in range(directions)]
             ends = np.stack([split[:, 0 if back else -1, k] for k, back in enumerate(backward)], 1)
             return ends if a.layout else np.swapaxes(ends, 0, 1)
 
         states_only = a.wanted[0] is None
-        return Layer([made_layer], named, given, final if states_only else take, False, 1 if states_only else 0)
+        return Layer(made_layer, named, given, final if states_only else every, False, 1 if states_only else 0)
 
     return made
 
@@ -180,9 +179,9 @@ DIRECTIONS = {"forward": "forward", "reverse": "backward", "bidirectional": "bot
 def normalized(a: Given) -> Layer:
     """Batch norm."""
     names = ("gamma", "beta", "mean", "variance")
-    given = {f"layer.{name}": x for name, x in zip(names, a.x[1:], strict=True)}
+    given = dict(zip(names, a.x[1:], strict=True))
     made = sn.batch_norm(name="layer", epsilon=a.epsilon, momentum=1 - a.momentum)
-    return Layer([made], {"x": last(a.x[0])}, given, first, bool(a.training_mode))
+    return Layer(made, {"x": last(a.x[0])}, given, first, bool(a.training_mode))
 
 
 def attended(a: Given) -> Layer | None:
@@ -199,11 +198,11 @@ def attended(a: Given) -> Layer | None:
     apart = np.eye(width, dtype=np.float32).reshape(heads, size, width)
     none = np.zeros_like(apart)
     given = {
-        "layer.Wq": apart, "layer.Wk": np.concatenate([apart, none], 2), "layer.Wv": np.concatenate([none, apart], 2),
-        "layer.Wo": np.moveaxis(apart, 2, 0),
+        "Wq": apart, "Wk": np.concatenate([apart, none], 2), "Wv": np.concatenate([none, apart], 2),
+        "Wo": np.moveaxis(apart, 2, 0),
     }  # fmt: skip
     made = sn.attention(heads, name="layer", bias=False, inputs=["q", "m"])
-    return Layer([made], {"q": q, "m": both}, given)
+    return Layer(made, {"q": q, "m": both}, given)
 
 
 LAYERS: Mapping[str, Callable[[Given], Layer | None]] = {
@@ -227,7 +226,7 @@ LAYERS: Mapping[str, Callable[[Given], Layer | None]] = {
     "RMSNormalization": whole(sn.rms_norm, "gamma", axes=tail, epsilon="epsilon"),
     "BatchNormalization": normalized,
     "Conv": window(
-        {1: sn.conv1d, 2: sn.conv2d}, "W", units=lambda a: len(a.x[1]), size=lambda a: list(a.x[1].shape[2:])
+        {1: sn.conv1d, 2: sn.conv2d}, "W", "b", units=lambda a: len(a.x[1]), size=lambda a: list(a.x[1].shape[2:])
     ),
     "MaxPool": window({1: sn.max_pool1d, 2: sn.max_pool2d}, size=lambda a: a.kernel_shape),
     "AveragePool": window({1: sn.average_pool1d, 2: sn.average_pool2d}, size=lambda a: a.kernel_shape),
@@ -237,9 +236,9 @@ LAYERS: Mapping[str, Callable[[Given], Layer | None]] = {
     "Sum": joined(sn.add),
     "Mul": joined(sn.multiply),
     "Concat": joined(sn.concat, axis="axis"),
-    "Flatten": lambda a: Layer([sn.flatten()], {"x": a.x[0]}) if a.axis == 1 else None,
+    "Flatten": lambda a: Layer(sn.flatten(), {"x": a.x[0]}) if a.axis == 1 else None,
     "Reshape": lambda a: (
-        Layer([sn.reshape(list(a.wanted[0].shape))], {"x": a.x[0][None]}, {}, lambda y: y[0]) if a.x[0].size else None
+        Layer(sn.reshape(list(a.wanted[0].shape)), {"x": a.x[0][None]}, {}, lambda y: y[0]) if a.x[0].size else None
     ),
     "RNN": recurrent(sn.elman, (0,)),
     "GRU": recurrent(sn.gru, (1, 0, 2), 1, True, reset_after=lambda a: bool(a.linear_before_reset)),
@@ -365,14 +364,12 @@ def as_own(case: Case) -> Judged | None:
 def _as_layer(case: Case) -> Judged | None:
     if case.operator not in LAYERS or any(np.asarray(x).dtype.kind != "f" for x in case.inputs[:1]):
         return None
-    a = Given(**case.attributes, x=[*case.inputs, *[None] * 3][: max(3, len(case.inputs))], wanted=case.outputs)
-    if case.operator in ("Add", "Mul", "Sum", "Concat", "Softmax", "Reshape"):
-        a.x = list(case.inputs)
+    a = Given(**case.attributes, x=list(case.inputs), wanted=case.outputs)
     made = LAYERS[case.operator](a)
     if made is None:
         return None
     net = sn.Network(
-        inputs={name: x.shape[1:] for name, x in made.inputs.items()}, layers=made.layers, loss="squared_error"
+        inputs={name: x.shape[1:] for name, x in made.inputs.items()}, layers=[made.layer], loss="squared_error"
     )
     (layer,) = net.spec.layers
     program = net.layer_program(layer.name)
@@ -380,8 +377,9 @@ def _as_layer(case: Case) -> Judged | None:
         program = Program(net.training_forward, program.outputs).live()
     values = {net.inputs[name].name: numbers(x) for name, x in made.inputs.items()}
     tensors = {**net.tensors, **{name: state.tensor for name, state in net._states.items()}}
-    values |= {tensors[name].name: numbers(x) for name, x in made.parameters.items() if name in tensors}
-    assert set(made.parameters) <= set(tensors) | {"layer.b"}, (case.name, made.parameters.keys(), tensors.keys())
+    given = {f"layer.{name}": x for name, x in made.parameters.items()}
+    values |= {tensors[name].name: numbers(x) for name, x in given.items()}
+    assert given.keys() == tensors.keys(), (case.name, *given, *tensors)
     expected = {program.outputs[0].name: np.asarray(case.outputs[made.output])}
     samples = len(next(iter(made.inputs.values())))
     return Judged(program, values, expected, tuple(map(str, program.equations)), {"N": samples}, made.take)

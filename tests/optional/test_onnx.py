@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .onnx_cases import ROUTES, Case, Judged, cases, error, judged, longest_sum, points, rows, run
+from .onnx_cases import ROUTES, Case, Judged, cases, error, longest_sum, points, run
 from .onnx_layers import as_own
 from .onnx_table import EXCLUDED, LIMITS
+from .onnx_text import judged, rows
 
 INTERPRETED = 100_000  # points that a program may visit to be run by Python
 COPY = re.compile(r"(.+)_expanded(?:_ver\d+)?")
