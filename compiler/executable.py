@@ -25,7 +25,7 @@ from .live_slots import single_slots
 from .lower import Lowered, lower, storage_orders
 from .memory import Arena, place_persistent, place_values, register_tensors
 from .nest import Alone, Barrier, Call, Guarded, Loop, Node
-from .passes import PassReport, run_passes
+from .passes import PIPELINES, PassReport, run_passes
 from .prepare import prepare
 from .program import Program, Tensor
 from .source import Writer
@@ -64,14 +64,14 @@ class Executable:
 
 
 @lru_cache(maxsize=16)
-def optimized(program: Program) -> tuple[Program, tuple[PassReport, ...]]:
-    """The program after all passes, and what each did."""
-    program, report = run_passes(program.live())
+def optimized(program: Program, accuracy: str = "usual") -> tuple[Program, tuple[PassReport, ...]]:
+    """The program after all passes of an accuracy, and what each did."""
+    program, report = run_passes(program.live(), PIPELINES[accuracy])
     return prepare(program), tuple(report)
 
 
-def plan_storage(program: Program, dtype: str) -> Storage:
-    prepared, _ = optimized(program)
+def plan_storage(program: Program, dtype: str, accuracy: str = "usual") -> Storage:
+    prepared, _ = optimized(program, accuracy)
     return place_persistent(prepared, storage_orders(prepared), ITEM_SIZE[dtype])
 
 
@@ -83,15 +83,17 @@ def compile_program(
     *,
     plain: bool = False,
     worth: int = WORTH,
+    accuracy: str = "usual",
 ) -> Executable:
     """Lower a program and compile it.  Sizes that are symbols may be at most `capacity` at run time.
 
-    From `worth` operations on, the kernel is one that several threads may run (divide.py)."""
+    From `worth` operations on, the kernel is one that several threads may run (divide.py).
+    accuracy: "usual" or "strict", which passes."""
     from . import native, team
     from .kernels import matmul
 
     started = perf_counter()
-    text, calls, _, manifest = generate(program, dtype, storage, dict(capacity or {}), plain, worth)
+    text, calls, _, manifest = generate(program, dtype, storage, dict(capacity or {}), plain, worth, accuracy)
     lowered = perf_counter()
     namespace: dict[str, Any] = {}
     depends = []
@@ -140,10 +142,11 @@ def generate(
     capacity: dict[str, int],
     plain: bool = False,
     worth: int = WORTH,
+    accuracy: str = "usual",
 ) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
     """The source text, the products that it calls by name, the tree, and the manifest without a key."""
     item = ITEM_SIZE[dtype]
-    prepared, report = (program.live(), ()) if plain else optimized(program)
+    prepared, report = (program.live(), ()) if plain else optimized(program, accuracy)
     if storage is None:
         storage = place_persistent(prepared, {} if plain else storage_orders(prepared), item)
     orders = {**({} if plain else storage_orders(prepared)), **storage.orders}

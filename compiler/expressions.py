@@ -22,6 +22,8 @@ from .layout import Layout
 from .nest import unsafe_axes
 from .program import Access, Index, Tensor, sort_key, sorted_args
 
+MOST_FACTORS = 8  # of a power that is a product
+
 
 @dataclass(slots=True)
 class Places:
@@ -304,12 +306,16 @@ class Expressions:
                 below.append(factor.base ** (-factor.exp))
             else:
                 above.append(factor)
+        if len(below) == 1 and _is_power(below[0]):  # which might overflow where its reciprocal is a number
+            above.append(1 / below.pop())
         text = "*".join(self.expression(f) for f in above) or self.constant(1)
         if below:
             text += "/" + (self.expression(below[0]) if len(below) == 1 else self.expression(sp.Mul(*below)))
         return f"({text})"
 
     def _power(self, base: Expr, exponent: Expr) -> str:
+        if _is_power(base**-exponent):
+            return self._repeated(f"({self.constant(1)}/{self.expression(base)})", -exponent, self.level(base))
         if exponent.is_number and exponent < 0:
             return f"({self.constant(1)}/{self._power_text(base, -exponent)})"
         return self._power_text(base, exponent)
@@ -319,19 +325,22 @@ class Expressions:
             return self.expression(base)
         if exponent == sp.Rational(1, 2):
             return f"sqrt({self.expression(base)})"
-        if exponent.is_Integer and 1 < exponent <= 8:
-            text = self.expression(base)
-            if not text.isidentifier():
-                name = self.fresh("x")
-                if self.level(base) >= 0:
-                    self.put(f"{name} = {text}")
-                else:
-                    self.header.append(f"    {name} = {text}")
-                text = name
-            return "(" + "*".join([text] * int(exponent)) + ")"
+        if _is_power(base**exponent):
+            return self._repeated(self.expression(base), exponent, self.level(base))
         if exponent == sp.Rational(3, 2):
             return f"({self.expression(base)}*sqrt({self.expression(base)}))"
         return f"({self.expression(base)} ** {self.expression(exponent)})"
+
+    def _repeated(self, text: str, times: Expr, level: int) -> str:
+        """text * text * ..."""
+        if not text.isidentifier():
+            name = self.fresh("x")
+            if level >= 0:
+                self.put(f"{name} = {text}")
+            else:
+                self.header.append(f"    {name} = {text}")
+            text = name
+        return "(" + "*".join([text] * int(times)) + ")"
 
     def _choice(self, expression: Expr) -> str:
         *cases, (text, last) = [(self.expression(value), c) for value, c in expression.args]
@@ -383,6 +392,11 @@ class Expressions:
         for lhs, name in self.pending:
             self.put(f"{self.address(lhs)} = {name}{label(lhs)}")
         self.pending.clear()
+
+
+def _is_power(expression: Expr) -> bool:
+    """A product of few equal factors."""
+    return bool(expression.is_Pow and expression.exp.is_Integer and 1 < expression.exp <= MOST_FACTORS)
 
 
 def label(expression: Expr) -> str:

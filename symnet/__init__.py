@@ -76,6 +76,8 @@ _HOMES = {
     "equations": "declare.constructors",
     "Model": "run.training",
     "load": "run.model_file",
+    "function": "run.function",
+    "Function": "run.function",
     "History": "run.history",
     "Epoch": "run.history",
     "Checkpoint": "run.checkpoint",
@@ -127,6 +129,8 @@ __all__ = [
     "equations",
     "Model",
     "load",
+    "function",
+    "Function",
     "History",
     "Epoch",
     "Checkpoint",
@@ -182,6 +186,7 @@ if TYPE_CHECKING:
     from .oracle.numerical import central_difference, numerical_gradient
     from .oracle.reference import evaluate
     from .run.checkpoint import Checkpoint
+    from .run.function import Function, function
     from .run.history import Epoch, History
     from .run.model_file import load
     from .run.training import Model

@@ -429,19 +429,22 @@ class Network(Judged, Readable):
         seed: int = 0,
         memory_limit: float | None = None,
         threads: int | None = None,
+        accuracy: str = "usual",
     ) -> Model:
         """A model with fresh parameters, drawn from the seed, that trains in native code (training.py).
 
         memory_limit: bytes that training may take, as memory.py estimates them; None: half of the machine's memory.
         threads: so many at most run a step, if it is predicted to be worth it; None: as many as there are processors.
         The results do not depend on it, bit by bit.
+        accuracy: "usual": f'(z) may be computed from f(z), to 4 ulp of the largest |f'|; "strict": to 4 ulp of f'(z)
+        itself (of its largest term, where it is a sum with a root), and slower: tests/RESULTS.md.
         """
         from .run import memory
         from .run.training import compile_network
 
         itemsize = 8 if str(getattr(dtype, "__name__", dtype)) == "float64" else 4
         memory.check(self.spec, checked_optimizer(optimizer, "compile, optimizer"), itemsize, memory_limit)
-        return compile_network(self, optimizer, dtype, seed, threads)
+        return compile_network(self, optimizer, dtype, seed, threads, accuracy)
 
     def value_and_gradient(
         self,
@@ -451,16 +454,17 @@ class Network(Judged, Readable):
         dtype: str = "float64",
         sample_weight: Any = None,
         training: bool | None = None,
+        accuracy: str = "usual",
     ) -> tuple[float, dict[str, Array]]:
         """(R, {name: dR/dW}) on these samples, by the compiled forward and backward; NaN or inf where R is so.
 
         training: of a step of training on these samples, its dropout that of step 1 and seed 0; False: of the network
         as it predicts, its states (running means and variances) among `parameters` or as they are at first; None: as it
-        predicts, unless batch norm couples the samples.
+        predicts, unless batch norm couples the samples.  accuracy: see `compile`.
         """
         from .run.risk import value_and_gradient
 
-        return value_and_gradient(self, parameters, X, y, dtype, sample_weight, training)
+        return value_and_gradient(self, parameters, X, y, dtype, sample_weight, training, accuracy)
 
 
 def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import symnet as sn
-from tests.resuming import CASES, IMAGES, LABELS, SERIES, VALUES, X, Case
+from tests.resuming import CASES, IMAGES, LABELS, SERIES, VALUES, Case, X
 
 ROOT = Path(__file__).resolve().parent.parent
 EDGES = {"edges": [[0, 1], [1, 2], [2, 3], [3, 0], [1, 3]], "nodes": 4}

@@ -7,13 +7,15 @@ axes, memory) is decided while lowering: it does not stay in the language.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..program import Equation, Program
 from .cost import Cost, equation_cost
 from .gather import gather
+from .keep_digits import keep_digits
 from .reuse_values import reuse_values
 from .rewriting import operations
 from .share import share
@@ -37,6 +39,13 @@ PASSES: tuple[Pass, ...] = (
     ("split_products", split_products, "every contraction is a pure product of two tensors, in the cheapest order"),
 )
 READABLE: tuple[Pass, ...] = PASSES[:4]
+# after what people read: each element as accurate as its size, not as the largest that there may be
+STRICT: tuple[Pass, ...] = (
+    *READABLE,
+    ("keep_digits", keep_digits, "no difference of nearly equal numbers, and no 0 * inf where the product has a limit"),
+    *(row for row in PASSES[4:] if row[0] != "reuse_values"),
+)
+PIPELINES: Mapping[str, tuple[Pass, ...]] = MappingProxyType({"usual": PASSES, "strict": STRICT})
 
 
 @dataclass(frozen=True, slots=True)

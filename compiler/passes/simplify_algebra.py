@@ -278,7 +278,7 @@ def _leaves(root: Expr) -> list[Basic]:
 @cache
 def _cancel(scalar: Expr) -> Expr:
     shorter = sp.cancel(scalar)
-    return shorter if operations(shorter) < operations(scalar) else scalar
+    return min(scalar, shorter, sp.factor(shorter), key=operations)  # 1/(1 + x)**2 rather than 1/(1 + 2*x + x**2)
 
 
 def _leave_sums(equation: Equation) -> Equation:

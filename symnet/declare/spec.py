@@ -29,6 +29,7 @@ from .heads import Head, Output
 from .inputs import INPUT, declared_inputs
 
 LIMIT = 2**31  # parameters of a network, unless the caller says otherwise
+ACCURACIES = ("usual", "strict")  # of compiled code, the usual one first
 LAYERS = 10_000
 PROBABILITIES = ("logistic", "hard_logistic")  # activations from 0 to 1
 
@@ -74,6 +75,7 @@ class Train:
 
     scale: inputs are shifted and scaled as the training part says, all columns alike ("common"), each by itself
     ("column"), or not at all ("none"); see scaling.py.
+    accuracy: "strict" keeps the digits of small slopes, too; see Network.compile.
     """
 
     data: str = field(metadata=by(checks.path))
@@ -84,6 +86,7 @@ class Train:
     scale: str = field(default="common", metadata=by(checks.word("common", "column", "none")))
     seed: int = field(default=0, metadata=by(checks.integer(0)))
     dtype: str = field(default="float32", metadata=by(checks.word("float32", "float64")))
+    accuracy: str = field(default=ACCURACIES[0], metadata=by(checks.word(*ACCURACIES)))
     validation_split: float = field(default=0.05, metadata=by(checks.number(0, 1)))
     test_split: float = field(default=0.15, metadata=by(checks.number(0, 1)))
     model: str = field(default="", metadata=by(checks.path))

@@ -59,10 +59,10 @@ class Kernel:
 class Kernels:
     """The kernels of one network by purpose, all for the storage that its training step wants."""
 
-    def __init__(self, network: Network, optimizer: Choice, dtype: str) -> None:
-        self.network, self.optimizer, self.dtype = network, optimizer, dtype
+    def __init__(self, network: Network, optimizer: Choice, dtype: str, accuracy: str = "usual") -> None:
+        self.network, self.optimizer, self.dtype, self.accuracy = network, optimizer, dtype, accuracy
         self.plan = make_plan(network, optimizer)
-        self._structure = f"{structure(network.spec, optimizer)}, {network.rolls}"
+        self._structure = f"{structure(network.spec, optimizer)}, {network.rolls}, {accuracy}"
         self._made: dict[tuple[str, str, int], Kernel] = {}
         self.compiled = 0  # how many of them no earlier process had left in the disk cache
 
@@ -75,7 +75,7 @@ class Kernels:
             return Storage.from_json(json.loads(found))
         from compiler.executable import plan_storage
 
-        record = plan_storage(self.network.training_program(self.optimizer), self.dtype).to_json()
+        record = plan_storage(self.network.training_program(self.optimizer), self.dtype, self.accuracy).to_json()
         cache.store(key, json.dumps(record).encode())
         return Storage.from_json(record)
 
@@ -94,7 +94,8 @@ class Kernels:
     def _compiled(self, key: str, purpose: str, variant: str, capacity: int) -> Kernel:
         from compiler.executable import compile_program
 
-        made = compile_program(self._program(purpose, variant), self.dtype, self.storage, {"N": capacity})
+        program, capacities = self._program(purpose, variant), {"N": capacity}
+        made = compile_program(program, self.dtype, self.storage, capacities, accuracy=self.accuracy)
         self.compiled += 1
         cache.store(key, json.dumps({"manifest": made.manifest, "source": made.source}).encode())
         return Kernel(made.address, made.source, made.manifest)

@@ -23,7 +23,7 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from ..declare import constants
-from ..declare.spec import LIMIT, specify
+from ..declare.spec import ACCURACIES, LIMIT, specify
 from ..declare.toml_text import to_toml
 from ..errors import Quoted, SymnetError, complaint
 from ..network import Network
@@ -59,7 +59,15 @@ def contents(model: Model) -> Contents:
     metadata = {
         "format": FORMAT,
         "spec": json.dumps(tomllib.loads(to_toml(replace(spec, constants=())))),
-        "model": json.dumps({"optimizer": optimizer, "dtype": model.dtype, "seed": model.seed, "progress": progress}),
+        "model": json.dumps(
+            {
+                "optimizer": optimizer,
+                "dtype": model.dtype,
+                "accuracy": model.kernels.accuracy,
+                "seed": model.seed,
+                "progress": progress,
+            }
+        ),
     }
     if spec.constants:
         metadata["constants"] = json.dumps(constants.describe(spec.constants))
@@ -107,9 +115,9 @@ def _model(
         network = Network.from_spec(made)
         progress = Progress.checked(record["progress"])
         optimizer = dict(record["optimizer"])
-        dtype, seed = record["dtype"], record["seed"]
-        if dtype not in DTYPES:
-            raise ValueError("model, dtype")
+        dtype, seed, accuracy = record["dtype"], record["seed"], record.get("accuracy", ACCURACIES[0])
+        if dtype not in DTYPES or accuracy not in ACCURACIES:
+            raise ValueError("model, dtype or accuracy")
     except SymnetError as error:
         raise SymnetError(f"{where}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -125,7 +133,7 @@ def _model(
         }
     shapes |= {name: (array.shape, str(array.dtype)) for name, array in constants.to_arrays(known).items()}
     _expect(where, entries, shapes)
-    model = compile_network(network, optimizer, dtype, seed)
+    model = compile_network(network, optimizer, dtype, seed, accuracy=accuracy)
     states = model.kernels.plan.states
     shapes |= {state.name: (state.shape, dtype) for state in states}
     _expect(where, entries, shapes)

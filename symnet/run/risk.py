@@ -96,12 +96,13 @@ def value_and_gradient(
     dtype: str = "float64",
     sample_weight: Any = None,
     training: bool | None = None,
+    accuracy: str = "usual",
 ) -> tuple[float, dict[str, Array]]:
     """Network.value_and_gradient: R (with the penalty) and dR/dW by name, from the compiled forward and backward.
 
     Where the loss has no finite value (the logarithm of 0, say), these are NaN or infinite and nothing is raised.
     """
-    model = _differentiator(network, dtype)
+    model = _differentiator(network, dtype, accuracy)
     data = check_data(network, X, y, dtype, weights=sample_weight)
     for name in network.parameters:
         if name not in parameters:
@@ -115,11 +116,11 @@ def value_and_gradient(
 
 
 @lru_cache(maxsize=8)
-def _differentiator(network: Network, dtype: str) -> Model:
+def _differentiator(network: Network, dtype: str, accuracy: str) -> Model:
     """The model whose gradient kernel serves a network; the last few are kept."""
     from .training import compile_network
 
-    return compile_network(network, "gradient_descent", dtype)
+    return compile_network(network, "gradient_descent", dtype, accuracy=accuracy)
 
 
 def chunks(rows: int, size: int = ROWS) -> Iterator[slice]:

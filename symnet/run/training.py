@@ -20,7 +20,7 @@ from compiler import team
 
 from ..declare import checks, regularizers
 from ..declare.heads import dotted, suffix
-from ..declare.spec import Choice, checked_optimizer, unknown_monitor
+from ..declare.spec import ACCURACIES, Choice, checked_optimizer, unknown_monitor
 from ..errors import Quoted, complaint, unknown
 from ..network import Network, Optimizer
 from .checkpoint import Checkpoint, Keeper
@@ -49,10 +49,18 @@ _LARGEST_SEED = 2**62
 class Model:
     """A network that computes.  Made by `Network.compile` or `symnet.load`; one thread at a time runs it."""
 
-    def __init__(self, network: Network, optimizer: Choice, dtype: str, seed: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Choice,
+        dtype: str,
+        seed: int,
+        threads: int | None = None,
+        accuracy: str = "usual",
+    ) -> None:
         self.network, self.optimizer, self.dtype, self.seed = network, optimizer, dtype, seed
         self.threads = threads
-        self.kernels = Kernels(network.rolled(optimizer), optimizer, dtype)
+        self.kernels = Kernels(network.rolled(optimizer), optimizer, dtype, accuracy)
         self.memory = Memory(self.kernels.storage, dtype)
         self.progress = Progress()
         self.lock = threading.RLock()
@@ -401,6 +409,7 @@ def compile_network(
     dtype: str = "float32",
     seed: int = 0,
     threads: int | None = None,
+    accuracy: str = "usual",
 ) -> Model:
     """Network.compile: a Model with fresh parameters, drawn from the seed.
 
@@ -410,10 +419,12 @@ def compile_network(
     name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
     if name not in DTYPES:
         raise unknown("compile, dtype", "dtype", name, DTYPES)
+    if accuracy not in ACCURACIES:
+        raise unknown("compile, accuracy", "word", accuracy, ACCURACIES)
     whole_number("compile, seed", seed, 0, _LARGEST_SEED)
     if threads is not None:
         threads = whole_number("compile, threads", threads, 1, team.MEMBERS + 1)
-    return Model(network, choice, name, int(seed), threads)
+    return Model(network, choice, name, int(seed), threads, accuracy)
 
 
 # ---------------------------------------------------------------------------------------------- small things

@@ -77,7 +77,7 @@ def train(
             say(f"the {name} {what} is of {len(rows)} row{'s' * (len(rows) > 1)} only: it says little")
     say("compiling ...")
     start = time.perf_counter()
-    model = network.compile(train.optimizer, train.dtype, seed, limit, threads)
+    model = network.compile(train.optimizer, train.dtype, seed, limit, threads, train.accuracy)
     if train.scale != "none":
         model.scale(some(X, parts.train), train.scale)
     model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2])
