@@ -114,6 +114,7 @@ CASES: dict[str, Case] = {
     "everything": Case(_everything, X, LABELS, _SCHEDULED, fit=_BEST),
     "heads": Case(_heads, X, {"a": LABELS, "b": VALUES}, "momentum", "float64", _DICTS),
     "rolled": Case(_rolled, X, LABELS, "rmsprop", fit={"shuffle": False}),
+    "risk": Case(_plain, X, LABELS, fit={"monitor": "risk", "patience": 2, "tolerance": 0.02, "epochs": 9}),
     "one batch": Case(_plain, X, LABELS, fit={"batch_size": ROWS, "epochs": 12}),
     "own optimizer": Case(_plain, X, LABELS, _OWN),
     "lstm": Case(_series(sn.lstm), SERIES, VALUES),

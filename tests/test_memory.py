@@ -24,7 +24,7 @@ def estimated(net, optimizer, itemsize, batch):
 def test_a_network_that_does_not_fit_is_one_error_at_once(monkeypatch, memory_limit):
     monkeypatch.setattr(memory, "physical", lambda: 24 * 10**9)
     net, start = network(BIG), time.perf_counter()
-    with pytest.raises(sn.SymnetError, match=r"about 18\.0 GB to train, expected at most 1[02]\.0 GB, .*memory_limit="):
+    with pytest.raises(sn.SymnetError, match=r"about 28\.8 GB to train, expected at most 1[02]\.0 GB, .*memory_limit="):
         net.compile("adam", memory_limit=memory_limit)
     assert time.perf_counter() - start < 2
 
@@ -52,7 +52,7 @@ def test_a_system_that_does_not_tell_its_memory_sets_no_limit(monkeypatch):
 def test_an_optimizer_with_more_states_a_wider_dtype_and_a_larger_batch_take_more():
     net, parameters = network(100), 101 * 100 + 101 * 10
     plain = estimated(net, "gradient_descent", 4, 32)
-    assert estimated(net, "adam", 4, 32) == plain + 2 * 4 * parameters
+    assert estimated(net, "adam", 4, 32) == plain + 2 * 2 * 4 * parameters
     assert estimated(net, "gradient_descent", 8, 32) > plain
     assert estimated(net, "gradient_descent", 4, 64) == plain + 2 * 4 * 32 * (100 + 100 + 10)
 
@@ -63,5 +63,5 @@ def test_the_estimate_is_near_the_memory_of_the_compiled_step(dtype):
     model = net.compile("adam", dtype)
     rng = np.random.default_rng(0)
     model.fit(rng.normal(size=(64, 300)), rng.integers(0, 10, 64), epochs=1, batch_size=32)
-    taken = model.memory.block.nbytes
+    taken = model.memory.block.nbytes + model.memory.persistent.nbytes  # with the copy of the last finite ones
     assert taken / 1.5 < estimated(net, "adam", np.dtype(dtype).itemsize, 32) < 2 * taken

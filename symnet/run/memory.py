@@ -3,7 +3,7 @@
 In: a Spec, an optimizer, a dtype.  Out: an estimate, and an error where it is above a limit.  Stands at the door of
 `Network.compile`.
 
-    parameters * (1 + states of the optimizer)
+    parameters * (1 + states of the optimizer) * 2     with a copy of the last that were finite (rewind.py)
     + parameters in float64      their first values, all at once; later the gradients stand in their place
     + activations * 2            of one batch, with their adjoints
 
@@ -28,7 +28,7 @@ def estimate(spec: Spec, optimizer: Choice, itemsize: int, batch: int = BATCH) -
     """Bytes to train the network with batches of so many rows."""
     parameters = sum(math.prod(shape) for shape in spec.parameters().values())
     states = len(optimizers.row(optimizer.name, optimizer.mapping, "optimizer").states)
-    kept = parameters * (1 + states) * itemsize
+    kept = 2 * parameters * (1 + states) * itemsize
     repeats = {layer.name: layer.repeat for layer in spec.layers}
     values = sum(math.prod(shape) * repeats.get(name, 1) for name, shape in spec.graph.shapes.items())
     activations = 2 * batch * values * itemsize
