@@ -161,7 +161,7 @@ def effects(node: Node, layout: Layout) -> tuple[dict[Place, list[Access]], dict
         case Check():
             for guard in node.guards:
                 note(reads, guard, Access(guard))
-        case Guarded():
+        case Guarded() | Alone():
             for child in node.body:
                 for table, found in zip((reads, writes), effects(child, layout), strict=True):
                     for place, touched in found.items():

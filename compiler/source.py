@@ -19,7 +19,7 @@ from sympy.logic.boolalg import Boolean
 from .expressions import Expressions, Frame, Places, label
 from .fuse import flat_chain
 from .layout import Layout
-from .nest import Alone, Barrier, Call, Check, Gather, Guarded, Loop, Node, Share, Statement, Sum, unsafe_axes
+from .nest import Alone, Barrier, Call, Check, Gather, Guarded, Loop, Node, Share, Statement, Sum, effects, unsafe_axes
 from .program import Access, Equation, Index, Tensor
 
 RESERVED = {"M", "I", "H", "MI", "table", "status", "thread", "threads", "team"}
@@ -95,7 +95,8 @@ class Writer(Expressions):
         """A scope of its own: nothing that it computes is known outside."""
         self.put(f"if {condition}:")
         start = len(self.lines)
-        frame = Frame("", "", [], {}, frozenset(), self._depth() + 1, guard=True)
+        writes = frozenset(place for node in body for place in effects(node, self.layout)[1])
+        frame = Frame("", "", [], {}, writes, self._depth() + 1, guard=True)
         self._open(frame)
         self.nodes(body)
         self._close()

@@ -134,3 +134,20 @@ def test_the_risk_at_a_point_has_the_derivatives_of_differences() -> None:
         ahead, behind = point.copy(), point.copy()
         ahead[k], behind[k] = point[k] + 1e-6, point[k] - 1e-6
         assert gradient[k] == pytest.approx((at.at(ahead)[0] - at.at(behind)[0]) / 2e-6, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}])
+def test_where_threads_divide_a_step_the_risk_is_that_of_one_thread(options: dict[str, float]) -> None:
+    """What one thread does alone reads the loss that it has just summed, not the one before it."""
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(200, 64)), rng.integers(0, 10, 200)
+    net = sn.Network(64, [sn.dense(100, "relu"), sn.dense(10)], "softmax_cross_entropy", l2=0.01)
+    model = net.compile({**OPTIMIZER, **options}, "float64", seed=2)
+    before = dict(model.parameters)
+    value, gradient = net.value_and_gradient(before, inputs, labels)
+    assert model.fit(inputs, labels, 1, 200, monitor="risk")["risk"] == (pytest.approx(value, rel=1e-12),)
+    norm = np.sqrt(sum((part**2).sum() for part in gradient.values()))
+    scale = min(1, options.get("clip_norm", np.inf) / norm)
+    for name, array in model.parameters.items():
+        np.testing.assert_allclose(array, before[name] - 0.1 * scale * gradient[name], rtol=1e-6, atol=1e-9)
+    assert (scale < 1) == bool(options)
