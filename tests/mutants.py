@@ -5,8 +5,8 @@ comparison, a call left out, a value not updated), written into a copy of the pr
 suite in a process of its own.  What survives is printed as a difference, to be looked at by a person: it is an
 equivalent program, or a test that is missing.  Nothing is left out of the count.
 
-    python -m tests.mutants                                   120 mutants of the differentiation and the passes
-    python -m tests.mutants --count 200 --seed 1 --files symnet/differentiate.py compiler/lower.py
+    python -m tests.mutants                   200 mutants of the differentiation, the passes and the kernel generator
+    python -m tests.mutants --count 50 --seed 1 --files symnet/differentiate.py compiler/lower.py
     python -m tests.mutants --only 17                         one of them again, with what the tests said
 """
 
@@ -19,6 +19,7 @@ import difflib
 import itertools
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -26,40 +27,75 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
-import mpmath  # noqa: F401  (what the tests import, once for all mutants)
+import llvmlite.binding  # noqa: F401  (what the tests import, once for all mutants)
+import mpmath  # noqa: F401
+import numba  # noqa: F401
 import numpy as np  # noqa: F401
 import pytest
 import scipy.sparse  # noqa: F401
 import sympy as sp  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("symnet/differentiate.py", "compiler/passes/*.py")
-# What judges a file, by its first part: what is fast, and for those that survive it the rest.  Files named like the
-# mutant's come first.  The numbers are blocks of the fuzzer's programs.
-DERIVATION, PASSES, NESTS = (
+# What derives, what rewrites, and what makes native code of it.
+FILES = (
+    "symnet/differentiate.py",
+    "compiler/passes/*.py",
+    "compiler/kernels/*.py",
+    *(
+        f"compiler/{name}.py"
+        for name in (
+            "dependence", "expressions", "flat", "fuse", "graph", "layout", "lower", "memory", "nest", "pack", "pad",
+            "prepare", "product", "recurrence", "slots", "source", "spans", "translate",
+        )
+    ),
+)  # fmt: skip
+# What judges a file, by the first pattern that it matches: what is fast, and for those that survive it the rest.  Files
+# named like the mutant's come first.  The numbers are blocks of the fuzzer's programs.
+DERIVATION, PASSES, NESTS, COMPILED = (
     f"tests/test_fuzz.py::{name}[{{}}]"
     for name in (
         "test_derivatives_of_random_programs_are_right",
         "test_every_pass_keeps_random_programs_right",
-        "test_the_plain_loop_nests_of_random_programs_are_right",
+        "test_the_loops_of_random_programs_are_right",
+        "test_compiled_random_programs_are_right",
     )
 )
 BLOCKS = range(0, 160, 20)
-JUDGES: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...]], ...] = (
-    ("symnet/differentiate.py", ("tests/test_differentiate.py",), DERIVATION, ("tests/test_notation.py",)),
-    ("compiler/passes/", ("tests/test_passes_[!p]*.py",), PASSES, ("tests/test_passes_pipeline.py",)),
-    ("compiler/", ("tests/test_[elm]*.py",), NESTS, ("tests/test_fuzz.py",)),
+NETWORKS = "tests/test_fuzz_networks.py"
+NATIVE = ("tests/test_translate.py", "tests/test_native.py", "tests/test_vectormath.py")
+JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (
+        "symnet/differentiate.py",
+        (DERIVATION.format(0), "tests/test_differentiate.py"),
+        (*map(DERIVATION.format, BLOCKS[1:]), "tests/test_notation.py", "tests/test_derivatives_in_loss.py"),
+    ),
+    (
+        "compiler/passes/*",
+        ("tests/test_passes_[!p]*.py", PASSES.format(0)),
+        (*map(PASSES.format, BLOCKS[1:]), "tests/test_passes_pipeline.py", NETWORKS),
+    ),
+    ("compiler/kernels/matmul.py", ("tests/test_matmul.py",), ("tests/test_native.py", COMPILED.format(0))),
+    ("compiler/kernels/driver.py", ("tests/test_driver.py",), ("tests/test_training.py",)),
+    ("compiler/kernels/*", (*NATIVE, "tests/test_driver.py"), ("tests/test_matmul.py", COMPILED.format(0))),
+    ("compiler/translate.py", NATIVE[:2], (COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py")),
+    (
+        "compiler/*",
+        (NESTS.format(0), *(f"tests/test_{name}.py" for name in ("lowering", "memory_plan", "spans", "windows"))),
+        (*map(NESTS.format, BLOCKS[1:]), NETWORKS, "tests/test_recurrent.py", "tests/test_graphs.py"),
+    ),
 )
 NOT = (
     "tests/test_differentiate.py::test_derivation_time_is_linear_in_depth_and_100_layers_take_under_two_seconds",
     "tests/test_passes_reuse.py::test_finding_it_takes_less_than_half_a_second",
     "tests/test_passes_pipeline.py::test_hundred_layers_take_time_in_proportion",
 )
-# A mutant whose first tests run longer than this is caught: it no longer comes to an end.  The second stage is cut
-# short without a verdict: what it has not killed by then has survived.
+# A mutant whose first tests take more processor time than this is caught: it no longer comes to an end.  The second
+# stage is cut short without a verdict: what it has not killed by then has survived.
 SECONDS = (60, 120)
+MEMORY = 8 << 30  # bytes of addresses; what asks for more is caught, too
 
 
 @dataclass(frozen=True)
@@ -240,15 +276,18 @@ def draw(every: list[Place], count: int, seed: int) -> list[Mutant]:
 
 # ---------------------------------------------------------------------------------------------- judging
 def tests_for(file: str) -> tuple[list[str], list[str]]:
-    _, fast, fuzz, slow = next(judge for judge in JUDGES if file.startswith(judge[0]))
+    _, fast, slow = next(judge for judge in JUDGES if fnmatch(file, judge[0]))
     words = Path(file).stem.split("_")
 
     def paths(patterns: tuple[str, ...]) -> list[str]:
-        found = {str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)}
-        return sorted(found, key=lambda path: (not any(word in path for word in words), path))
+        found: list[str] = []
+        for pattern in patterns:
+            name, _, test = pattern.partition("::")
+            matching = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(name))
+            found += [path + ("::" + test if test else "") for path in matching]
+        return sorted(found, key=lambda path: not any(word in path for word in words))
 
-    blocks = [fuzz.format(block) for block in BLOCKS]
-    return paths(fast), [*paths(slow), *blocks]
+    return paths(fast), paths(slow)
 
 
 def run(tree: Path, mutant: Mutant, stages: int = 2) -> tuple[bool, str]:
@@ -275,26 +314,30 @@ def _forked(tree: Path, tests: list[str], seconds: int) -> tuple[bool | None, st
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         code = 99
         try:
-            options = ["-x", "-q", "--no-header", "--assert=plain", "-p", "no:cacheprovider"]
+            options = ["-x", "-q", "--no-header", "--assert=plain", "-p", "no:cacheprovider", "-n0"]
             code = int(pytest.main([*options, *(f"--deselect={name}" for name in NOT), *tests]))
         finally:
             sys.stdout.flush()
             os._exit(code)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 10 * seconds  # asleep, or beside others
     while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > end:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return None, f"no end after {seconds} s"
+            return None, f"no end after {10 * seconds} s"
         time.sleep(0.01)
+    if os.WIFSIGNALED(done[1]) and os.WTERMSIG(done[1]) in (signal.SIGKILL, signal.SIGXCPU):
+        return None, f"no end after {seconds} s of the processor"
     return done[1] == 0, output.read_text(errors="replace")[-3000:]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--count", type=int, default=120, help="how many, drawn at random from all (default 120)")
+    parser.add_argument("--count", type=int, default=200, help="how many, drawn at random from all (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--files", nargs="+", default=list(FILES), help="files to change, as patterns")
     parser.add_argument(
@@ -319,7 +362,8 @@ def main(arguments: list[str] | None = None) -> int:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / name, tree / name)
-        for file in {judge: m.file for m in chosen for judge in JUDGES if m.file.startswith(judge[0])}.values():
+        os.environ["SYMNET_CACHE"] = str(tree / "cache")  # its keys have the sources in them
+        for file in {tuple(tests_for(m.file)[0]): m.file for m in chosen}.values():
             text = (tree / file).read_text()
             passed, said = run(tree, Mutant(-1, file, 0, "none", text, text), 1)
             if not passed:
