@@ -86,14 +86,14 @@ def _number(text: str, sizes: Mapping[str, int]) -> int:
 
 
 def interpret(
-    program: Program, values: Mapping[str, Any], sizes: Mapping[str, int], plain: bool = True
+    program: Program, values: Mapping[str, Any], sizes: Mapping[str, int], plain: bool = True, dtype: str = "float64"
 ) -> dict[str, Any]:
-    """The generated source of a program, run by Python in float64: slow, and independent of LLVM and of kernels.
+    """The generated source of a program, run by Python: slow, and independent of LLVM and of kernels.
 
     With `plain`, the general loop nests: an oracle of its own; without, the loops and calls as they are compiled."""
     from .interpreter import NAMESPACE, product
 
-    text, calls, _, manifest = generate(program, "float64", None, dict(sizes), plain=plain)
+    text, calls, _, manifest = generate(program, dtype, None, dict(sizes), plain=plain)
     space = {**NAMESPACE, **{name: product(spec) for name, spec in calls.items()}}
     exec(compile(text, "<kernel>", "exec"), space)  # our own: of users' text but checked identifiers, in comments
     with np.errstate(all="ignore"):  # both sides of a choice are computed

@@ -15,12 +15,21 @@ import numpy as np
 _MASK = (1 << 64) - 1
 
 
+def _real(x: Any) -> Any:
+    return x if isinstance(x, np.float32) else np.float64(x)
+
+
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     def quiet(*arguments: Any) -> Any:
         with np.errstate(all="ignore"):
-            return function(*map(np.float64, arguments))
+            return function(*map(_real, arguments))
 
     return quiet
+
+
+def _rounded(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    """In float64, then in the argument's kind."""
+    return lambda x: type(_real(x))(function(float(x)))
 
 
 def _mix(h: int) -> int:
@@ -30,11 +39,11 @@ def _mix(h: int) -> int:
     return h ^ (h >> 31)
 
 
-def _uniform(*keys: int) -> float:
+def _hash(*keys: int) -> int:
     h = 0x9E3779B97F4A7C15
     for key in keys:
         h = _mix(h ^ ((int(key) & _MASK) * 0xD1342543DE82EF95 & _MASK))
-    return (h >> 11) * 2.0**-53
+    return h
 
 
 def _integers(array: Any) -> Any:
@@ -68,8 +77,10 @@ def _segments(segments: Any) -> list[tuple[int, int]]:
 
 NAMESPACE: dict[str, Any] = {
     "F64": np.float64,
+    "F32": np.float32,
     "I64": int,
     "pointer_f64": lambda array: array.reshape(-1),
+    "pointer_f32": lambda array: array.reshape(-1),
     "pointer_i64": _integers,
     "offset": lambda array, start: array[start:],
     "select": lambda condition, a, b: a if condition else b,
@@ -78,7 +89,8 @@ NAMESPACE: dict[str, Any] = {
     "isfinite": np.isfinite,
     "fork": lambda table, part, place: part(table, 0, 1),
     "barrier": lambda team: None,
-    "uniform_f64": _uniform,
+    "uniform_f64": lambda *keys: (_hash(*keys) >> 11) * 2.0**-53,
+    "uniform_f32": lambda *keys: np.float32((_hash(*keys) >> 40) * 2.0**-24),
     "exp": _quiet(np.exp),
     "log": _quiet(np.log),
     "sqrt": _quiet(np.sqrt),
@@ -89,9 +101,9 @@ NAMESPACE: dict[str, Any] = {
     "tanh": _quiet(np.tanh),
     "expm1": _quiet(np.expm1),
     "log1p": _quiet(np.log1p),
-    "erf": lambda x: np.float64(math.erf(x)),
-    "erfc": lambda x: np.float64(math.erfc(x)),
-    "normal_cdf": lambda x: np.float64(math.erfc(-x * math.sqrt(0.5)) / 2),
+    "erf": _rounded(math.erf),
+    "erfc": _rounded(math.erfc),
+    "normal_cdf": _rounded(lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
     "logistic": _quiet(lambda x: np.exp(-np.logaddexp(0.0, -x))),
     "softplus": _quiet(lambda x: np.logaddexp(0.0, x)),
 }

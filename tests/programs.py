@@ -28,7 +28,8 @@ LETTERS = "nijkuvw"
 class Sample:
     """A program with a rank-0 output, the parameters to differentiate by, and a point to do it at.
 
-    redrawn: how many points were thrown away before this one because they were within 1e-3 of a kink.
+    next, updates: equations of the next values of its states.  redrawn: how many points were thrown away before this
+    one because they were within 1e-3 of a kink.
     """
 
     seed: int
@@ -38,10 +39,31 @@ class Sample:
     values: dict[str, Any]
     sizes: dict[str, int]
     redrawn: int
+    next: tuple[Equation, ...] = ()
+    updates: tuple[tuple[Tensor, Tensor], ...] = ()
 
     @property
-    def sparse(self) -> set[str]:
-        return {t.name for t in self.program.tensors if t.sparse}
+    def constructs(self) -> tuple[str, ...]:
+        """What of the language is in it."""
+        return tuple(name for name, there in self.all_constructs.items() if there)
+
+    @property
+    def all_constructs(self) -> dict[str, bool]:
+        equations = (*self.program.equations, *self.next)
+        reads = [a for e in equations for a in e.reads()]
+        text = str(self)
+        own = [e.tensor for e in equations]
+        return {
+            "recurrences": any(e.tensor == a.tensor for e in equations for a in e.reads()),
+            "sparse operands": any(a.tensor.sparse for a in reads),
+            "integer tensors": any(a.tensor.kind == "integer" for a in reads),
+            "conditions": any(e.where is not sp.true for e in equations),
+            "max, logsumexp": any(e.op in ("max", "logsumexp") for e in equations),
+            "several equations of a tensor": len(set(own) - {self.output}) < len([t for t in own if t != self.output]),
+            "random numbers": "uniform(" in text,
+            "constants of the caller": "hyper[" in text,
+            "states": bool(self.updates),
+        }
 
     def __str__(self) -> str:
         given = "\n".join(
@@ -50,21 +72,23 @@ class Sample:
         return f"seed {self.seed}, sizes {self.sizes}\n{given}\n{self.program}"
 
 
-def sample(seed: int) -> Sample:
-    """The random program of this seed, always the same."""
+def sample(seed: int, dtype: str = "float64") -> Sample:
+    """The random program of this seed, always the same, at a point in numbers that the dtype has."""
     redrawn = 0
     for attempt in range(1000):
         writer = _Writer(np.random.default_rng((seed, attempt)))
         program, output, wrt = writer.program()
         if not wrt:
             continue
+        new, updates = writer.steps(program)
+        whole = Program((*program.equations, *new), program.outputs, updates)
         for _ in range(4):
-            values = writer.values(program)
-            found = evaluate(program, values, writer.sizes, list(program.definitions))
-            if not _moderate(program, writer.guarded, found):
+            values = writer.values(whole, dtype)
+            found = evaluate(whole, values, writer.sizes, list(whole.definitions))
+            if not _moderate(whole, writer.guarded, found):
                 break
-            if is_smooth(program, values, writer.sizes):
-                return Sample(seed, program, output, wrt, values, writer.sizes, redrawn)
+            if is_smooth(whole, values, writer.sizes):
+                return Sample(seed, program, output, wrt, values, writer.sizes, redrawn, new, updates)
             redrawn += 1
     raise AssertionError(f"no regular program for seed {seed}")
 
@@ -134,6 +158,9 @@ class _Writer:
             self.sparse.append(Tensor("S", self.shape(2, 2), "constant", "real", True))
         if self.chance(0.3):
             self.real.append(Tensor("hyper", (), "hyper"))
+        if self.chance(0.25):
+            for k in range(int(self.rng.integers(1, 3))):
+                self.real.append(Tensor(f"s{k}", self.shape(0, 2, 6, literal=True), "state"))
         define, contract, reduce = self.define, self.contract, self.reduce
         steps = [define, contract, contract, reduce, reduce, reduce, self.recur, self.scatter]
         for _ in range(int(self.rng.integers(2, 6))):
@@ -150,7 +177,30 @@ class _Writer:
         program = Program(self.equations, (output,)).live()
         return program, output, tuple(p for p in parameters if p in program.tensors)
 
-    def values(self, program: Program) -> dict[str, Any]:
+    def steps(self, program: Program) -> tuple[tuple[Equation, ...], tuple[tuple[Tensor, Tensor], ...]]:
+        """Next values of states, from old ones (in place or not, shifted, each other's) and from values."""
+        defined = {e.tensor for e in program.equations}
+        self.real, self.integer = (
+            [t for t in tensors if t.role != "value" or t in defined] for tensors in (self.real, self.integer)
+        )
+        states = [t for t in program.tensors if t.role == "state"]
+        found: list[Equation] = []
+        updates = []
+        for state in states:
+            new = Tensor(f"{state.name}_next", state.shape)
+            domain = self.domain(state.shape)
+            other = self.among(states)
+            shared = [self.subscript(n, domain) for n in other.shape] if domain or not other.rank else None
+            old = self.among([state[domain], state[domain] if shared is None else other[tuple(shared)]])
+            found.append(Equation(new[domain], domain, sp.tanh(old) + self.expression(domain, 1)))
+            if self.chance(0.4):
+                bound = self.domain(self.shape(1, 1, 4), "b")
+                rhs = state[domain] * self.access((*domain, *bound)) / 4
+                found.append(Equation(new[domain], (*domain, *bound), rhs))
+            updates.append((state, new))
+        return tuple(found), tuple(updates)
+
+    def values(self, program: Program, dtype: str = "float64") -> dict[str, Any]:
         values: dict[str, Any] = {}
         for tensor in program.tensors:
             shape = tuple(self.number(n) for n in tensor.shape)
@@ -159,7 +209,7 @@ class _Writer:
             if tensor.kind == "integer":
                 values[tensor.name] = self.rng.integers(-1, 5, shape)
             else:
-                values[tensor.name] = self.rng.uniform(-1.5, 1.5, shape)
+                values[tensor.name] = self.rng.uniform(-1.5, 1.5, shape).astype(dtype).astype(float)
             if tensor.sparse:
                 values[tensor.name] *= self.rng.random(shape) < 0.5
         return values

@@ -6,6 +6,7 @@ In and out as in `reference`, whose evaluator this uses with its own arithmetic;
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -208,12 +209,18 @@ MULTIPRECISION = Arithmetic(
 
 
 # ---------------------------------------------------------------------------------------------- magnitudes
+BOTH = 1e-5  # how much the product of two small changes counts, where each is at most 1e-5 of what cancelled
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Magnitude:
     """A float64 value, and the same with the absolute value of every term: the scale of the value's rounding error.
 
-    A sum of terms has the sum of their magnitudes, a product the product; a function of x has |f(x)|, and besides
-    |f'(x)| times what cancelled in x (its magnitude less its absolute value).  Data and constants have their own size.
+    A sum of terms has the sum of their magnitudes.  What cancelled in x (its magnitude less its absolute value) goes
+    through everything else as a small change of x does: a function of x has |f(x)|, and besides |f'(x)| times it; a
+    product |ab|, and besides |a| times that of b and |b| times that of a.  (The product of the magnitudes would square
+    what cancelled at every step of a recurrence: a scale of 1e30, which nothing exceeds.)  Data and constants have
+    their own size.
     """
 
     value: float
@@ -225,7 +232,9 @@ class Magnitude:
 
     def __mul__(self, other: Any) -> Magnitude:
         other = other if isinstance(other, Magnitude) else _plain(other)
-        return Magnitude(self.value * other.value, self.size * other.size)
+        a, b = abs(self.value), abs(other.value)
+        cancelled = a * other.lost + b * self.lost + BOTH * self.lost * other.lost
+        return Magnitude(self.value * other.value, a * b + cancelled)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -269,7 +278,7 @@ def _magnitude_power(x: Magnitude, y: Any) -> Magnitude:
     base = np.float64(x.value)
     value = float(FLOAT64.functions["power"](np.array([base]), np.array([exponent]))[0])
     if exponent >= 0 and exponent == int(exponent):
-        return Magnitude(value, float(np.float64(x.size) ** exponent))
+        return math.prod([x] * int(exponent), start=_plain(1.0))
     size = abs(value) + (abs(exponent * base ** (exponent - 1)) * x.lost if x.lost else 0)
     if isinstance(y, Magnitude) and y.lost:
         size += abs(value * np.log(base)) * y.lost
