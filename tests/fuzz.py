@@ -96,13 +96,19 @@ def _short(error: Exception) -> str:
 
 def summary(outcomes: list[Outcome]) -> str:
     """Two tables in Markdown, and the share of what was redrawn."""
-    lines = ["| judged | draws | failures | worst error, float64 / 1e-12 G | float32 / 1e-5 G |", "|---|--:|--:|--:|--:|"]
+    lines = [
+        "| judged | draws | failures | worst error, float64 / 1e-12 G | float32 / 1e-5 G |",
+        "|---|--:|--:|--:|--:|",
+    ]
     lines += _rows(outcomes, lambda o: o.errors.keys() | {f.partition(":")[0] for f in o.failures}, lambda o, w: [w])
     lines += ["", "| of these, with | draws | failures | worst error, float64 | float32 |", "|---|--:|--:|--:|--:|"]
     lines += _rows(outcomes, lambda o: set(o.constructs), lambda o, _: list(o.errors))
     redrawn = sum(o.redrawn for o in outcomes)
     share = 100 * redrawn / max(1, redrawn + len(outcomes))
-    lines += ["", f"Of {redrawn + len(outcomes)} points, {redrawn} ({share:.2f} %) were within 1e-3 of a kink: redrawn."]
+    lines += [
+        "",
+        f"Of {redrawn + len(outcomes)} points, {redrawn} ({share:.2f} %) were within 1e-3 of a kink: redrawn.",
+    ]
     return "\n".join(lines)
 
 
@@ -138,7 +144,9 @@ def show(name: str, dtype: str) -> int:
         every.append((f"without {left_out}", lambda rest=rest: drawn.judge("loops", drawn.loops(rest))))
     for number in range(1, 1 + len(NAMES)):
         upto = NAMES[:number]
-        every.append((f"evaluated after {upto[-1]}", lambda u=upto: drawn.judge("passes", drawn.evaluated(drawn.after(u)))))
+        every.append(
+            (f"evaluated after {upto[-1]}", lambda u=upto: drawn.judge("passes", drawn.evaluated(drawn.after(u))))
+        )
     if name.startswith("program") and dtype == "float64":
         every.append(("forward mode", lambda: float(not check_forward_mode(seed))))
     for way, judge in every:

@@ -85,8 +85,8 @@ def network(name: str) -> tuple[Network, str, str]:
 
 
 NAMES = (
-    "dense", "tiny", "mixed", "elman", "gates", "windows", "strides", "attention", "graph", "repeated", "text",
-    "derivative",
+    "repeated", "strides", "dense", "text", "derivative", "tiny", "windows", "elman", "mixed", "gates", "graph",
+    "attention",
 )  # fmt: skip
 
 
