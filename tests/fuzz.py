@@ -63,7 +63,7 @@ def ways(drawn: Case, seed: int, compiled: bool) -> Iterator[tuple[str, Callable
     yield "derived", lambda: drawn.judge("derived", drawn.evaluated())
     shown = f"after {some} passes, {'general nests' if plain else 'loops'}"
     yield shown, lambda: drawn.judge(shown, drawn.loops(passes, plain))
-    if drawn.name.startswith("network") and seed % 2 or drawn.step is not None:
+    if (drawn.name.startswith("network") and seed % 2) or drawn.step is not None:
         yield "a step", step
     if compiled:
         yield f"compiled after {some} passes", lambda: drawn.judge("compiled", drawn.compiled(passes))
