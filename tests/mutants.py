@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import copy
 import difflib
 import itertools
 import os
+import py_compile
 import random
 import resource
 import shutil
@@ -360,6 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / name, tree / name)
         os.environ["SYMNET_CACHE"] = str(tree / "cache")  # its keys have the sources in them
+        compileall.compile_dir(tree, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         for file in {frozenset(tests_for(m.file)[0]): m.file for m in chosen}.values():
             text = (tree / file).read_text()
             passed, said = run(tree, Mutant(-1, file, 0, "none", text, text), 1)
