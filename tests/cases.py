@@ -230,7 +230,9 @@ def _values(network: Network, drawn: networks.DrawnNetwork, dtype: str, rows: in
     values |= dict(update.hyper)
     values |= sample_network(network, drawn.given, rows, seed)
     for tensor in network.tensors.values():
-        values[tensor.name] = values[tensor.name] + rng.normal(size=np.shape(values[tensor.name])) / 8
+        shape = tuple(int(n) for n in tensor.shape)
+        start = values[tensor.name] if np.shape(values[tensor.name]) == shape else 0.7 * rng.normal(size=shape)
+        values[tensor.name] = start + rng.normal(size=shape) / 8  # (those of layers compiled as one are drawn as one)
     for name in drawn.masks:
         values[network.inputs[name].name] = (rng.random(values[network.inputs[name].name].shape) < 0.7) * 1.0
     return rounded(values, dtype)

@@ -17,6 +17,7 @@ from compiler.passes.reuse_values import reuse_values
 from compiler.passes.share import share
 from compiler.passes.simplify_algebra import simplify_algebra
 from compiler.program import Equation, Index, Program, Tensor
+from symnet import Network, dense
 from symnet.oracle.reference import evaluate as evaluate_program
 
 from .rewrites import changed_by, count, lines, network, relu
@@ -433,3 +434,30 @@ def test_a_value_of_its_own_keeps_its_accuracy() -> None:
     )
     found = evaluate_program(reuse_values(program), {"x": np.full((4, 4), 60.0)})
     assert found["b"][0, 0] == pytest.approx(np.exp(-60.0), rel=1e-12)
+
+
+def test_nothing_is_divided_by_a_parameter_that_may_be_0() -> None:
+    scaled = beta * tanh(z)
+    assert through_value(scaled, scaled.diff(z)) is None  # beta - f**2/beta
+    layers = [dense(3, {"formula": "beta*tanh(x)", "parameters": {"beta": 0.0}}, name="h"), dense(1)]
+    net = Network(2, layers)
+    parameters = net.initial_parameters(0)
+    assert parameters["h.beta"] == 0
+    X, y = np.array([[0.5, -1.0], [2.0, 0.3]]), np.ones((2, 1))
+    _, found = net.value_and_gradient(parameters, X, y)
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, net.gradient(name).evaluate(parameters, X, y), 1e-12, 1e-15, err_msg=name)
+
+
+def test_a_value_that_depends_on_what_would_read_it_is_not_used() -> None:
+    p, given = Tensor("p", (1,), "parameter"), Tensor("given", (1,), "input")
+    a, s, v = Tensor("a", (1,)), Tensor("s"), Tensor("v")
+    program = Program(
+        [
+            Equation(v[()], (), given[0] * logistic(p[0])),
+            Equation(s[()], (), tanh(v[()])),
+            Equation(a[0], (), s[()] + logistic(p[0])),  # logistic(p) = a - s
+        ],
+        (v, a),
+    )
+    assert reuse_values(program) == program

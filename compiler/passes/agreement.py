@@ -1,7 +1,8 @@
 """Is g(f(z)) the same as h(z)?  Judged on numbers, in float32 and float64.
 
 In: the three scalar expressions.  Out: yes or no.  Yes means: within 4 ulp of max|h| for z from -1e4 to 1e4, on both
-sides of every threshold, at NaN and at infinities, for some values of the parameters.  (Beside a threshold, where f(z)
+sides of every threshold, at NaN and at infinities, for some values of the parameters; where f(z) is finite, for a
+parameter of 0, too: nothing is divided by what may be 0.  (Beside a threshold, where f(z)
 is rounded to the very value that it has there, the kink's own side counts: that is what f says.)
 """
 
@@ -28,13 +29,15 @@ def agrees(f: Expr, g: Basic, h: Basic, thresholds: Sequence[float]) -> bool:
     parameters = sorted((f.free_symbols | g.free_symbols | h.free_symbols) - {Z, F}, key=str)
     for kind in (np.float64, np.float32):
         z = _points(thresholds, kind)
-        for shift in (0.7, 1.9, -1.3) if parameters else (0.0,):
-            values: dict[Basic, Any] = {p: kind(shift + k / 8) for k, p in enumerate(parameters)}
+        for shift, zero in [(shift, None) for shift in (0.7, 1.9, -1.3)] + [(0.7, p) for p in parameters]:
+            values: dict[Basic, Any] = {p: kind(shift + k / 8 if p != zero else 0) for k, p in enumerate(parameters)}
             with np.errstate(all="ignore"):
                 value = evaluate(f, values | {Z: z}, kind)
                 wanted = evaluate(h, values | {Z: z}, kind)
                 found = evaluate(g, values | {Z: z, F: value}, kind)
             wanted = np.where(_at_kink(f, z, value, values, thresholds, kind), found, wanted)
+            if zero is not None:
+                wanted, found = (np.where(np.isfinite(value), side, 0) for side in (wanted, found))
             finite = np.isfinite(wanted)
             if not finite.any():
                 return False

@@ -27,7 +27,7 @@ from .rewriting import in_dependence_order, inside, live, nodes, reads, replace
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """An equation a[..] = f(z[..]), z being the one access that is no parameter."""
+    """An equation a[..] = f(z[..]), z being the one access that is no parameter: of rank 0, and given."""
 
     equation: Equation
     argument: Access
@@ -56,6 +56,8 @@ def _value(equation: Equation, program: Program) -> _Value | None:
     argument = next(iter(found))
     if not isinstance(argument, Access):
         return None
+    if any(not a.subscripts and a.tensor.role == "value" for a in reads(equation.rhs)):
+        return None  # which may itself be computed from what would read f(z)
     return _Value(equation, argument) if set(_indices(argument)) == set(equation.domain) else None
 
 
