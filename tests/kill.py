@@ -30,9 +30,9 @@ SECONDS = 0.02  # between checkpoints
 EARLY = 0.2  # share of the kills before training begins
 
 
-def child(path: str) -> None:
+def child(path: str, epochs: int) -> None:
     """Train to the end, from what an earlier child left, and print what came out."""
-    fit = {"validation_split": 0.3, "restore_best": True, "epochs": EPOCHS}
+    fit = {"validation_split": 0.3, "restore_best": True, "epochs": epochs}
     case = dataclasses.replace(CASES["everything"], fit=fit)
     print("begins", flush=True)
     print(
@@ -41,16 +41,19 @@ def child(path: str) -> None:
     )
 
 
-def _start(path: Path) -> subprocess.Popen[str]:
+def _start(path: Path, epochs: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.kill", "--child", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.kill", "--child", str(path), "--epochs", str(epochs)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
-def killed(times: int, seed: int, folder: Path) -> Counter[str]:
+def killed(times: int, seed: int, folder: Path, epochs: int = EPOCHS) -> Counter[str]:
     """Kill so often; an assertion fails where a checkpoint cannot be read or where other bits come out."""
     draw, told = random.Random(seed), Counter[str]()
-    began, process = time.perf_counter(), _start(folder / "undisturbed")
+    began, process = time.perf_counter(), _start(folder / "undisturbed", epochs)
     assert process.stdout and process.stdout.readline() == "begins\n"
     started = time.perf_counter()
     expected, _ = process.communicate()
@@ -58,7 +61,7 @@ def killed(times: int, seed: int, folder: Path) -> Counter[str]:
     assert expected.startswith("bits "), expected
     path = folder / "run"
     while told["killed"] < times:
-        process = _start(path)
+        process = _start(path, epochs)
         early = draw.random() < EARLY
         if not early and process.stdout:
             process.stdout.readline()
@@ -78,7 +81,7 @@ def killed(times: int, seed: int, folder: Path) -> Counter[str]:
             assert found == expected, f"after {told['killed']} kills (seed {seed}): {found!r}, expected {expected!r}"
             told["finished"] += 1
             path.unlink()
-    found, _ = _start(path).communicate()
+    found, _ = _start(path, epochs).communicate()
     found = found.removeprefix("begins\n")
     assert found == expected, f"at the end (seed {seed}): {found!r}, expected {expected!r}"
     told["finished"] += 1
@@ -89,14 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.kill")
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child)
+        child(options.child, options.epochs)
         return
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        told = killed(options.times, options.seed, Path(folder))
+        told = killed(options.times, options.seed, Path(folder), options.epochs)
     print(", ".join(f"{what}: {count}" for what, count in told.items()))
     seconds = time.perf_counter() - began
     print(f"{told['finished']} trainings ended, each with the bits of an undisturbed one; {seconds:.0f} s")
