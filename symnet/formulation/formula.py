@@ -61,7 +61,7 @@ def maximum(u: Expr, v: Expr) -> Expr:
         u, v = v, u
     if v.is_number:
         return _by_arms(u, lambda w: sp.Piecewise((v, w <= v), (w, True)))
-    return choose(u > v, u, choose(v > u, v, (u + v) / 2))
+    return _by_arms(sp.Tuple(u, v), lambda pair: _larger(*pair, pair[0] > pair[1], pair[1] > pair[0]))
 
 
 def minimum(u: Expr, v: Expr) -> Expr:
@@ -69,7 +69,11 @@ def minimum(u: Expr, v: Expr) -> Expr:
         u, v = v, u
     if v.is_number:
         return _by_arms(u, lambda w: sp.Piecewise((v, w >= v), (w, True)))
-    return choose(u < v, u, choose(v < u, v, (u + v) / 2))
+    return _by_arms(sp.Tuple(u, v), lambda pair: _larger(*pair, pair[0] < pair[1], pair[1] < pair[0]))
+
+
+def _larger(u: Expr, v: Expr, first: Boolean, second: Boolean) -> Expr:
+    return sp.Piecewise((u, first), (v, second), ((u + v) / 2, True))
 
 
 def choose(condition: Boolean, then: Expr, otherwise: Expr) -> Expr:
