@@ -76,6 +76,8 @@ _HOMES = {
     "equations": "declare.constructors",
     "Model": "run.training",
     "load": "run.model_file",
+    "sweep": "sweeps",
+    "ensemble": "sweeps",
     "function": "run.function",
     "Function": "run.function",
     "History": "run.history",
@@ -129,6 +131,8 @@ __all__ = [
     "equations",
     "Model",
     "load",
+    "sweep",
+    "ensemble",
     "function",
     "Function",
     "History",
@@ -190,6 +194,7 @@ if TYPE_CHECKING:
     from .run.history import Epoch, History
     from .run.model_file import load
     from .run.training import Model
+    from .sweeps import ensemble, sweep
 
 
 def __getattr__(name: str) -> Any:
