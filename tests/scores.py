@@ -5,7 +5,8 @@
 For each data set and seed a quarter of the rows is kept for the score (accuracy, R²), columns are scaled, and both fit
 with the same parameters, in turn: ours first for even seeds.  A fit is timed whole; kernels come from the disk cache,
 or with --cold, where the cache is empty at first, are compiled in it: `first` is the first fit of a data set, its
-compilation included, in milliseconds of the processor; `epochs` and `first` are ours, theirs.  BLAS has one thread, or as many as it likes with --threads.
+compilation included, in milliseconds of the processor; `epochs` and `first` are ours, theirs.  BLAS has one thread, or
+as many as it likes with --threads.
 """
 
 from __future__ import annotations
