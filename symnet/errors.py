@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -60,8 +61,24 @@ def unknown(where: str, what: str, name: object, known: Iterable[str]) -> Symnet
     )
 
 
+class _Short(reprlib.Repr):
+    """Of a huge value only its beginning is written at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = _SHOWN // 2
+        self.maxstring = self.maxother = 3 * _SHOWN
+
+    def repr_int(self, value: int, level: int) -> str:
+        bits = value.bit_length()
+        return repr(value) if bits < 1000 else f"an integer of {bits} bits"  # Python refuses to write it
+
+
+_SHORT = _Short()
+
+
 def show(value: object) -> str:
     """A short repr: a value of any size takes one line of an error."""
-    text = repr(value) if not isinstance(value, str) else repr(value[: _SHOWN + 1])
+    text = repr(value[: _SHOWN + 1]) if isinstance(value, str) else _SHORT.repr(value)
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

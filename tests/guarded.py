@@ -9,7 +9,8 @@ its own, once so that its end is the end of a page and once so that its beginnin
 before and after may not be touched, and what is left of its own pages is a canary.  Results must be the same bits.
 
 Values inside the block have no pages of their own.  There the memory plan is made with a gap behind each of them,
-filled with NaN that nobody may change, and that whoever reads it hands on (`spread`).
+filled with NaN that nobody may change, and that whoever reads it hands on (`spread`).  Python looks at every index
+where it runs the generated source itself: it must be inside of a tensor (`interpreted`).
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ import numpy as np
 import scipy.sparse
 
 import symnet as sn
-from compiler import memory, native
-from compiler.calling import call
-from compiler.executable import Executable, compile_program
+from compiler import memory, native, team
+from compiler.calling import call, interpret
+from compiler.executable import Executable, compile_program, generate
+from compiler.interpreter import NAMESPACE, product
 from symnet.run import execution
 from symnet.run.training import ROWS
 
@@ -74,11 +76,15 @@ class Pages:
         self._protect(mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-def run(address: int, arguments: Sequence[Array | int], at: str) -> None:
-    """The native function on copies of the arrays between guard pages; what it wrote is copied back."""
+def run(address: int, arguments: Sequence[Array | int], at: str, tail: Sequence[int] = (), threads: int = 1) -> None:
+    """The native function on copies of the arrays between guard pages; what it wrote is copied back.
+
+    tail: what else its table has, where a team of threads runs it.
+    """
     pages = [Pages(a, at) if isinstance(a, np.ndarray) else a for a in arguments]
-    table = Pages(np.array([p.array.ctypes.data if isinstance(p, Pages) else p for p in pages], np.int64), at)
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(table.array.ctypes.data)
+    addresses = [p.array.ctypes.data if isinstance(p, Pages) else p for p in pages]
+    table = Pages(np.array([*addresses, *tail], np.int64), at)
+    team.team().call(address, table.array.ctypes.data, threads)
     for given, page in zip((*arguments, None), (*pages, table), strict=True):
         if isinstance(page, Pages):
             assert page.intact, "a kernel wrote beside an array"
@@ -138,6 +144,61 @@ def with_gaps(made: Executable, given: Sequence[Array | int], places: Sequence[s
     after = block.view(np.uint8).reshape(len(block), -1)
     for place in places:
         assert (before[place] == after[place]).all(), f"a kernel wrote between values, at {place}"
+
+
+# ---------------------------------------------------------------------------------------------- interpreted
+class Pointer:
+    """A flat array that takes no place outside of it (a negative one, too), and none in a gap."""
+
+    def __init__(self, array: Array, forbidden: Array) -> None:
+        self.array, self.forbidden = array, forbidden
+
+    def _check(self, place: Any) -> Any:
+        places = np.asarray(place)
+        if places.size and not (0 <= places.min() and places.max() < len(self.array)):
+            raise IndexError(f"{place} of {len(self.array)}")
+        if self.forbidden[place].any():
+            raise IndexError(f"{place} is in no tensor")
+        return place
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.array[self._check(place)]
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.array[self._check(place)] = value
+
+    def offset(self, start: int) -> Pointer:
+        assert 0 <= start <= len(self.array)
+        return Pointer(self.array[start:], self.forbidden[start:])
+
+    def integers(self) -> Pointer:
+        return Pointer(self.array.view(np.int64), self.forbidden)
+
+
+CHECKED = {"pointer_f64": lambda pointer: pointer, "pointer_i64": Pointer.integers, "offset": Pointer.offset}
+
+
+def interpreted(seed: int, plain: bool) -> None:
+    """The generated source of a random program with its gradients, run by Python: every index is looked at."""
+    drawn = sample(seed)
+    program = gradient_program(drawn.program.equations, drawn.output, drawn.wrt)
+    values = {k: scipy.sparse.csr_array(v) if k in drawn.sparse else v for k, v in drawn.values.items()}
+    with spread() as gaps:
+        text, calls, _, manifest = generate(program, "float64", None, dict(drawn.sizes), plain=plain)
+    space: dict[str, Any] = {**NAMESPACE, **CHECKED, **{name: product(spec) for name, spec in calls.items()}}
+    exec(compile(text, "<kernel>", "exec"), space)
+
+    def function(given: Sequence[Array | int]) -> None:
+        pointers = [Pointer(a.reshape(-1), np.zeros(a.size, bool)) if isinstance(a, np.ndarray) else a for a in given]
+        block = pointers[manifest["slots"]["memory"]]
+        assert isinstance(block, Pointer)
+        for gap in gaps:
+            block.forbidden[gap] = True
+        space["kernel"](pointers)
+
+    with np.errstate(all="ignore"):  # both sides of a choice are computed
+        found = call(Executable(0, text, manifest), values, drawn.sizes, function)
+    same(interpret(program, values, drawn.sizes, plain), found)
 
 
 def same(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -218,7 +279,8 @@ def of_network(network: sn.Network, dtype: str, rows: Sequence[int]) -> int:
                 for name, shape in outputs.items():
                     kind = np.int64 if kinds[name] == "integer" else dtype
                     found[name] = made.put(name, np.zeros([n if k == "N" else int(k) for k in shape], kind))
-                made.run(n) if not at else run(made.kernel.address, arguments(made, model, n), at)
+                given, tail = arguments(made, model, n), made.table[len(made.slots) :]
+                made.run(n) if not at else run(made.kernel.address, given, at, tail.tolist(), made.threads)
                 results.append({**found, **model.parameters, **model.states})
                 count += 1
             same(results[0], results[1])
@@ -297,10 +359,15 @@ def main() -> int:
         if not options.few:
             shown(f"{name} fit", lambda n=network: whole_training(n, "float32", 33))
     seeds = range(1 if options.few else 60)
+    looked_at = range(4 if options.few else 300)
+    for seed in looked_at:
+        for plain in (True, False):
+            shown(f"interpreted {seed}", lambda s=seed, p=plain: interpreted(s, p))
     for seed in seeds:
         shown(f"program {seed}", lambda s=seed: random_program(s, ("float64", "float32")[s % 2]))
     print(
-        f"\n{len(chosen)} networks, {ran} runs of their kernels, {len(seeds)} random programs: nothing beyond an array."
+        f"\n{len(chosen)} networks, {ran} runs of their kernels, {len(seeds)} random programs, {len(looked_at)} "
+        f"interpreted: nothing beyond an array."
     )
     return 0
 

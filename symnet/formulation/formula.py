@@ -42,7 +42,7 @@ ARMS = 64  # pieces that one function of pieces may have
 WORK = 10_000  # of these pieces and of the parts of its argument
 PIECES = 5_000  # parts of all functions of pieces in a formula
 SIMPLE = ("abs", "sign", "max", "min")  # functions whose values are not computed
-LARGEST = 10**100  # of constants that functions are applied to: of larger ones they take SymPy milliseconds
+LARGEST = 10**40  # of constants that functions are applied to: of larger ones they take SymPy milliseconds
 CONSTANT = 32  # parts of an irrational constant
 BITS = 4096  # of the numerator and denominator of a constant
 

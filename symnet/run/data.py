@@ -22,11 +22,11 @@ from ..declare.heads import Output, joined, owner_of, suffix
 from ..declare.losses import BY_POSITION, DISTRIBUTION, LABELS, VALUES, WEIGHTED
 from ..errors import Quoted, SymnetError, complaint, unknown
 from ..kinds import IntegerShape
+from .arrays import Array, real_array
 
 if TYPE_CHECKING:
     from ..network import Network
 
-Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 2**20  # elements that are looked at together, so that checks of a memory-mapped file take little memory
 
 
@@ -121,7 +121,7 @@ def check_data(
     made = {}
     for name, output in wanted.items():
         where = f"{names[1]}[{name!r}]" if name else names[1]
-        target = _array(given[name], where)
+        target = real_array(given[name], where)
         if target.ndim == 0 or target.shape[0] != rows:
             found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
             raise complaint(where, found, f"{rows} rows, as {names[0]} has")
@@ -190,7 +190,7 @@ def _in_domain(checked: Array, loss: str, name: str) -> None:
 
 
 def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: str) -> Array:
-    array = _array(value, name)
+    array = real_array(value, name)
     if array.shape not in ((rows,), (rows, *at)):
         expected = f"shape ({rows},): one for each sample" + (
             f", or {(rows, *at)}: one for each position" if at else ""
@@ -234,7 +234,7 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
 
 
 def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
-    x = _array(given, name)
+    x = real_array(given, name)
     if isinstance(shape, IntegerShape):
         return _integers(x, shape, name)
     if x.ndim == 0 or x.shape[0] == 0:
@@ -257,22 +257,6 @@ def _integers(x: Array, shape: IntegerShape, name: str) -> Array:
         raise complaint(name, Quoted(f"an array of {x.dtype}"), "integers", f"Pass {name}.astype(int).")
     _refuse(x, name, lambda block: (block < 0) | (block >= shape.below), f"integers from 0 to {shape.below - 1}")
     return _layout(x, np.int64)
-
-
-def _array(value: Any, name: str) -> Array:
-    if hasattr(value, "toarray"):
-        raise complaint(name, Quoted(f"a sparse {type(value).__name__}"), "a dense array", f"Pass {name}.toarray().")
-    if value is None:
-        raise complaint(name, Quoted("None"), "an array")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise complaint(name, Quoted("rows of different lengths"), "rows of equal length") from None
-    if array.dtype.kind not in "biuf":
-        raise complaint(name, Quoted(f"an array of {array.dtype}"), "an array of real numbers")
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-        raise complaint(name, Quoted("masked elements"), "an array without them")
-    return array
 
 
 def _matrix(array: Array, at: tuple[int, ...], columns: int, name: str, what: str) -> Array:

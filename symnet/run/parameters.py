@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import Quoted, complaint, unknown
+from .arrays import Array, real_array
 
 if TYPE_CHECKING:
     from .training import Model
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Parameters(Mapping[str, Array]):
@@ -68,11 +67,8 @@ class Parameters(Mapping[str, Array]):
 
 def checked_array(where: str, value: Any, shape: tuple[int, ...], dtype: str) -> Array:
     """An array from a user: real, finite, of the declared shape, in `dtype`."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise complaint(where, Quoted("rows of different lengths"), f"an array of shape {shape}") from None
-    if array.dtype.kind not in "iuf":
+    array = real_array(value, where)
+    if array.dtype.kind == "b":
         raise complaint(where, Quoted(f"an array of {array.dtype}"), "real numbers")
     if array.shape != shape:
         raise complaint(where, Quoted(f"shape {array.shape}"), f"shape {shape}")
