@@ -54,7 +54,7 @@ def ways(drawn: Case, seed: int, compiled: bool) -> Iterator[tuple[str, Callable
     """Ways to the gradient, each with its judge."""
     passes = some_passes(seed)
     plain = drawn.name.startswith("program") and seed % 5 == 3
-    some = "all" if passes == NAMES else "some"
+    some = "all" if passes == NAMES else "strict" if "strict" in passes else "some"
 
     def step(compiled: bool = False) -> float:
         drawn.judge_step(passes, compiled)
