@@ -61,7 +61,7 @@ def maximum(u: Expr, v: Expr) -> Expr:
         u, v = v, u
     if v.is_number:
         return _by_arms(u, lambda w: sp.Piecewise((v, w <= v), (w, True)))
-    return _by_arms(sp.Tuple(u, v), lambda pair: _larger(*pair, pair[0] > pair[1], pair[1] > pair[0]))
+    return _by_arms(sp.Tuple(u, v), lambda p: _one_of(p[0], p[1], p[0] > p[1], p[1] > p[0]))
 
 
 def minimum(u: Expr, v: Expr) -> Expr:
@@ -69,10 +69,11 @@ def minimum(u: Expr, v: Expr) -> Expr:
         u, v = v, u
     if v.is_number:
         return _by_arms(u, lambda w: sp.Piecewise((v, w >= v), (w, True)))
-    return _by_arms(sp.Tuple(u, v), lambda pair: _larger(*pair, pair[0] < pair[1], pair[1] < pair[0]))
+    return _by_arms(sp.Tuple(u, v), lambda p: _one_of(p[0], p[1], p[0] < p[1], p[1] < p[0]))
 
 
-def _larger(u: Expr, v: Expr, first: Boolean, second: Boolean) -> Expr:
+def _one_of(u: Expr, v: Expr, first: Boolean, second: Boolean) -> Expr:
+    """u where the first condition holds, v where the second does, else, of equals or NaN, their mean."""
     return sp.Piecewise((u, first), (v, second), ((u + v) / 2, True))
 
 
