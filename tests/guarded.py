@@ -155,7 +155,7 @@ class Pointer:
 
     def _check(self, place: Any) -> Any:
         places = np.asarray(place)
-        if places.size and not (0 <= places.min() and places.max() < len(self.array)):
+        if places.size and not (places.min() >= 0 and places.max() < len(self.array)):
             raise IndexError(f"{place} of {len(self.array)}")
         if self.forbidden[place].any():
             raise IndexError(f"{place} is in no tensor")
