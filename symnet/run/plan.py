@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def first_values(parameters: Sequence[Parameter], seed: int) -> dict[str, Array]
     return values
 
 
+@lru_cache(maxsize=64)
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
     """What decides what is derived and compiled, as text for cache keys: the spec and the optimizer as far as they do,
     and the files of symnet, which write the equations."""

@@ -114,6 +114,7 @@ class _Estimator(BaseEstimator):
         self.model_.parameters.update(first)
         self._divisor = 1 if self._is_own else self._divisor
         self._record, self.t_ = Record(), 0
+        self._names = given.dense_names(net)
         self.n_outputs_ = net.spec.outputs[0].size
         self.n_layers_ = len(net.spec.layers) + 1
         self.out_activation_ = _out_activation(net.spec.outputs[0], net.spec.layers[-1])
@@ -155,11 +156,10 @@ class _Estimator(BaseEstimator):
             if settings["early_stopping"]:
                 self.best_loss_, self.validation_scores_ = None, list(record.scores)
                 self.best_validation_score_ = record.best_score
-        names = given.dense_names(self.model_.network)
-        if names is not None:
+        if self._names:
             values = self.model_.parameters
-            self.coefs_ = [values[f"{name}.W"].T.copy() for name in names]
-            self.intercepts_ = [values[f"{name}.b"].copy() for name in names]
+            self.coefs_ = [values[f"{name}.W"].T.copy() for name in self._names]
+            self.intercepts_ = [values[f"{name}.b"].copy() for name in self._names]
 
     # ------------------------------------------------------------------------------------------ what a model takes
     @property
@@ -169,11 +169,18 @@ class _Estimator(BaseEstimator):
 
     def _put_back(self) -> None:
         """coefs_ and intercepts_, which a user may have changed, into the model."""
-        names = given.dense_names(self.model_.network)
-        if names is not None:
-            W = {f"{name}.W": np.asarray(coef).T for name, coef in zip(names, self.coefs_, strict=True)}
-            b = {f"{name}.b": bias for name, bias in zip(names, self.intercepts_, strict=True)}
-            self.model_.parameters.update(W | b)
+        if not self._names:
+            return
+        memory = self.model_.memory
+        places = {p.name: (p.tensor, p.slot) for p in self.model_.kernels.plan.parameters}
+        for name, W, b in zip(self._names, self.coefs_, self.intercepts_, strict=True):
+            for letter, value in (("W", np.asarray(W).T), ("b", np.asarray(b))):
+                view = memory.view(*places[f"{name}.{letter}"])
+                if view.shape != value.shape:
+                    which = "coefs_" if letter == "W" else "intercepts_"
+                    raise complaint(which, Quoted(f"the shape {value.T.shape} for {name}"), str(view.T.shape))
+                view[...] = value
+        memory.changes += 1
 
     def _shaped(self, X: Array) -> Any:
         return by_name(self.model_.network, X)

@@ -158,12 +158,12 @@ def loss_row(loss: Any, where: str) -> losses.Row:
     return losses.row(choice.name, choice.mapping, where)
 
 
-def dense_names(net: Network) -> list[str] | None:
+def dense_names(net: Network) -> list[str]:
     """The names of the layers, if all are dense, one after the other, with biases: then there are coefs_."""
     layers = net.spec.layers
     plain = all(isinstance(x, Dense) and x.bias and not x.share and x.repeat == 1 for x in layers)
     chained = not net.spec.graph.ties and all(len(reads) == 1 for reads in net.spec.graph.reads.values())
-    return [layer.name for layer in layers] if plain and chained and net.spec.is_plain else None
+    return [layer.name for layer in layers] if plain and chained and net.spec.is_plain else []
 
 
 def first_values(net: Network, activation: str, rng: np.random.RandomState) -> dict[str, Array]:
