@@ -90,10 +90,14 @@ def first_values(parameters: Sequence[Parameter], seed: int) -> dict[str, Array]
     return values
 
 
-@lru_cache(maxsize=64)
 def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) -> str:
     """What decides what is derived and compiled, as text for cache keys: the spec and the optimizer as far as they do,
     and the files of symnet, which write the equations."""
+    return cache.package_hash(Path(__file__).parent.parent) + _structure(spec, optimizer, initializers_too)
+
+
+@lru_cache(maxsize=64)
+def _structure(spec: Spec, optimizer: Choice, initializers_too: bool) -> str:
     heads = tuple(
         replace(
             head,
@@ -107,8 +111,7 @@ def structure(spec: Spec, optimizer: Choice, *, initializers_too: bool = False) 
     if not initializers_too:
         plain = replace(plain, layers=tuple(map(without_initializers, plain.layers)))
     arrays = {name: constant.structure for name, constant in spec.arrays.items()}
-    sources = cache.package_hash(Path(__file__).parent.parent)
-    return json.dumps([sources, to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
+    return json.dumps([to_toml(replace(plain, constants=())), arrays, optimizers.structure(_row(optimizer))])
 
 
 def same_equations(one: tuple[Spec, Choice], other: tuple[Spec, Choice]) -> bool:
