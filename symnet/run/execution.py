@@ -171,9 +171,8 @@ class Memory:
     @property
     def finite(self) -> bool:
         """All parameters and states are finite numbers."""
-        with np.errstate(all="ignore"):
-            if np.isfinite(self.persistent.sum()):
-                return True
+        if np.isfinite(self.persistent).all():
+            return True
         return all(bool(np.isfinite(self.view(slot.name)).all()) for slot in self.storage.slots)  # not what pads them
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 
 from .checkpoint import Keeper, Standing
 from .history import Epoch, History
+from .interruption import terminable
 from .loop import Loop
 
 
@@ -50,7 +51,7 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
         def write() -> None:
             keeper.write(standing())
 
-        with loop.running():
+        with terminable(), loop.running():
             c.set(STEPS_END=-1, EPOCHS_END=start.epoch + count, EACH_EPOCH=int(bool(callbacks) or keeper.each_epoch))
             c.set(HISTORY_START=start.epoch, PERSISTENT_BYTES=model.memory.persistent.nbytes, CLOCK=start.clock)
             c.set(BEST_EPOCH=start.best[0], BEST_STEP=start.best[1], SINCE_BEST=start.best[2])
@@ -58,6 +59,7 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
             c.address(HISTORY=rows, KEPT=kept)
             while not stopped:
                 reason = loop.enter_until("EPOCH_DONE", "EPOCHS_DONE", "PATIENCE_OVER", due=keeper.due, write=write)
+                loop.note()
                 made = loop.made(rows[: c["EPOCH"] - start.epoch])
                 assigned = model.memory.changes
                 try:

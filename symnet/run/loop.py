@@ -21,7 +21,6 @@ from .data import Data
 from .diagnosis import diagnose
 from .execution import ROWS, Call, assert_intact, variant
 from .history import Epochs, share
-from .interruption import terminable
 from .rewind import Rewind
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ class Loop:
     def enter_until(
         self, *reasons: str, due: Callable[[], bool] = lambda: False, write: Callable[[], None] = lambda: None
     ) -> str:
-        """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between entries.
+        """Enter the native loop until it returns for one of these reasons; Ctrl-C arrives between.  Then `note`.
 
         write: called each time that it is `due` before that, and when the training is interrupted; then the parameters
         are finite.
@@ -288,8 +287,7 @@ class Loop:
             c.set(CLOCK=0)
             try:
                 model.training = True
-                with terminable():
-                    yield
+                yield
             finally:
                 model.training = False
                 self.note()
