@@ -20,7 +20,7 @@ def python(*arguments, cwd=None, path=()):
 
 def test_import_loads_neither_numba_nor_scipy_nor_sympy():
     found = python(
-        "-c", "import symnet, sys; print([m for m in ('numba', 'llvmlite', 'scipy', 'sympy') if m in sys.modules])"
+        "-c", "import symnet, sys; print([m for m in ('numba', 'llvmlite', 'scipy', 'sympy', 'sklearn', 'joblib') if m in sys.modules])"
     )
     assert found.stdout.strip() == "[]", found.stderr
 

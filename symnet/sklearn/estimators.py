@@ -7,6 +7,7 @@ last in this package.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,9 @@ class _Estimator(BaseEstimator):
             rows = min(settings["batch_size"], len(X)) if stochastic else len(X)
             if settings["alpha"]:
                 self.model_.tune(l2=settings["alpha"] * len(X) / (rows * total))
+        if self.batch_size != "auto" and settings["solver"] != given.LBFGS and settings["batch_size"] > len(X):
+            text = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
+            warnings.warn(text, UserWarning, stacklevel=3)
         data = self.model_._checked(self._shaped(X), self._by_head(target), weights=scaled)
         record, constant = self._record, self._constant(y, scaled)
         if settings["solver"] == given.LBFGS:

@@ -321,3 +321,10 @@ def test_scores_of_cross_validation_are_scikit_learns(ours: Any, theirs: Any, lo
         of_kind = [make_pipeline(StandardScaler(), kind(random_state=seed, **options)) for seed in range(3)]
         scores.append([cross_val_score(estimator, data, target, cv=3).mean() for estimator in of_kind])
     assert abs(np.mean(scores[0]) - np.mean(scores[1])) < 0.02
+
+
+def test_a_batch_of_more_rows_than_there_are_is_cut_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="clipped"):
+        one = SymnetClassifier((5,), batch_size=1000, max_iter=3, random_state=0).fit(X, IRIS[1])
+    other = SymnetClassifier((5,), batch_size=150, max_iter=3, random_state=0).fit(X, IRIS[1])
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
