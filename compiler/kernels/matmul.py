@@ -134,16 +134,17 @@ class _Generator(Emitter):
         big_b = spec.k is None or spec.n is None or spec.k * spec.n * self.size > PACK_B
         several_rows = spec.m is None or spec.m >= 16
         whole = not spec.segments  # what is packed is read once for each segment: not worth it
+        one_panel = spec.n is not None and spec.n <= len(target.rows) * self.lanes
+        # A single panel reads A once, and rows of B that lie side by side are packed as they are.
+        dense = one_panel and spec.ldb == spec.n
         self.pack_b = spec.b == "k" or (
-            whole and several_rows and big_b and (spec.n is None or spec.n > 2 * self.lanes)
+            whole and several_rows and big_b and not dense and (spec.n is None or spec.n > 2 * self.lanes)
         )
-        wide = spec.n is None or spec.n > 3 * self.lanes
-        self.pack_a = whole and several_rows and wide and (spec.a == "m" and spec.lda * self.size >= 1024)
+        self.pack_a = whole and several_rows and not one_panel and spec.a == "m" and spec.lda * self.size >= 1024
         blocked = self.pack_a or self.pack_b
         self.block_k = _block(spec.k, BLOCK_K) if blocked else None
         self.block_m = _block(spec.m, BLOCK_M * 4 // self.size) if blocked else None
         few = {1: 12, 2: 8, 3: 6} if target.bytes == 64 else {1: 8, 2: 5, 3: 4}  # wide enough to hide latency
-        one_panel = spec.n is not None and spec.n <= len(target.rows) * self.lanes
         usual = len(target.rows) if one_panel else 3  # of several panels those of three vectors are fastest (1 to 5 %)
         self.wide = few.get(spec.m or 0, usual)  # vectors of a tile at most
         self.one_row = False
