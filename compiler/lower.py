@@ -103,6 +103,8 @@ def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
         for equation in program.equations:
             if equation.bound or equation.where != True:  # noqa: E712
                 continue
+            if isinstance(equation.rhs, Access) and equation.rhs.tensor.role == "parameter":
+                continue  # a copy is made for an order of its own (`pack`)
             touched = (equation.lhs, *outer_accesses(equation.rhs))
             group = [a for a in touched if a.tensor.role in PLACED and _moving(a) == _moving(equation.lhs)]
             order = next((_order_of(a, orders) for a in group if a.tensor.name in orders), None)

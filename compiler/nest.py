@@ -308,16 +308,16 @@ def _several_rows(equation: Equation, order: list[Index], layout: Layout) -> tup
     bound, along = [i for i in order[:-1] if i in equation.bound], order[-1] if order else None
     if not bound or along is None or equation.where is not sp.true or sparse_rows(equation):
         return equation, order
-    over = bound[-1]
     read = outer_accesses(equation.rhs)
-    times = next((d for d in range(ROWS, 1, -1) if over.extent.is_Integer and over.extent % d == 0), 1)
+    divided = ((d, i) for i in reversed(bound) for d in range(ROWS, 1, -1) if i.extent.is_Integer and i.extent % d == 0)
+    times, over = next(divided, (1, bound[-1]))
     beside = all(layout.address(a).strides.get(along, 1) == 1 for a in (equation.lhs, *read))
     if times == 1 or not beside or len(read) > 2 or over.low != 0 or along in equation.bound:
         return equation, order
     fewer = Index(over.name, over.high / times)
     rhs = sp.Add(*(equation.rhs.xreplace({over: times * fewer + q}) for q in range(times)))
     domain = tuple(fewer if i == over else i for i in equation.domain)
-    return replace(equation, domain=domain, rhs=rhs), [*(i for i in order[:-1] if i != over), fewer, along]
+    return replace(equation, domain=domain, rhs=rhs), [fewer if i == over else i for i in order]
 
 
 def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:

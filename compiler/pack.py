@@ -1,4 +1,4 @@
-"""Packed operands: the small factor of a sum through a window is copied once into the order in which it is read.
+"""Packed operands: what a product reads many times is copied once into the order in which it is read.
 
 In: a program with padded windows.  Out: the same, where in each product of a window with a small tensor
 
@@ -9,16 +9,24 @@ the small one is a copy V with the axes that are summed first, mirrored along th
     V[u,o,c] = W[o,2-u,c],   T[n,i,c] = sum_uo A[n,i+u,o]*V[u,o,c]
 
 so that the product reads rows of V, and (u,o) runs through A as one axis.  The copy is a few thousand elements; the
-product reads it for every row of every sample.
+product reads it for every row of every sample.  Likewise in a loop over steps: a factor that is the same in all steps,
+and would be transposed in each, is turned before.
+
+    d[n,t,k] = sum_u U[u,k]*e[n,t+1,u]              U is stored with u fastest, as the forward product has it
+    V[u,k] = U[u,k],   d[n,t,k] = sum_u V[u,k]*e[n,t+1,u]
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sympy import Basic
 
+from .dependence import loop_axes
 from .layout import Layout, choose_orders
+from .lower import storage_orders
+from .product import as_product
 from .program import Access, Equation, Index, Program, Tensor, affine
 
 
@@ -63,15 +71,52 @@ def _packed(equation: Equation, layout: Layout, made: dict[Access, Tensor], take
             continue
         mirrored: Mapping[Basic, Basic] = {i: i.high - 1 + i.low - i for i in backwards}
         order = [*(i for i in kept if i not in row), *summed, *row]
-        source = small.xreplace(dict(mirrored))
-        before: list[Equation] = []
-        if source not in made:
-            name = f"{small.tensor.name}_packed"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            made[source] = Tensor(name, [i.extent for i in order])
-            before = [Equation(made[source][tuple(i - i.low for i in order)], tuple(order), source)]
-        new = large.xreplace(dict(mirrored)) * made[source][tuple(i - i.low for i in order)]
-        return [*before, Equation(equation.lhs, equation.domain, new)]
+        before, copy = _copied(small.xreplace(dict(mirrored)), order, made, taken)
+        return [*before, Equation(equation.lhs, equation.domain, large.xreplace(dict(mirrored)) * copy)]
     return [equation]
+
+
+def _copied(
+    source: Access, order: Sequence[Index], made: dict[Access, Tensor], taken: set[str]
+) -> tuple[list[Equation], Access]:
+    """What is to be copied, stored in this order of its indices: the equation of the copy, if it is new, and itself."""
+    before = []
+    copy = tuple(i - i.low for i in order)
+    if source not in made:
+        name = f"{source.tensor.name}_packed"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        made[source] = Tensor(name, [i.extent for i in order])
+        before = [Equation(made[source][copy], tuple(order), source)]
+    return before, made[source][copy]
+
+
+# ---------------------------------------------------------------------------------------------- loops over steps
+def turn_operands(program: Program) -> Program:
+    axes = loop_axes(program.equations)
+    if not axes:
+        return program
+    layout = Layout(storage_orders(program))
+    result: list[Equation] = []
+    made: dict[Access, Tensor] = {}
+    taken = {t.name for t in program.tensors}
+    for equation in program.equations:
+        steps = {equation.lhs.subscripts[axis] for axis in axes.get(equation.tensor, ())}
+        result += _turned(equation, steps, layout, made, taken) if steps else [equation]
+    return program.with_equations(result)
+
+
+def _turned(
+    equation: Equation, steps: set[Basic], layout: Layout, made: dict[Access, Tensor], taken: set[str]
+) -> list[Equation]:
+    """The product of one step with its second factor turned, if the factor is that of all steps."""
+    loops = {i for s in steps for i in s.atoms(Index)}
+    one = replace(equation, domain=tuple(i for i in equation.domain if i not in loops))
+    product = as_product(one, layout)
+    if product is None or not product.b_transposed or product.batch or product.outer:
+        return [equation]
+    if product.b.tensor.role == "value" or not all(n.is_Integer for n in product.b.tensor.shape):
+        return [equation]
+    before, copy = _copied(product.b, (*product.k, *product.n), made, taken)
+    return [*before, replace(equation, rhs=product.a * copy)]

@@ -14,7 +14,7 @@ from sympy import Basic, Expr
 from .fuse import EXPENSIVE, SHORT_ROW
 from .graph import at_least, box
 from .live_slots import drop_unread
-from .pack import pack_operands
+from .pack import pack_operands, turn_operands
 from .pad import pad_windows
 from .passes.definitions import is_whole
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
@@ -27,7 +27,7 @@ def prepare(program: Program) -> Program:
     program = trim_domains(spread_steps(drop_unread(program)), only_sums=True)
     program = trim_domains(pad_slots(program))
     program = pack_operands(pad_windows(choose_instead_of_skip(program)))
-    return split_short_rows(inline_cheap_maps(merge_maps(program)))
+    return turn_operands(split_short_rows(inline_cheap_maps(merge_maps(program))))
 
 
 def trim_domains(program: Program, only_sums: bool = False) -> Program:

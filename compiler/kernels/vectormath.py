@@ -11,7 +11,7 @@ in float32 and 0.77 in float64, tan 0.36 and 0.83; the C library 3.9 to 9.7 (`py
                float32: log(1+f) = f - f^2/2 + f^3 LOG(f);  float64: through s = f/(2+f), as in fdlibm's e_log.c
     log1p    = the same, with f corrected by what 1+x lost
     expm1    = 2 (2^(n-1) (e^r - 1) + (2^(n-1) - 1/2))
-    tanh     = e / (e+2), e = expm1(2|x|)
+    tanh     = w / (w+1), w = expm1(2|x|) / 2
     logistic = (1 or e) / (1+e),  softplus = max(x,0) + log1p(e),  e = exp(-|x|)
     erf      = x ERF(x^2) below 1, else 1 - exp(LOG_ERFC(|x|))
     erfc     = 1 - x ERF(x^2) below 1/2, else exp(-x^2) ERFCX((x-4)/(x+4)) / (1+2x), with x^2 in two parts
@@ -218,9 +218,10 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 
 
-def _polynomial(x: Real, name: str) -> Real:
-    """POLYNOMIALS[name] at x, by Horner's rule"""
-    first, *others = POLYNOMIALS[x.format.name][name]
+def _polynomial(x: Real, name: str, step: float = 1.0, times: float = 1.0) -> Real:
+    """`times` POLYNOMIALS[name] at `step` x (powers of two), by Horner's rule"""
+    coefficients = POLYNOMIALS[x.format.name][name]
+    first, *others = (times * c * step**k for k, c in zip(reversed(range(len(coefficients))), coefficients, strict=True))
     value = x.constant(first)
     for coefficient in others:
         value = value.fused(x, coefficient)
@@ -273,8 +274,14 @@ def expm1(x: Real) -> Real:
 
 
 def tanh(x: Real) -> Real:
-    e = _expm1((abs(x) * 2.0).at_most(44.0))
-    return (e / (e + 2.0)).sign_of(x)
+    """2|x| = n log 2 + 2s,  w = 2^n (e^(2s) - 1)/2 + (2^n - 1)/2.  One step of reduction is enough: what log 2 is off by
+    counts n times in e^2|x|, but 2n/(e^2|x| + 1) times in the result."""
+    size = abs(x).at_most(22.0)
+    shifted = size.fused(2.8853900817779268, x.format.magic)
+    s = (shifted - x.format.magic).fused(-0.34657359027997264, size)
+    power = _power_of_two(shifted)
+    w = power.fused((s * s).fused(_polynomial(s, "EXP", 2.0, 2.0), s), power.fused(0.5, -0.5))
+    return (w / (w + 1.0)).sign_of(x)
 
 
 def _exp_minus_size(x: Real) -> Real:
