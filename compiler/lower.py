@@ -177,17 +177,26 @@ def _share_storage(
             followers.setdefault(needed, []).append(equation)
     for state, new in program.updates:
         mine = written.get(new, [])
-        others = [e for e in readers.get(state, ()) if not mine or e is not mine[0]]
-        ok = len(mine) == 1 and not mine[0].bound and box(mine[0]) is not None and new not in layout.owner
-        ok = ok and all(a.subscripts == mine[0].lhs.subscripts for a in mine[0].reads() if a.tensor == state)
-        if ok and not reachable([mine[0]], followers).intersection(others):
+        others = [e for e in readers.get(state, ()) if e not in mine]
+        ok = bool(mine) and _writes_once(mine) and new not in layout.owner
+        ok = ok and all(a.subscripts == e.lhs.subscripts for e in mine for a in e.reads() if a.tensor == state)
+        if ok and not reachable(mine, followers).intersection(others):
             layout.owner[new] = state
-            needs[mine[0]] = list(dict.fromkeys([*needs[mine[0]], *others]))
+            for equation in mine:
+                needs[equation] = list(dict.fromkeys([*needs[equation], *others]))
             for other in others:
-                followers.setdefault(other, []).append(mine[0])
+                followers.setdefault(other, []).extend(mine)
         else:
             copies.append((state, new))
     return copies
+
+
+def _writes_once(equations: list[Equation]) -> bool:
+    """One equation writes each element once, or several write one element each."""
+    if any(e.bound or box(e) is None for e in equations):
+        return False
+    single = all(not e.free for e in equations) and len({e.lhs for e in equations}) == len(equations)
+    return len(equations) == 1 or single
 
 
 # --------------------------------------------------------------------------------------------- several equations

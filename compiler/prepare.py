@@ -19,6 +19,7 @@ from .pad import pad_windows
 from .passes.definitions import is_whole
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
 from .slots import pad_slots, spread_steps
+from .spell import spell_out
 
 CHEAP = 6  # operations that cost less than a store and a load
 
@@ -26,7 +27,7 @@ CHEAP = 6  # operations that cost less than a store and a load
 def prepare(program: Program) -> Program:
     program = trim_domains(spread_steps(drop_unread(program)), only_sums=True)
     program = trim_domains(pad_slots(program))
-    program = pack_operands(pad_windows(choose_instead_of_skip(program)))
+    program = pack_operands(pad_windows(spell_out(choose_instead_of_skip(program))))
     return turn_operands(split_short_rows(inline_cheap_maps(merge_maps(program))))
 
 

@@ -221,7 +221,8 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
 def _polynomial(x: Real, name: str, step: float = 1.0, times: float = 1.0) -> Real:
     """`times` POLYNOMIALS[name] at `step` x (powers of two), by Horner's rule"""
     coefficients = POLYNOMIALS[x.format.name][name]
-    first, *others = (times * c * step**k for k, c in zip(reversed(range(len(coefficients))), coefficients, strict=True))
+    powers = reversed(range(len(coefficients)))
+    first, *others = (times * c * step**k for k, c in zip(powers, coefficients, strict=True))
     value = x.constant(first)
     for coefficient in others:
         value = value.fused(x, coefficient)
@@ -274,8 +275,9 @@ def expm1(x: Real) -> Real:
 
 
 def tanh(x: Real) -> Real:
-    """2|x| = n log 2 + 2s,  w = 2^n (e^(2s) - 1)/2 + (2^n - 1)/2.  One step of reduction is enough: what log 2 is off by
-    counts n times in e^2|x|, but 2n/(e^2|x| + 1) times in the result."""
+    """2|x| = n log 2 + 2s,  w = 2^n (e^(2s) - 1)/2 + (2^n - 1)/2.
+
+    One step of reduction is enough: what log 2 is off by counts n times in e^2|x|, but less than once in the result."""
     size = abs(x).at_most(22.0)
     shifted = size.fused(2.8853900817779268, x.format.magic)
     s = (shifted - x.format.magic).fused(-0.34657359027997264, size)

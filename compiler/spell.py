@@ -1,0 +1,133 @@
+"""Tiny programs spelled out: one scalar for each element of a short axis.
+
+In: a program.  Out: the same; or, if it has few parameters and few operations a sample, without its short axes:
+
+    a[n,i] = tanh(z[n,i])                       a_0[n] = tanh(z_0[n]),  a_1[n] = tanh(z_1[n])
+    d_W[i,j] = sum_n delta[n,i]*x[n,j]          d_W_0_0[] = sum_n delta_0[n]*x[n,0], ...
+
+A step of such a network takes less time than storing a vector and reading it back by its elements: what is left is one
+loop over the samples with all values and all sums in registers.  (2-2-1, batch 4: 39 ns instead of 62.)
+
+A tensor stays whole if it is the caller's, a parameter, a state or its next value, or if one of its short axes is
+gathered from or reduced otherwise than by a sum; what reads or writes it names its elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+
+import sympy as sp
+from sympy import Basic, Expr, Integer
+
+from .dependence import loop_axes
+from .graph import overlap
+from .program import Access, Equation, Index, Program, Tensor, merge_duplicates
+
+PARAMETERS = 32
+POINTS = 512  # of all short axes of all equations
+
+Key = tuple[Tensor, tuple[int, ...]]  # a tensor that is taken apart, and the subscripts of its short axes
+
+
+def spell_out(program: Program) -> Program:
+    if not _is_tiny(program):
+        return program
+    apart = _apart(program)
+    spelled = [element for equation in program.equations for element in _spelled(equation)]
+    scalars: dict[Key, Tensor] = {}
+    taken = {t.name for t in program.tensors}
+    for equation in spelled:
+        if equation.tensor in apart:
+            key = _key(equation.lhs)
+            if key not in scalars:
+                scalars[key] = _scalar(key, taken)
+    return program.with_equations(merge_duplicates(_renamed(equation, apart, scalars) for equation in spelled))
+
+
+def _is_tiny(program: Program) -> bool:
+    tensors = program.tensors
+    sizes = [sp.Mul(*t.shape) for t in tensors if t.role == "parameter"]
+    if any(t.sparse for t in tensors) or not all(n.is_Integer for n in sizes) or not 0 < sum(sizes) <= PARAMETERS:
+        return False
+    points = 0
+    for equation in program.equations:
+        points += sp.Mul(*(i.extent for i in equation.domain if i.extent.is_Integer))
+        if points > POINTS:
+            return False
+    return not loop_axes(program.equations)  # steps of a recurrence stay a loop: its code does not depend on its length
+
+
+def _short(equation: Equation) -> list[Index]:
+    """The indices of the equation that are spelled out."""
+    if equation.op != "sum" and equation.where != True:  # noqa: E712
+        return []
+    over = equation.domain if equation.op == "sum" else equation.free
+    return [i for i in over if i.low.is_Integer and i.high.is_Integer]
+
+
+def _apart(program: Program) -> set[Tensor]:
+    """The tensors that are taken apart: all their short axes are named by indices that are spelled out."""
+    roots = set(program.roots)
+    found = {t for t in program.tensors if t.role == "value" and t.kind == "real" and t not in roots and _axes(t)}
+    for equation in program.equations:
+        short = set(_short(equation))
+        for access in (equation.lhs, *equation.reads()):
+            subscripts = [access.subscripts[axis] for axis in _axes(access.tensor)]
+            if not all(short.issuperset(s.free_symbols) for s in subscripts):
+                found.discard(access.tensor)
+    return found
+
+
+def _axes(tensor: Tensor) -> list[int]:
+    return [axis for axis, extent in enumerate(tensor.shape) if extent.is_Integer]
+
+
+def _spelled(equation: Equation) -> Iterator[Equation]:
+    """The equation for each point of its short indices; over those that are summed a sum is written down."""
+    short, free = _short(equation), equation.free
+    outside, inside = [i for i in short if i in free], [i for i in short if i not in free]
+    domain = tuple(i for i in equation.domain if i not in short)
+    for place in _points(outside):
+        lhs = equation.lhs.xreplace(place)
+        if not overlap(lhs, lhs):
+            continue  # what is written outside is dropped
+        terms: dict[Basic, list[Expr]] = {}
+        for point in _points(inside):
+            where = equation.where.xreplace({**place, **point})
+            if where != False:  # noqa: E712
+                terms.setdefault(where, []).append(equation.rhs.xreplace({**place, **point}))
+        for where, found in terms.items():
+            yield replace(equation, lhs=lhs, domain=domain, rhs=sp.Add(*found), where=where)
+        if not terms:
+            yield Equation(lhs, tuple(i for i in domain if i in free), Integer(0))
+
+
+def _points(over: Sequence[Index]) -> Iterator[dict[Basic, Basic]]:
+    for point in product(*(range(int(i.low), int(i.high)) for i in over)):
+        yield {i: Integer(q) for i, q in zip(over, point, strict=True)}
+
+
+def _key(access: Access) -> Key:
+    return access.tensor, tuple(int(access.subscripts[axis]) for axis in _axes(access.tensor))
+
+
+def _scalar(key: Key, taken: set[str]) -> Tensor:
+    tensor, place = key
+    name = "_".join([tensor.name, *map(str, place)])
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return Tensor(name, [n for n in tensor.shape if not n.is_Integer])
+
+
+def _renamed(equation: Equation, apart: set[Tensor], scalars: dict[Key, Tensor]) -> Equation:
+    """The equation with the scalars' names; a scalar that nobody writes is zero."""
+    new: dict[Basic, Basic] = {}
+    for access in (equation.lhs, *equation.reads()):
+        if access.tensor in apart:
+            scalar = scalars.get(_key(access))
+            rest = [s for s, n in zip(access.subscripts, access.tensor.shape, strict=True) if not n.is_Integer]
+            new[access] = Integer(0) if scalar is None else Access(scalar, *rest)
+    return equation.substitute(new) if new else equation
