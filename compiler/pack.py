@@ -118,5 +118,7 @@ def _turned(
         return [equation]
     if product.b.tensor.role == "value" or not all(n.is_Integer for n in product.b.tensor.shape):
         return [equation]
+    if not loops.isdisjoint(product.b.free_symbols):
+        return [equation]  # each step has a factor of its own
     before, copy = _copied(product.b, (*product.k, *product.n), made, taken)
     return [*before, replace(equation, rhs=product.a * copy)]

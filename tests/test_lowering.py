@@ -104,6 +104,13 @@ def test_the_recurrent_product_runs_in_the_loop_and_its_gradient_outside() -> No
     assert [line.startswith("     ") for line in inside] == [True, True, False]
 
 
+def test_a_factor_of_all_steps_is_turned_once_before_their_loop() -> None:
+    text, calls, *_ = generate(recurrence(8, 16)[0], "float64", None, {"N": 4})
+    assert {spec.b for spec in calls.values()} == {"n"}
+    [copy] = [line for line in text.splitlines() if re.search(r"# \w+_packed\[.*\] = ", line)]
+    assert re.match(r" {4,8}for ", copy) and text.index(copy) < text.index("range(7 - 1, 0 - 1, -1)")
+
+
 def test_a_sum_over_indices_that_do_not_merge_is_a_product_in_a_loop() -> None:
     t, i, j = Index("t", 5, 1), Index("i", 6), Index("j", 7)
     a, b, c = Tensor("a", (N, 5, 6), "input"), Tensor("b", (N, 5, 7), "input"), Tensor("c", (6, 7))

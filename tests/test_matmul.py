@@ -114,6 +114,12 @@ def test_few_columns_from_vectors_along_the_rows_are_right(dtype: str) -> None:
             check(specified(M, N, K, ("m", "n", next(starts), dtype), runtime, 1), M, N, K, TILES["avx512"])
 
 
+@pytest.mark.parametrize("n, packed", [(64, False), (65, True)])
+def test_the_operands_of_a_single_panel_are_read_where_they_are(n: int, packed: bool) -> None:
+    spec = Matmul("float32", 256, n, None, "m", "n", lda=256, ldb=n, ldc=n)
+    assert ("alloca" in matmul(spec, TILES["avx512"])[1]) is packed
+
+
 def test_one_function_serves_every_number_of_rows() -> None:
     spec = specified(40, 48, 300, ("k", "n", "bias", "float32"), "m")
     for rows in (0, 1, 7, 8, 9, 40, 100):
