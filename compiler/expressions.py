@@ -153,7 +153,12 @@ class Expressions:
                 part = self.integer(term)
                 text += part if not text else f" - {part[1:]}" if part.startswith("-") else f" + {part}"
             return f"({text})"
+        if isinstance(expression, sp.floor):
+            return self.integer(expression.args[0])
         if expression.is_Mul:
+            whole, below = expression.as_numer_denom()
+            if below != 1:  # rounded down
+                return f"({self.integer(whole)} // {int(below)})"
             parts = [self.integer(a) for a in sorted(expression.args, key=lambda a: (not a.is_number, str(a)))]
             return "*".join(parts)
         if expression.is_Pow and expression.exp.is_Integer and expression.exp > 0:

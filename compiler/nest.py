@@ -274,11 +274,19 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
     if kind == "store" and equation.bound:
         nodes = zeros(equation, layout, names)
         kind = "add"
-    if not plain:
-        equation, order = _several_rows(equation, order, layout)
     used = [] if plain or kind == "store" else usable(spans(equation), order, order)
+    several = None if plain else _several_rows(equation, order, layout)
+    if several is not None:
+        over, fewer, rhs = several
+        statement = Statement(kind, equation.lhs, rhs, equation.where, original)
+        nodes += _around([fewer if i == over else i for i in order], [statement], equation, layout)
+        if over.extent.is_Integer:
+            return nodes
+        used = [Span(over, ROWS * sp.floor(fewer.high), None, (), sp.true)]  # the rows that remain
     statement = Statement(kind, equation.lhs, equation.rhs, without(equation.where, used), original)
-    return nodes + _around(order, [statement], equation, layout, used)
+    found = _around(order, [statement], equation, layout, used)
+    fresh = {i.name: names.index(i).name for i in order} if several is not None else {}
+    return nodes + [rename(node, fresh, layout) if fresh else node for node in found]
 
 
 def _is_beside(equation: Equation, prefix: Sequence[Index], suffix: Sequence[Index], layout: Layout) -> bool:
@@ -303,21 +311,24 @@ def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Node]:
     return found
 
 
-def _several_rows(equation: Equation, order: list[Index], layout: Layout) -> tuple[Equation, list[Index]]:
-    """Rows that are added up in memory (b[o] += x[n,q,o]): several at once, so that b is read and written less."""
+def _several_rows(equation: Equation, order: Sequence[Index], layout: Layout) -> tuple[Index, Index, Expr] | None:
+    """Rows that are added up in memory (b[o] += x[n,q,o]): several at once, so that b is read and written less.
+
+    The index that runs over the rows, one that runs over groups of them, and the sum over a group.  Where the number of
+    rows is known at run time alone, the second runs to a fraction, which is rounded down."""
     bound, along = [i for i in order[:-1] if i in equation.bound], order[-1] if order else None
-    if not bound or along is None or equation.where is not sp.true or sparse_rows(equation):
-        return equation, order
+    if not bound or along is None or along in equation.bound or equation.where is not sp.true or sparse_rows(equation):
+        return None
     read = outer_accesses(equation.rhs)
-    divided = ((d, i) for i in reversed(bound) for d in range(ROWS, 1, -1) if i.extent.is_Integer and i.extent % d == 0)
-    times, over = next(divided, (1, bound[-1]))
-    beside = all(layout.address(a).strides.get(along, 1) == 1 for a in (equation.lhs, *read))
-    if times == 1 or not beside or len(read) > 2 or over.low != 0 or along in equation.bound:
-        return equation, order
+    if len(read) > 2 or not all(layout.address(a).strides.get(along, 1) == 1 for a in (equation.lhs, *read)):
+        return None
+    counts = {i: i.extent.is_Integer for i in reversed(bound) if i.extent.is_Integer or i.high.is_Symbol}
+    groups = ((d, i) for i, known in counts.items() for d in range(ROWS, 1, -1) if not known or i.extent % d == 0)
+    times, over = next(groups, (1, along))
+    if times == 1 or over.low != 0:
+        return None
     fewer = Index(over.name, over.high / times)
-    rhs = sp.Add(*(equation.rhs.xreplace({over: times * fewer + q}) for q in range(times)))
-    domain = tuple(fewer if i == over else i for i in equation.domain)
-    return replace(equation, domain=domain, rhs=rhs), [fewer if i == over else i for i in order]
+    return over, fewer, sp.Add(*(equation.rhs.xreplace({over: times * fewer + q}) for q in range(times)))
 
 
 def zeros(equation: Equation, layout: Layout, names: Names) -> list[Node]:
