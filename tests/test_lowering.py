@@ -125,6 +125,18 @@ def test_a_sum_over_indices_that_do_not_merge_is_a_product_in_a_loop() -> None:
     np.testing.assert_allclose(interpret(program, values, {"N": 8}, plain=False)["c"], expected, 1e-12, 1e-13)
 
 
+@pytest.mark.parametrize("rows", [0, 7, 8, 21])
+def test_rows_are_added_up_eight_at_once_and_the_others_one_by_one(rows: int) -> None:
+    n, i = Index("n", N), Index("i", 5)
+    x, b = Tensor("x", (N, 5), "input"), Tensor("b", (5,))
+    program = Program((Equation(b[i], (n, i), 3 * x[n, i]),), (b,))
+    text, *_ = generate(program, "float64", None, {"N": 32})
+    assert "range((n0 // 8))" in text and "x[8*n + 7,i]" in text
+    values = {"x": np.random.default_rng(rows).standard_normal((rows, 5))}
+    expected = 3 * values["x"].sum(0)
+    np.testing.assert_allclose(interpret(program, values, {"N": rows}, plain=False)["b"], expected, 1e-12, 1e-13)
+
+
 def test_maps_of_one_tensor_under_conditions_are_one_loop_with_one_store() -> None:
     i, j, k = Index("i", 5), Index("j", 5), Index("k", 5)
     a, b, c = (Tensor(name, (5, 5), "input") for name in "abc")
