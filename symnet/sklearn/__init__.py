@@ -7,6 +7,7 @@ pipelines, searches and everything else of scikit-learn.  Nothing else of symnet
     parameters.py    the parameters of an estimator, checked -> a network, an optimizer
     targets.py       what scikit-learn calls y -> what the network takes, and its outputs -> predictions
     solvers.py       the native loop until an epoch is no longer better, and L-BFGS over the compiled gradient
+    base.py          what both estimators have: fit and its attributes
     estimators.py    the estimators
 """
 
