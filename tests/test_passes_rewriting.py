@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import sympy as sp
 from sympy import Piecewise
 
@@ -156,3 +158,18 @@ def test_a_read_is_bound_to_the_element_that_the_definition_writes() -> None:
     assert binding(z[t + 1], z[i], anywhere=True) == {t: i - 1}
     assert binding(x[i, 0], x[j, 0]) == {i: j} and binding(x[i, 0], x[j, 1]) is None
     assert binding(x[i, i], x[j, j]) is None
+
+
+def test_a_comparison_of_a_choice_compares_each_of_its_values() -> None:
+    u, v = sp.Symbol("u", real=True), sp.Symbol("v", real=True)
+    inner = sp.Piecewise((v**2, u > 1), (u, u > -1), (sp.Rational(1, 3), True))
+    outer = sp.Piecewise((2 * u, v > 0), (v - inner, True), evaluate=False)
+    condition = sp.And(sp.Le(1 - outer, 0, evaluate=False), sp.Ne(u, v))
+    made = piecewise([(u, condition), (v, sp.true)])
+    found = made.args[0][1]
+    assert not any(isinstance(n, sp.Piecewise | sp.ITE) for n in nodes(found))
+    assert not any(n.is_Relational and not n.free_symbols for n in nodes(found))  # 1/3 <= 0 is decided
+    for a, b in itertools.product((-2.5, -0.5, 0.25, 1.5, 3.0), repeat=2):
+        first = b**2 if a > 1 else a if a > -1 else 1 / 3
+        chosen = 1 - (2 * a if b > 0 else b - first) <= 0 and a != b
+        assert made.subs({u: a, v: b}) == (a if chosen else b), (a, b)

@@ -98,7 +98,7 @@ def substitute(equation: Equation, table: Mapping[Basic, Basic], domain: Iterabl
 def piecewise(pairs: Iterable[tuple[Expr, Basic]]) -> Expr:
     """Piecewise as it stands: false arms go, and what follows a true one; one arm alone is its expression."""
     kept: list[tuple[Expr, Basic]] = []
-    for expression, condition in pairs:
+    for expression, condition in ((e, _of_values(c)) for e, c in pairs):
         if condition is sp.false:
             continue
         kept.append((expression, condition))
@@ -109,6 +109,20 @@ def piecewise(pairs: Iterable[tuple[Expr, Basic]]) -> Expr:
     if len(kept) == 1 and kept[0][1] is sp.true:
         return kept[0][0]
     return Basic.__new__(sp.Piecewise, *[ExprCondPair(e, c) for e, c in kept])
+
+
+def _of_values(condition: Basic) -> Basic:
+    """The condition, where a comparison of a choice compares each of its values: SymPy would make an ITE of it."""
+    if isinstance(condition, (sp.And, sp.Or, sp.Not)):
+        return condition.func(*map(_of_values, condition.args))
+    choice = next((n for n in nodes(condition) if isinstance(n, sp.Piecewise)), None)
+    if choice is None:
+        return condition.func(*condition.args) if all(a.is_number for a in condition.args) else condition
+    found, otherwise = sp.false, sp.true
+    for value, where in choice.args:
+        found = sp.Or(found, sp.And(otherwise, where, _of_values(replace(condition, {choice: value}))))
+        otherwise = sp.And(otherwise, sp.Not(where))
+    return found
 
 
 def nodes(*roots: Basic) -> list[Basic]:
