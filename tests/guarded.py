@@ -35,7 +35,7 @@ from compiler.interpreter import NAMESPACE, product
 from symnet.run import execution
 from symnet.run.training import ROWS
 
-from .programs import sample
+from .programs import Sample, sample
 from .tolerance import gradient_program
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -120,11 +120,16 @@ def spread() -> Iterator[list[slice]]:
         memory._by_time, memory._by_size = kept
 
 
+def arrays(drawn: Sample) -> dict[str, Any]:
+    sparse = {tensor.name for tensor in drawn.program.tensors if tensor.sparse}
+    return {k: scipy.sparse.csr_array(v) if k in sparse else v for k, v in drawn.values.items()}
+
+
 def random_program(seed: int, dtype: str) -> None:
     """A random program with its gradients: as it is, between pages, and with gaps."""
     drawn = sample(seed)
     program = gradient_program(drawn.program.equations, drawn.output, drawn.wrt)
-    values = {k: scipy.sparse.csr_array(v) if k in drawn.sparse else v for k, v in drawn.values.items()}
+    values = arrays(drawn)
     made = compile_program(program, dtype, None, drawn.sizes)
     expected = call(made, values, drawn.sizes)
     for at in PLACES:
@@ -182,7 +187,7 @@ def interpreted(seed: int, plain: bool) -> None:
     """The generated source of a random program with its gradients, run by Python: every index is looked at."""
     drawn = sample(seed)
     program = gradient_program(drawn.program.equations, drawn.output, drawn.wrt)
-    values = {k: scipy.sparse.csr_array(v) if k in drawn.sparse else v for k, v in drawn.values.items()}
+    values = arrays(drawn)
     with spread() as gaps:
         text, calls, _, manifest = generate(program, "float64", None, dict(drawn.sizes), plain=plain)
     space: dict[str, Any] = {**NAMESPACE, **CHECKED, **{name: product(spec) for name, spec in calls.items()}}

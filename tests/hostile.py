@@ -18,6 +18,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -293,25 +294,34 @@ def cases(count: int, seed: int, first: int, folder: str) -> Iterator[tuple[str,
         yield label, read(spec, folder)
 
 
+def _told(**options: int) -> list[str]:
+    return [text for name, value in options.items() for text in (f"--{name}", str(value))]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=0, help="so many generated specs, instead of the corpus")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first of them")
     parser.add_argument("--block", type=int, default=20_000, help="specs for one process")
+    parser.add_argument("--sample", type=int, default=0, help="so many generated ones after the corpus")
     parser.add_argument("--judge", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.judge:
         warmed()
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            report(Judge(folder), options.judge, lambda: cases(options.count, options.seed, options.first, folder))
+            asked = (options.count, options.seed, options.first)
+            more = cases(options.sample, *asked[1:], folder) if options.sample else ()
+            report(Judge(folder), options.judge, lambda: chain(cases(*asked, folder), more))
         return 0
     wrong = 0
     blocks = range(options.first, options.first + max(options.count, 1), options.block)
     for first in blocks:
         count = min(options.block, options.first + options.count - first) if options.count else 0
-        found = in_a_process("tests.hostile", "--count", str(count), "--seed", str(options.seed), "--first", str(first))
+        found = in_a_process(
+            "tests.hostile", *_told(count=count, seed=options.seed, first=first, sample=options.sample)
+        )
         print(found, flush=True)
         for verdict in found.wrong:
             print("  ", verdict["label"], "->", ascii(verdict["wrong"])[1:-1], flush=True)

@@ -105,6 +105,8 @@ class Equations(Layer):
         if found is None:
             found_ = Quoted(f"{self.output or 'an output'} without the axis of the samples, or of integers")
             raise complaint(f"{self.where}, output", found_, "real numbers, the first axis that of the samples")
+        if len(found) > AXES:
+            raise complaint(f"{self.where}, output", Quoted(f"{len(found)} axes"), f"at most {AXES} for one sample")
         return found
 
     def parameters(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
