@@ -129,6 +129,7 @@ def _shapes(layer: Equations, inputs: tuple[Shape, ...]) -> Mapping[str, Shape |
     reading = read_layer(layer, tensors, 0, 0)
     made = output(reading, layer.output, layer.where)
     fits = made.rank > 1 and made.shape[0] == SAMPLES and made.kind == "real"
+    fits = fits and all(n.is_Integer for n in made.shape[1:])  # the samples stand on the first axis alone
     shapes: dict[str, Shape | None] = {layer.output: tuple(int(n) for n in made.shape[1:]) if fits else None}
     for name, _ in layer.learned.entries:
         shapes[f"parameter {name}"] = tuple(int(n) for n in reading.tensors[name].shape)

@@ -372,6 +372,7 @@ EQUATIONS: tuple[str, ...] = (
     "z[n,i] = x[0,i]",
     "z[i,n] = x[n,i]",
     "z[n,n] = x[n,n]",
+    "z[n,n,n,i] = x[n,i]",
     "z[n,i] = x[n,i,i]",
     "z[n,i] = x[n]",
     "z[n,i] = x[:,i]",
