@@ -209,6 +209,8 @@ def statements(text: str, where: str, mode: str, length: int, terms: int) -> lis
     while stack:
         node, level = stack.pop()
         nodes += 1
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > 1023:
+            raise complaint(where, Quoted("a number out of range"), "numbers that a float64 can hold")
         if level > 2 * DEPTH or nodes > 4 * terms:
             raise complaint(where, text, "a formula of moderate size", f"At most {2 * DEPTH} levels and {terms} terms.")
         stack.extend((child, level + 1) for child in ast.iter_child_nodes(node))
