@@ -3,7 +3,8 @@
 In: a program that is stable.  Out: the same values, at a few more operations for each element, where the usual program
 loses the digits of small values, the smallest ones, or has NaN for a product or quotient that has a limit.
 
-  * 1 - tanh(u)**2 is 4 logistic(2u) logistic(-2u), and a function of softplus(u) one of logistic(-u) = exp(-softplus).
+  * 1 - tanh(u)**2 is 4 logistic(2u) logistic(-2u), such a product a quotient in exp(-|2u|); a function of softplus(u)
+    one of logistic(-u) = exp(-softplus(u)).
   * p(x) exp(u), and logistic alike: p may be infinite where the exponential is 0; which wins.  The exponential is
     taken in two halves, so that a result below the normal numbers is rounded once.
   * u/(c + u), beyond 1, is 1/(1 + c/u): no inf/inf.
@@ -40,7 +41,8 @@ def _kept(node: Basic) -> Basic:
     if isinstance(node, logistic):
         return _logistic_of_softplus(node)
     if node.is_Mul:
-        return _product(_quotient(node))
+        product = _product(_quotient(node))
+        return _bell(node) if product == node else product
     if isinstance(node, sp.Piecewise):
         return _with_nan(node)
     return node
@@ -103,6 +105,19 @@ def _product(node: Expr) -> Expr:
         product = piecewise([(Integer(0), vanished), (product * half, sp.true)])
         others.append(rest)
     return sp.Mul(product, *others)
+
+
+def _bell(node: Expr) -> Expr:
+    """logistic(u) logistic(-u) -> e/(1 + e (2 + e)), e = exp(-|u|): one rounding where the two have four"""
+    powers = {base.args[0]: f for f in node.args if isinstance(base := _positive_base(f), logistic)}
+    for u, factor in powers.items():
+        other = powers.get(-u)
+        if other is not None:
+            e = sp.exp(piecewise([(u, sp.Lt(u, 0, evaluate=False)), (-u, sp.true)]))
+            rest = sp.Mul(*(f for f in node.args if f not in (factor, other)))
+            rest *= factor / logistic(u) * other / logistic(-u)
+            return sp.Mul(e, 1 / (1 + e * (2 + e)), rest)
+    return node
 
 
 def _positive_base(factor: Expr) -> Expr:
