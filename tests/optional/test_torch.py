@@ -20,6 +20,7 @@ from torch.testing._internal.common_methods_invocations import op_db  # noqa: E4
 
 import symnet as sn  # noqa: E402
 
+torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore")
 OPERATORS = {(op.name, op.variant_test_name): op for op in op_db}
 TOLERANCE = 2e-13
