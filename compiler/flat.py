@@ -1,7 +1,8 @@
 """Flat loops side by side: one loop over all parameters instead of one for each.
 
-Adjoining flat loops that are equal up to a constant step in every address become one loop, if that step is the padded
-length of the first; sums of several loops into one scalar share one register.
+Adjoining flat loops that are equal up to a constant step in every address become one loop, if that step is the length
+of the first, or its padded length and only padding lies between what the two write; sums of several loops into one
+scalar share one register.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def merge_flat_loops(body: list[Node], layout: Layout, offsets: Mapping[Tensor, 
                 assert isinstance(node, Loop) and isinstance(later, Loop)
                 node.count = form.addresses[0] - earlier.addresses[0] + form.count
                 node.also += (*_equations(later, layout), *later.also)
-                form = replace(earlier, count=node.count)
+                form = replace(earlier, count=node.count, to_end=form.to_end)
                 break
             forms[id(node)] = form
         result.append(node)
@@ -107,8 +108,11 @@ def _equations(loop: Loop, layout: Layout) -> list[Equation]:
 
 def _adjoins(earlier: _Form, later: _Form, item_size: int) -> bool:
     step = padded(earlier.count, item_size)
-    if step != earlier.count and any(line[0] == "combine" for line in earlier.lines):
-        return False  # what stands between two tensors is anything: it may be written over, but not summed
+    if step != earlier.count:
+        if any(line[0] == "combine" for line in earlier.lines):
+            return False  # what stands between two tensors is anything: it may be written over, but not summed
+        if not (earlier.to_end and later.from_start):
+            return False  # what stands between parts of tensors is the rest of them
     return earlier.lines == later.lines and all(
         b - a == step for a, b in zip(earlier.addresses, later.addresses, strict=True)
     )
@@ -126,11 +130,14 @@ def _in_the_way(node: Node, other: Node, layout: Layout) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What a flat loop does, without addresses; the addresses; its length."""
+    """What a flat loop does, without addresses; the addresses; its length; whether it writes its tensors from their
+    first element on, and to their last."""
 
     lines: tuple[tuple[object, ...], ...]
     addresses: tuple[int, ...]
     count: int
+    from_start: bool
+    to_end: bool
 
 
 def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> _Form | None:
@@ -160,11 +167,16 @@ def _form(node: Loop, layout: Layout, offsets: Mapping[Tensor, int]) -> _Form | 
         addresses.append(offsets[root] + int(layout.address(access).constant))
         return True
 
+    from_start = to_end = True
     for statement in chain[-1].body:
         assert isinstance(statement, Statement)
         found = outer_accesses(statement.rhs)
         if not all(number(a) for a in (*found, *([] if statement.kind == "combine" else [statement.lhs]))):
             return None
         lhs = numbers.get(statement.lhs) if statement.kind != "combine" else None
+        if lhs is not None:
+            first = layout.address(statement.lhs).constant
+            from_start &= first == 0
+            to_end &= first + count == layout.elements(layout.root(statement.lhs.tensor))
         lines.append((statement.kind, statement.op, statement.register, lhs, statement.rhs.xreplace(numbers)))
-    return _Form(tuple(lines), tuple(addresses), int(count)) if addresses else None
+    return _Form(tuple(lines), tuple(addresses), int(count), from_start, to_end) if addresses else None

@@ -336,3 +336,20 @@ def test_the_passes_run_once_for_storage_and_code() -> None:
     before = optimized.cache_info().misses
     generate(program, "float32", None, {"N": 8})
     assert optimized.cache_info().misses == before
+
+
+def test_loops_over_parts_of_tensors_are_not_joined_across_the_rest_of_them() -> None:
+    i, j, k = Index("i", 2), Index("j", 2), Index("k", 3)
+    x, a, b, s = Tensor("x", (3, 2), "input"), Tensor("a", (3, 2)), Tensor("b", (3, 2)), Tensor("s", (3, 2))
+    parts = (
+        Equation(a[i, j], (i, j), sp.tanh(x[i, j])),
+        Equation(b[i, j], (i, j), sp.sin(x[i, j])),
+        Equation(a[2, j], (j,), sp.Integer(1)),
+        Equation(b[2, j], (j,), sp.Integer(1)),  # in memory, what is between these two is b[0,0] to b[1,1]
+        Equation(s[k, j], (k, j), a[k, j] * b[2 - k, j]),
+    )
+    values = {"x": np.random.default_rng(0).normal(size=(3, 2))}
+    program = Program(parts, (s,))
+    for dtype in ("float64", "float32"):
+        found = interpret(program, values, {}, False, dtype)["s"]
+        np.testing.assert_allclose(found, evaluate(program, values)["s"], 1e-6)
