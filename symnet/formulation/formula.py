@@ -38,6 +38,7 @@ LENGTH = 2000
 DEPTH = 40
 NODES = 500
 EXPONENT = 64
+COMPARISONS = 24  # in one condition: SymPy compares each with each
 ARMS = 64  # pieces that one function of pieces may have
 WORK = 10_000  # of these pieces and of the parts of its argument
 PIECES = 5_000  # parts of all functions of pieces in a formula
@@ -362,6 +363,8 @@ class Reader:
                         raise complaint(self.at(node), spoken(node), "one of < <= > >= == !=")
                     parts.append(_COMPARISONS[type(operator)](u, v))
                 return sp.And(*parts)
+            case ast.BoolOp() if sum(isinstance(part, ast.Compare) for part in ast.walk(node)) > COMPARISONS:
+                raise complaint(self.at(node), Quoted("a long condition"), f"at most {COMPARISONS} comparisons")
             case ast.BoolOp(op=operator, values=values):
                 return (sp.And if isinstance(operator, ast.And) else sp.Or)(*[self.condition(v) for v in values])
         raise complaint(self.at(node), spoken(node), "a comparison, or comparisons joined by and, or")
