@@ -209,7 +209,7 @@ MULTIPRECISION = Arithmetic(
 
 
 # ---------------------------------------------------------------------------------------------- magnitudes
-BOTH = 1e-5  # how much the product of two small changes counts, where each is at most 1e-5 of what cancelled
+BOTH = 1e-7  # how much the product of two roundings counts beside one: the precision of float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,7 +244,7 @@ class Magnitude:
 
     @property
     def lost(self) -> float:
-        return self.size - abs(self.value)
+        return 0.0 if math.isinf(self.value) else self.size - abs(self.value)
 
 
 def magnitudes(
