@@ -22,6 +22,7 @@ import sympy as sp
 from sympy import Basic, Expr, Integer
 
 from .dependence import loop_axes
+from .passes.definitions import is_whole
 from .program import Access, Equation, Index, Program, Tensor, merge_duplicates
 
 PARAMETERS = 32
@@ -35,6 +36,8 @@ def spell_out(program: Program) -> Program:
     if apart is None:
         return program
     spelled = [element for equation in program.equations for element in _spelled(equation)]
+    written = {equation.tensor for equation in spelled}
+    spelled = [*(_zero(t) for t in program.definitions if t not in apart and t not in written), *spelled]
     scalars: dict[Key, Tensor] = {}
     taken = {t.name for t in program.tensors}
     for equation in spelled:
@@ -72,6 +75,8 @@ def _apart(program: Program) -> set[Tensor] | None:
     found = {t for t in program.tensors if t.role == "value" and t not in roots and _axes(t)}
     for equation in program.equations:
         short = set(_short(equation))
+        if equation.op != "sum" and not is_whole(equation):
+            return None  # what is not written is not zero
         for access in (equation.lhs, *equation.reads()):
             subscripts = [access.subscripts[axis] for axis in _axes(access.tensor)]
             if access.tensor in found and not all(short.issuperset(s.free_symbols) for s in subscripts):
@@ -101,6 +106,12 @@ def _spelled(equation: Equation) -> Iterator[Equation]:
             yield replace(equation, lhs=lhs, domain=domain, rhs=sp.Add(*found), where=where)
         if not terms:
             yield Equation(lhs, tuple(i for i in domain if i in free), Integer(0))
+
+
+def _zero(tensor: Tensor) -> Equation:
+    """Nothing is left of what was written to the tensor: it lay outside of it, or the domain was empty."""
+    own = tuple(Index(f"i{axis}", extent) for axis, extent in enumerate(tensor.shape))
+    return Equation(Access(tensor, *own), own, Integer(0))
 
 
 def _points(over: Sequence[Index]) -> Iterator[dict[Basic, Basic]]:
@@ -137,4 +148,4 @@ def _renamed(equation: Equation, apart: set[Tensor], scalars: dict[Key, Tensor])
 def _is_outside(access: Access) -> bool:
     """A constant subscript lies outside its axis."""
     ends = zip(access.subscripts, access.tensor.shape, strict=True)
-    return any(s.is_Integer and n.is_Integer and not 0 <= s < n for s, n in ends)
+    return any(s.is_Integer and (s < 0 or (n.is_Integer and s >= n)) for s, n in ends)

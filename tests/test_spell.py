@@ -20,6 +20,7 @@ W, x = Tensor("W", (3, 2), "parameter"), Tensor("x", (N, 2), "input")
 z, s, y = Tensor("z", (N, 3)), Tensor("s", (3,)), Tensor("y", ())
 
 LAYER = (Equation(z[n, i], (n, i, j), W[i, j] * x[n, j]), Equation(s[i], (n, i), sp.tanh(z[n, i])))
+o, m = Tensor("o", (N, N)), Tensor("m", (4,))
 SQUARES = Equation(y[()], (i,), s[i] ** 2)
 V, q = Tensor("V", (PARAMETERS + 1,), "parameter"), Index("q", PARAMETERS + 1)
 
@@ -31,10 +32,12 @@ PROGRAMS = {
         Equation(s[i + 1], (i,), W[i + 1, 1] * W[i - 1, 0] - 3), Equation(s[i - 1], (i,), W[i, 0]), SQUARES,
     ),
     "what nobody writes": (LAYER[0], Equation(s[i + 2], (n, i), z[n, i]), Equation(y[()], (i,), (s[i] + 2) ** 2)),
+    "all outside": (*LAYER, Equation(o[n, i - 3], (n, i), z[n, i]), Equation(y[()], (n,), o[n, 0] + x[n, 1])),
     "never": (Equation(z[n, i], (n, i), x[n, 0], "sum", i > 5), *LAYER, SQUARES),
 }  # fmt: skip
 WHOLE = {
     "a maximum": (*LAYER, Equation(y[()], (i,), s[i], "max")),
+    "a maximum of a part": (*LAYER, Equation(m[i + 1], (n, i), z[n, i], "max"), SQUARES),
     "a gather": (*LAYER, Equation(y[()], (n,), z[n, Tensor("label", (N,), "input", "integer")[n]])),
     "a loop over steps": (Equation(s[i], (i, j), W[i, j] * s[i - 1] + 1), Equation(y[()], (i,), s[i])),
     "many parameters": (Equation(y[()], (q,), V[q]),),
