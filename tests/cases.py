@@ -81,14 +81,14 @@ class Case:
     def loops(self, passes: Collection[str] = NAMES, plain: bool = False) -> dict[str, Any]:
         """By the generated source, run by Python, after these passes; plain: the general loop nests."""
         if plain:
-            return interpret(self.after(passes), self._arrays, self.sizes, True, self.dtype)
+            return interpret(self.after(passes), self.arrays, self.sizes, True, self.dtype)
         with only(passes):
-            return interpret(self.program, self._arrays, self.sizes, False, self.dtype)
+            return interpret(self.program, self.arrays, self.sizes, False, self.dtype)
 
     def compiled(self, passes: Collection[str] = NAMES) -> dict[str, Any]:
         with only(passes):
             made = executable.compile_program(self.program, self.dtype, None, self.sizes)
-        return call(made, self._arrays, self.sizes)
+        return call(made, self.arrays, self.sizes)
 
     def after(self, passes: Collection[str]) -> Program:
         """The program after these passes; the rules are verified after each."""
@@ -107,9 +107,9 @@ class Case:
         with only(passes):
             if compiled:
                 native = executable.compile_program(self.step, self.dtype, None, self.sizes)
-                made = call(native, self._arrays, self.sizes)
+                made = call(native, self.arrays, self.sizes)
             else:
-                made = interpret(self.step, self._arrays, self.sizes, False, self.dtype)
+                made = interpret(self.step, self.arrays, self.sizes, False, self.dtype)
         assert made["status"] == 0, self.name
         self._judge_states(self.step, made)
 
@@ -121,7 +121,8 @@ class Case:
             np.testing.assert_allclose(made[old.name], expected[new.name], *close, err_msg=f"the next {old}")
 
     @property
-    def _arrays(self) -> dict[str, Any]:
+    def arrays(self) -> dict[str, Any]:
+        """The values as kernels take them."""
         sparse = {t.name for t in self.program.tensors if t.sparse}
         return {k: scipy.sparse.csr_array(v) if k in sparse else v for k, v in self.values.items()}
 

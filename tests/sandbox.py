@@ -123,7 +123,7 @@ class Judge:
             self.armed = False
             signal.setitimer(signal.ITIMER_PROF, 0)
         seconds = time.process_time() - started
-        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        megabytes = peak()
         if self.events:
             wrong = f"heard {self.events}"
         elif not wrong and seconds > self.seconds:
@@ -132,6 +132,14 @@ class Judge:
             wrong = f"the process has {megabytes:.0f} MB"
         self.largest = max(self.largest, megabytes)
         return Verdict(label, ended, wrong, seconds, megabytes)
+
+
+def peak() -> float:
+    """Megabytes that this process had in memory at most."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count what the process was before it became this one
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _odd(message: str) -> str:

@@ -67,6 +67,14 @@ print(json.dumps([judge.verdict("", step).wrong for step in steps]))
 """
 
 
+def test_the_memory_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it(root: Path) -> None:
+    held = bytearray(b"1") * (200 << 20)
+    code = "from tests.sandbox import peak; first = peak(); held = bytearray(b'1') * (50 << 20); print(first, peak())"
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    first, last = map(float, found.split())
+    assert first < len(held) / 2**21 and 40 < last - first < 60
+
+
 def test_the_judge_hears_what_is_forbidden(root: Path) -> None:
     codes = json.dumps([code for code, _ in FORBIDDEN])
     run = subprocess.run([sys.executable, "-c", JUDGE, codes], cwd=root, capture_output=True, text=True)

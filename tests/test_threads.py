@@ -18,7 +18,7 @@ from compiler.team import RECORD, STATES, TEAM, TRIALS, Team, team
 from symnet.run.loop import Loop
 
 from . import turns
-from .test_fuzz_networks import ROWS, drawn, placed, values_of
+from .cases import Case, case, showing
 
 NEVER = 2**62
 
@@ -30,30 +30,27 @@ def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(divide, name, value)
 
 
-@pytest.mark.parametrize("number", [0, 5])
-def test_no_part_of_a_kernel_depends_on_the_order_of_parts_between_barriers(small_shares: None, number: int) -> None:
-    for make in (drawn, placed):
-        network, optimizer = make(number)
-        program = network.training_program(optimizer)
-        values = values_of(network, optimizer, np.random.default_rng(number))
-        one, *others = (turns.run(program, values, {"N": ROWS}, order) for order in ([0], [0, 1, 2], [2, 1, 0]))
+def in_turns(drawn: Case, order: list[int]) -> turns.Made:
+    """A step of training, its parts one after another in this order."""
+    assert drawn.step is not None
+    return turns.run(drawn.step, drawn.arrays, drawn.sizes, order)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5, 8, 11, 20])
+def test_no_part_of_a_kernel_depends_on_the_order_of_parts_between_barriers(small_shares: None, seed: int) -> None:
+    with showing(case(f"network {seed}")) as drawn:
+        one, *others = (in_turns(drawn, order) for order in ([0], [0, 1, 2], [2, 1, 0]))
         assert others[0].barriers > 0
-        for name, value in interpret(program, values, {"N": ROWS}, plain=False).items():
-            np.testing.assert_allclose(
-                one.values[name], value, 1e-9, 1e-12, err_msg=f"{network!r}, {optimizer}: {name}"
-            )
+        for name, value in interpret(drawn.step, drawn.arrays, drawn.sizes, plain=False).items():
+            np.testing.assert_allclose(one.values[name], value, 1e-9, 1e-12, err_msg=name)
         for other in others:
             for name, value in one.values.items():
-                np.testing.assert_array_equal(value, other.values[name], f"{network!r}, {optimizer}: {name}")
+                np.testing.assert_array_equal(value, other.values[name], name)
 
 
 def test_a_missing_barrier_is_noticed(small_shares: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(divide.Divider, "_conflict", lambda self, one, other: False)
-    network, optimizer = drawn(0)
-    values = values_of(network, optimizer, np.random.default_rng(0))
-    found = [
-        turns.run(network.training_program(optimizer), values, {"N": ROWS}, order).values for order in ([0], [2, 1, 0])
-    ]
+    found = [in_turns(case("network 0"), order).values for order in ([0], [2, 1, 0])]
     assert any(not np.array_equal(found[0][name], found[1][name]) for name in found[0])
 
 
