@@ -27,6 +27,7 @@ from typing import Any, Literal
 import llvmlite.binding as llvm
 
 from . import cache as disk
+from .kernels import blas
 
 # For LLVM's own vectorizer, if the processor has them; loops ran up to 1.4 times as fast as with 256.
 VECTOR_BITS = 512
@@ -146,10 +147,15 @@ def _plain(value: Value) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- compiling
+# What every processor of an architecture has, whether it is found or not (LLVM finds nothing on some systems).
+IMPLIED = {"x86_64": {"sse2"}, "aarch64": {"neon"}, "arm64": {"neon"}}
+
+
 @cache
 def features() -> frozenset[str]:
     """The features of this processor by LLVM's names, such as avx512f, avx2, fma."""
-    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+    found = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    return frozenset(found | IMPLIED.get(llvm.get_process_triple().partition("-")[0], set()))
 
 
 @cache
@@ -356,6 +362,9 @@ def _engine() -> Any:
 
 def _load(key: str, symbol: str, needs: list[str], code: bytes) -> Native:
     engine = _engine()  # from then on LLVM finds the C library's symbols
+    for name in needs:
+        if name in blas.SYMBOLS and llvm.address_of_symbol(name) is None:
+            llvm.add_symbol(name, blas.address(name))
     missing = [name for name in needs if llvm.address_of_symbol(name) is None]
     if missing:  # LLVM would end the process
         raise NativeError(f"{symbol} needs {', '.join(missing)}, which is not loaded: name it in `depends`")

@@ -103,8 +103,10 @@ def test_every_choice_can_be_switched_off_and_is_as_before_behind_it(benchmark: 
 
 def test_an_ablation_tells_what_buys_nothing(benchmark: Benchmark) -> None:
     found = {"xor": {"fusing": 1.5, "share": "=", "packing": 1.01}, "digits": {"fusing": 1, "share": "=", "packing": 1}}
-    text = benchmark.ablation.table(found, {"xor": 1e-6, "digits": 2e-5}, ["fusing", "share", "packing"])
+    choices = ["fusing", "share", "packing"]
+    text = benchmark.ablation.table(found, {"xor": 1e-6, "digits": 2e-5}, choices, "µs", 1e6)
     assert "| 1 | 20 |" in text and "| 1.50 | 1.00 |" in text and "| = | = |" in text
-    assert benchmark.ablation.idle(found, ["fusing", "share", "packing"], 1.02) == ["share", "packing"]
+    assert benchmark.ablation.idle(list(found.values()), choices, 1.02) == ["share", "packing"]
     found["digits"]["share"] = "needed"
-    assert benchmark.ablation.idle(found, ["fusing", "share", "packing"], 1.02) == ["packing"]
+    assert benchmark.ablation.idle(list(found.values()), choices, 1.02) == ["packing"]
+    assert benchmark.ablation.idle([*found.values(), {"packing": 1.1}], choices, 1.02) == []

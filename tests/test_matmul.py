@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import symnet as sn
 from compiler import native
 from compiler.kernels import matmul as module
 from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
@@ -61,23 +65,97 @@ def test_every_form_is_right_with_every_table(target: module.Target) -> None:
     ("features", "row"),
     [
         ("avx512f avx512vl avx512dq avx2 fma sse2", "avx512"),
-        ("avx512f avx2 fma sse2", "avx2"),
-        ("avx2 sse2", "generic"),
+        ("avx512f avx2 avx fma sse2", "avx"),
+        ("avx sse2", "avx"),
         ("sse2", "generic"),
-        ("neon", "neon"),
-        ("", "generic"),
+        ("neon sve", "neon"),
+        ("altivec vsx", "foreign"),
+        ("", "foreign"),
     ],
 )
 def test_the_table_of_tiles_is_chosen_by_features(features: str, row: str) -> None:
     assert module.target(frozenset(features.split())) is TILES[row]
 
 
-def test_code_for_a_foreign_processor_is_right(plain_processor: None) -> None:
+def test_a_foreign_processor_whose_blas_cannot_be_told_to_use_one_thread_has_none(monkeypatch) -> None:
+    monkeypatch.setattr(module.blas, "SET_THREADS", ("not_there",))
+    module.blas._module.cache_clear()
+    assert module.target(frozenset()) is TILES["generic"]
+    module.blas._module.cache_clear()
+
+
+def by_blas(least: int = 1) -> module.Target:
+    return replace(TILES["foreign"], blas=least)
+
+
+def test_products_by_blas_are_right_in_every_form() -> None:
+    for number, form in enumerate(FORMS):
+        M, N, K = ((33, 37, 19), (7, 10, 32), (1, 70, 6), (9, 1, 1))[number % 4]
+        runtime = ("", "m" if form[0] == "k" else "n" if form[1] == "k" else "k", "")[number % 3]
+        spec = specified(M, N, K, form, runtime, number % 2)
+        assert module.blas.is_for_blas(spec, 1) is (not (runtime == "k" and "k" in form[:2]))
+        check(spec, M, N, K, by_blas())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_segments_by_blas_are_right(dtype: str) -> None:
+    """C[i, j] = start + sum over q, k of A[i, q, k] B[q, k, j], and what is in no segment is not read."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((9, 3, 8)).astype(dtype), rng.standard_normal((4, 3, 6, 20)).astype(dtype)
+    D = rng.standard_normal(20).astype(dtype)
+    for start, first in (("zero", 0 * D), ("bias", D), ("c", 0 * D + 2)):
+        C = np.full((9, 20), 2, dtype)
+        spec = Matmul(dtype, None, 20, 5, "k", "n", 24, 20, 20, start, ((4, 0, 360), (3, 8, 120)))
+        text = matmul(spec, by_blas())
+        assert "gemm" in text[1]
+        call = native.callable_from(native.build_kernel(*text, passes="none"), SIGNATURE[dtype])
+        call(A.ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, 9, 0, 0)
+        expected = first + np.einsum("iqk,pqkj->ij", A[:, :, :5].astype(float), B[:, :, :5].astype(float))
+        np.testing.assert_allclose(C, expected, rtol=0, atol=200 * np.finfo(dtype).eps)
+
+
+def test_blas_makes_wide_products_whose_rows_lie_apart() -> None:
+    def chosen(m: int | None, n: int, k: int | None, form: str = "kn", lda: int = 64) -> bool:
+        spec = Matmul("float32", m, n, k, *form, lda=lda, ldb=64, ldc=64)
+        return "symnet_sgemm" in matmul(spec, TILES["foreign"])[1]
+
+    assert chosen(None, 32, 32) and chosen(64, 16, 32) and chosen(32, 32, None, "mn")
+    assert not chosen(None, 31, 32) and not chosen(10, 64, 48)
+    assert not chosen(None, 64, 48, lda=16)  # windows
+    assert not chosen(None, 64, 48, "mn")  # as many rows side by side as the call says: they might overlap
+
+
+def test_a_network_with_blas_learns_the_same_and_its_code_is_read_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SYMNET_CACHE", str(tmp_path))
+    X, y = np.random.default_rng(0).normal(size=(96, 40)), np.arange(96) % 32
+
+    def trained() -> float:
+        net = sn.Network(40, [sn.dense(48, "tanh"), sn.dense(32)], "softmax_cross_entropy")
+        return net.compile("adam", "float64", seed=0).fit(X, y, epochs=3, batch_size=20)[-1].loss
+
+    usual = trained()
+    monkeypatch.setattr(module, "target", lambda: TILES["foreign"])
+    monkeypatch.setenv("SYMNET_CACHE", str(tmp_path / "foreign"))
+    assert trained() == pytest.approx(usual, rel=1e-12)
+    code = [
+        path for path in (tmp_path / "foreign").rglob("*") if path.is_file() and b"symnet_dgemm" in path.read_bytes()
+    ]
+    keys = [path.stem for path in code if b'"symnet_dgemm"' in path.read_bytes()]
+    assert keys
+    script = f"""
+from compiler import native
+assert all(native.restore(key) for key in {keys})
+assert native.symbol_address("symnet_dgemm")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=module.__file__.rsplit("compiler", 1)[0])
+
+
+def test_code_for_an_old_processor_is_right(plain_processor: None) -> None:
     for number, form in enumerate(FORMS[::3]):
         check(specified(21, 27, 13, form, ("", "m", "mnk")[number % 3], extra=2), 21, 27, 13, TILES["generic"])
 
 
-@pytest.mark.parametrize("row", ["neon", "generic"])
+@pytest.mark.parametrize("row", ["neon", "generic", "foreign"])
 def test_kernels_for_unknown_processors_are_portable(row: str) -> None:
     for form in FORMS:
         text = matmul(specified(21, 27, 13, form, "m"), TILES[row])[1]

@@ -16,7 +16,6 @@ class Emitter:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.entry: list[str] = []
         self.declared: dict[str, str] = {}
         self.count = 0
         self.current = "entry"
@@ -49,6 +48,11 @@ class Emitter:
             self.lines.append(f"  {text}")
             return ""
         return self.new(text)
+
+    def function(self, name: str, arguments: list[str]) -> str:
+        """The module's text: the lines as the body of a function with three sizes behind the arguments."""
+        head = f"define void @{name}({', '.join(arguments)}, i64 %M, i64 %N, i64 %K) nounwind {{\n"
+        return head + "\n".join(self.lines) + "\n}\n" + "\n".join(self.declared.values()) + "\n"
 
     def add(self, a: Number, b: Number) -> Number:
         if isinstance(a, int) and isinstance(b, int):

@@ -11,9 +11,14 @@ stack where they are transposed, large, or have a stride that maps to one cache 
 few columns, vectors may run along m instead (`across`).  Sizes come from TILES, a table by processor feature; nothing
 else depends on the processor.
 
-A processor that the table does not know gets the row "generic": vectors of 16 bytes, portable IR.  BLAS is no better
-there: beside OpenBLAS's own kernels for it (OPENBLAS_CORETYPE=Nehalem), code for plain x86-64 was 1.0 to 3.8 times as
-fast (median 1.2) in 6 shapes from 32 x 10 x 32 to 512 x 1024 x 256, float32 and float64.
+A processor of an architecture that the table does not know (neither x86-64 nor ARM's 64 bits) is foreign: there a
+product is a call of BLAS (blas.py) if it is wide, and else ours with vectors of 16 bytes.  Nothing was measured there,
+but whoever ships BLAS for such a processor has tuned it.  The bits of a result are then those of BLAS, which may depend
+on how many threads share its rows.  On x86-64 BLAS buys nothing: beside code of ours for the same processor, each on
+one thread, OpenBLAS takes (14 shapes from 4 x 4 x 4 to 512 x 512 x 512, operands in 3 orders, float32 and float64)
+
+    without AVX (OPENBLAS_CORETYPE=Nehalem)   at least 0.99 times as long, 1.3 to 1.5 times where they are 32 to 64 wide
+    AVX without AVX2 (Sandybridge)            1.1 to 2.8 times up to 128 wide, above that 0.9 to 1.1 times
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from ..native import Extern, Native, build_kernel, features
+from . import blas
 from .emitter import Emitter, Number
 
 SIGNATURE = {
@@ -72,6 +78,7 @@ class Target:
     bytes: int
     rows: tuple[int, ...]  # rows[v - 1] for a tile of v vectors
     masks: bool  # cheap masked loads and stores: a row's end is one masked vector, else ever narrower ones
+    blas: int = 0  # how wide a product is that BLAS makes; 0: none is
 
     def lanes(self, dtype: str) -> int:
         return self.bytes // (4 if dtype == "float32" else 8)
@@ -79,9 +86,11 @@ class Target:
 
 TILES: dict[str, Target] = {
     "avx512": Target(64, (14, 12, 8, 6), True),  # 32 registers
-    "avx2": Target(32, (8, 6, 4), False),  # 16 registers
+    "avx": Target(32, (8, 6, 4), False),  # 16 registers
     "neon": Target(16, (14, 12, 8, 6), False),  # 32 registers
     "generic": Target(16, (8, 4, 3), False),  # 16 registers
+    # x86-64's OpenBLAS needs 1.5 times as long at 32: as long, if its vectors are somewhat wider than those of ours
+    "foreign": Target(16, (8, 4, 3), False, blas=32),
 }
 
 BLOCK_K = 256  # a packed panel of B: 256 x 3 vectors
@@ -95,14 +104,16 @@ def target(found: frozenset[str] | None = None) -> Target:
     found = features() if found is None else found
     if {"avx512f", "avx512vl", "avx512dq"} <= found:
         return TILES["avx512"]
-    if {"avx2", "fma"} <= found:
-        return TILES["avx2"]
-    return TILES["neon" if "neon" in found else "generic"]
+    for row, feature in (("avx", "avx"), ("generic", "sse2"), ("neon", "neon")):
+        if feature in found:
+            return TILES[row]
+    return TILES["foreign" if blas.is_usable() else "generic"]
 
 
 def matmul(spec: Matmul, target_: Target | None = None) -> tuple[str, str]:
     """The name and the LLVM IR of a product's function."""
-    return spec.name, _Generator(spec, target_ or target()).text()
+    chosen = target_ or target()
+    return spec.name, blas.product(spec) if blas.is_for_blas(spec, chosen.blas) else _Generator(spec, chosen).text()
 
 
 def build(spec: Matmul) -> tuple[Native, Extern]:
@@ -622,9 +633,7 @@ class _Generator(Emitter):
             height = self.block_m or self.spec.m or 1
             allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {max(1, depth) * (height + 16)}, align 64")
         self.lines[at:at] = allocas
-        arguments = ", ".join(f"ptr noalias %{name}" for name in "ABCD")
-        head = f"define void @{self.spec.name}({arguments}, i64 %M, i64 %N, i64 %K) nounwind {{\n"
-        return head + "\n".join(self.lines) + "\n}\n" + "\n".join(self.declared.values()) + "\n"
+        return self.function(spec.name, [f"ptr noalias %{name}" for name in "ABCD"])
 
 
 def _block(size: int | None, usual: int) -> int | None:
