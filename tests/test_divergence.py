@@ -45,6 +45,7 @@ def one_zero(y: np.ndarray, row: int) -> np.ndarray:
     return changed
 
 
+IN_ORDER = ("a loss alone", "a gradient that no step looks at")
 SERIES = RNG.normal(size=(40, 9, 3))
 # what, network, optimizer, dtype, X, y, factors of parameters, batch, the step, the words of the message
 CASES = {
@@ -56,6 +57,12 @@ CASES = {
         lambda: sn.Network(1, [sn.dense(1, name="a"), sn.dense(1, name="b")], "squared_error"), DESCENT, "float32",
         np.full((4, 1), 1e20), np.ones((4, 1)), {"a.W": 0, "b.W": 1e19}, 2, 1,
         r"a squared norm of the gradient.*d_W1\[0, 0\] = -?inf \(the gradient of a\.W\), by d_W1\[i,j\] = ",
+    ),
+    "a gradient that no step looks at": (
+        lambda: sn.Network(1, [sn.dense(2000, name="a"), sn.dense(1, name="b")], "squared_error"),
+        {"name": "gradient_descent", "learning_rate": 1e-37}, "float32",
+        np.where(np.arange(40) < 25, 1, 1e20)[:, None], np.ones((40, 1)), {"a.W": 0, "b.W": 1e14}, 8, 4,
+        r"a parameter that is not finite.*d_W1\[0, 0\] = -?inf \(the gradient of a\.W\), by d_W1\[i,j\] = ",
     ),
     "a parameter alone": (
         mlp, DIVIDES, "float64", X, Y, {}, 8, 7,
@@ -79,17 +86,17 @@ def test_training_stops_at_the_first_step_that_is_not_finite_and_says_where_it_b
     for model in (stopped, before):
         model.parameters = {key: model.parameters[key] * 0 + factor for key, factor in factors.items()}
     with pytest.raises(SymnetError, match=r"Training stopped at step \d+ \(epoch ") as caught:
-        stopped.fit(x, y, 50, batch, shuffle=name != "a loss alone")
+        stopped.fit(x, y, 50, batch, shuffle=name not in IN_ORDER)
     text = str(caught.value)
     assert re.search(message, text), text
     step = int(re.findall(r"step (\d+)", text)[0])
     assert step == expected
     if step > 1:
-        before.prepare(x, y, batch, shuffle=name != "a loss alone").run(step - 1)
+        before.prepare(x, y, batch, shuffle=name not in IN_ORDER).run(step - 1)
     assert stopped.memory.persistent.tobytes() == before.memory.persistent.tobytes() and stopped.memory.finite
     assert stopped.progress.step == step - 1
     with pytest.raises(SymnetError, match=f"at step {step} "):  # it is the same wherever training begins again
-        before.prepare(x, y, batch, shuffle=name != "a loss alone").run(1)
+        before.prepare(x, y, batch, shuffle=name not in IN_ORDER).run(1)
 
 
 def test_a_step_too_large_for_the_oracle_is_repeated_by_compiled_loops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,12 +112,16 @@ TABLE: Mapping[str, Row] = MappingProxyType({name: row for row in ROWS for name 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One step of an optimizer, as equations.  `states` gives the value that every element starts from."""
+    """One step of an optimizer, as equations.  `states` gives the value that every element starts from.
+
+    carries: where a gradient is not finite, what it makes of the parameter or of a state is not, either.
+    """
 
     equations: tuple[Equation, ...]
     updates: tuple[tuple[Tensor, Tensor], ...]
     states: Mapping[Tensor, float]
     hyper: Mapping[str, float]
+    carries: bool
 
 
 COMMON = ("schedule", "clip_norm", "clip_value", "weight_decay", "decay")
@@ -389,4 +393,17 @@ def build(chosen: Row, pairs: Sequence[tuple[Tensor, Tensor]], decaying: Collect
         equations.append(Equation(Access(after, *indices), indices, made.update.xreplace(at)))
         updates += [(parameter, after), *((olds[name], news[name]) for name in olds)]
         states |= dict.fromkeys(olds.values(), 0.0)
-    return Update(tuple(equations), tuple(updates), MappingProxyType(states), MappingProxyType(values(chosen)))
+    first, hyper = MappingProxyType(states), MappingProxyType(values(chosen))
+    return Update(tuple(equations), tuple(updates), first, hyper, _carries(made))
+
+
+def _carries(made: _Read) -> bool:
+    """A state or the parameter is a sum with a term c*g**k (k > 0): that is infinite or NaN where g is, whatever c is,
+    and so is the sum."""
+    g = made.symbols["g"]
+    for formula in (made.update, *(formula for _, formula in made.states)):
+        term = formula.as_independent(g, as_Add=True)[1].as_independent(g, as_Add=False)[1]
+        base, power = term.as_base_exp()
+        if base == g and power.is_Integer and power > 0:
+            return made.gradient is None
+    return False
