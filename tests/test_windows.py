@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.sparse import csr_array
 
 from compiler import native
 from compiler.calling import interpret
@@ -96,6 +97,17 @@ def test_gather_asks_that_a_factor_is_zero_outside() -> None:
     program = Program((Equation(y[n, p + u, o], (n, p, u, o), d[n, p, o]),), (y,))  # d has elements beyond p's range
     assert gather(program) == program
     run(program)
+
+
+def test_gather_leaves_sparse_tensors_and_what_may_be_infinite_alone() -> None:
+    d, y = Tensor("d", (N, P, O), "input"), Tensor("y", (N, P + U - 1, O))
+    S = Tensor("S", (P, U), "constant", sparse=True)
+    gathered = {}
+    for name, factor in {"1/d": 1 / d[n, p, o], "1/(1+d^2)": 1 / (1 + d[n, p, o] ** 2), "S": S[p, u]}.items():
+        program = Program((Equation(y[n, p + u, o], (n, p, u, o), d[n, p, o] * W[o, u, 0] * factor),), (y,))
+        gathered[name] = gather(program) != program
+        run(program, S=csr_array(np.eye(P, U)))
+    assert gathered == {"1/d": False, "1/(1+d^2)": True, "S": False}
 
 
 def test_padding_is_shared_by_all_windows_on_a_tensor() -> None:

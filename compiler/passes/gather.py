@@ -6,8 +6,9 @@ times, the element's own subscript i = p+u-1 takes the place of p:
     T[.., i, ..] = sum over u of A[.., i-u+1, ..]*B[u, ..]
 
 Nothing is left out and nothing comes in twice: p runs over all of an axis of a factor of every term, so that this
-factor reads 0 for any other p.  It is done where the subscript has p once, with the coefficient 1, and T's axis is
-hardly longer than p's range; a stride (2*p+u) would ask which i are even, and stays a scatter.
+factor reads 0 for any other p, and what it is multiplied by is a finite number there too (not 1/C[.., p, ..]).  It is
+done where the subscript has p once, with the coefficient 1, T's axis is hardly longer than p's range, and p is no index
+of a sparse tensor; a stride (2*p+u) would ask which i are even, and stays a scatter.
 
 So the gradient of a convolution to its input is a convolution with the kernel mirrored, and is written once.
 """
@@ -19,8 +20,10 @@ from dataclasses import replace
 import sympy as sp
 from sympy import Basic, Expr
 
+from ..functions import log1p
 from ..graph import at_least
 from ..program import Access, Equation, Index, Program, affine, fresh_index, indices
+from .rewriting import nodes
 
 LONGER = 2  # T's axis may be so many times as long as p's range: each new point costs a visit
 
@@ -47,7 +50,7 @@ def _along(equation: Equation, axis: int) -> Equation:
     for index, coefficient in parts.terms:
         if coefficient != 1 or not index.extent.is_Integer or extent > LONGER * index.extent:
             continue
-        if index in indices(*others) or not all(_vanishes(t, index) for t in sp.Add.make_args(equation.rhs)):
+        if index in indices(*others) or not _may_leave(equation, index):
             continue
         taps = [other for other, _ in parts.terms if other != index and other.extent != 1]
         if not taps or any(tap in indices(*others) for tap in taps):
@@ -61,6 +64,26 @@ def _along(equation: Equation, axis: int) -> Equation:
         domain = tuple(own if i == index else i for i in equation.domain)
         return replace(equation, lhs=Access(equation.tensor, *left), domain=domain, rhs=equation.rhs.xreplace(new))
     return equation
+
+
+def _may_leave(equation: Equation, index: Index) -> bool:
+    """Wherever the index leaves its range every term is 0; and no subscript of a sparse tensor becomes a sum."""
+    if not all(_vanishes(term, index) for term in sp.Add.make_args(equation.rhs)):
+        return False
+    naming = [node for node in nodes(equation.rhs) if index in nodes(node)]
+    return not any(_is_infinite_somewhere(n) or (isinstance(n, Access) and n.tensor.sparse) for n in naming)
+
+
+def _is_infinite_somewhere(node: Basic) -> bool:
+    """For some finite arguments."""
+    match node:
+        case sp.Pow():
+            return not (node.base.is_positive or (node.exp.is_Integer and node.exp.is_nonnegative))
+        case sp.log():
+            return not node.args[0].is_positive
+        case log1p():
+            return not (1 + node.args[0]).is_positive
+    return False
 
 
 def _vanishes(term: Expr, index: Index) -> bool:
