@@ -176,7 +176,8 @@ class Writer(Expressions):
                 row = self.integer(loop.row.subscripts[0])
                 head = f"for e{text} in range({pointer}[{row}], {pointer}[{row} + 1]):"
             elif loop.low or loop.high:
-                low = _extreme(">", [low, *map(self.integer, loop.low)])
+                lower = ends is None and index.low.is_zero and any(e.is_nonnegative for e in loop.low)
+                low = _extreme(">", [*([] if lower else [low]), *map(self.integer, loop.low)])
                 high = _extreme("<", [high, *map(self.integer, loop.high)])
                 head = f"for {text} in range({low}, {high}):"
                 start = len(self.lines)  # the ends may have been read in lines of their own

@@ -108,14 +108,17 @@ def test_512_steps_are_backpropagated_as_by_hand() -> None:
 
 
 @pytest.mark.parametrize("layer", [elman(20), gru(20), lstm(20, direction="both", initial="learned")])
-def test_the_source_does_not_depend_on_the_number_of_steps_and_memory_is_linear_in_it(layer: Layer) -> None:
+@pytest.mark.parametrize(("worth", "steps"), [(10**9, 8), (0, 128)])  # for one thread; for several, which share steps
+def test_the_source_does_not_depend_on_the_number_of_steps_and_memory_is_linear_in_it(
+    layer: Layer, worth: int, steps: int
+) -> None:
     def made(time: int) -> tuple[int, int, int]:
         network = Network(input=[time, 4], layers=[layer, dense(2)], loss="squared_error")
         program = network.training_program("adam")
-        text, _, _, manifest = generate(program, "float32", None, {"N": 32})
+        text, _, _, manifest = generate(program, "float32", None, {"N": 32}, worth=worth)
         return len(program.equations), text.count("\n"), manifest["memory_elements"]
 
-    short, long = made(8), made(512)
+    short, long = made(steps), made(64 * steps)
     assert short[:2] == long[:2] and long[2] < 64 * short[2]
 
 

@@ -470,7 +470,7 @@ BAD = [
     (lambda m: m.parameters.update({"out.b": np.zeros(3), "out.W": np.zeros(3)}), r"'out.W'\]: found shape \(3,\)"),
     (lambda m: m.parameters.update({"out.b": [0, np.inf, 0]}), r"\[1\]: found inf, expected finite numbers of float64"),
     (lambda m: m.parameters.update({"out.b": [0, 1j, 0]}), "found an array of complex128"),
-    (lambda m: m.parameters.update({"out.b": ["a", "b", "c"]}), "expected real numbers"),
+    (lambda m: m.parameters.update({"out.b": ["a", "b", "c"]}), "found 'a', expected a number"),
     (lambda m: m.save("/nonexistent/folder/model"), "cannot be written"),
 ]
 

@@ -18,15 +18,15 @@ NET = sn.Network(3, [sn.dense(4, name="first"), sn.layer_norm("norm"), sn.dense(
 
 
 def step(optimizer: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(parameters before, what one step on a loss of 0 makes of them): gradients are 0, so that only decay is seen."""
-    program, update = NET.training_program(optimizer), NET.update(optimizer)
+    """(parameters before, what one step makes of them): samples of weight 0, so that only decay is seen."""
+    given = "values, weighted"
+    program, update = NET.training_program(optimizer, given), NET.update(optimizer, given)
     before = {name: value + 0.5 for name, value in NET.initial_parameters(1).items()}
     values: dict[str, Any] = {tensor.name: before[name] for name, tensor in NET.tensors.items()}
     values |= {state.name: np.full([int(n) for n in state.shape], v) for state, v in update.states.items()}
-    values |= {**update.hyper, "step": 1, "x": np.ones((2, 3))}
-    prediction = evaluate(NET.prediction_program(), values, {"N": 2})[NET.prediction.name]
-    found = evaluate(program, values | {"y": prediction}, {"N": 2})
-    looped = interpret(program, values | {"y": prediction}, {"N": 2}, plain=False)
+    values |= {**update.hyper, "step": 1, "x": np.ones((2, 3)), "y": np.ones((2, 1)), "sample_weight": np.zeros(2)}
+    found = evaluate(program, values, {"N": 2})
+    looped = interpret(program, values, {"N": 2}, plain=False)
     after = {}
     for name, tensor in NET.tensors.items():
         after[name] = found[f"{tensor.name}_next"]
