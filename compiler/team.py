@@ -8,9 +8,9 @@ programs may need the processors.
     call(function, argument, threads)      the native function with at most so many threads of the team at hand
 
 The members are threads of Python that stay in native code while such a call lasts (the interpreter is free), and sleep
-otherwise.  They come when they are ready and nobody waits for them to come: a kernel runs with those who are there, be
-it none, since its result does not depend on their number.  So nothing can be waited for in vain: not after an
-exception, not in a forked process, not where another model has the team.
+otherwise.  They come when they are ready, and are waited for no longer than a small part of what a call takes alone: a
+kernel runs with those who are there, be it none, since its result does not depend on their number.  So nobody waits in
+vain: not after an exception, not in a forked process, not where another model has the team.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ SPINS = 1_000  # looks at a place before the processor is offered to others; som
 RECORD = {
     name: place for place, name in enumerate(("ADDRESS", "LIMIT", "CALLS", "SHARED", "SOLO", "TOGETHER", "NEXT", "GAP"))
 }
-TRIALS = 4  # first calls: by turns together and alone
-PROBE, RARELY = 64, 1024  # the gap at first, and where it ends: it doubles while nothing changes
+TRIALS = 6  # first calls: by turns together and alone; the shortest counts, since the first ones also find their pages
+PROBE, RARELY = 16, 1024  # the gap at first, and where it ends: it doubles while nothing changes
+PATIENCE = 1_000_000  # nanoseconds that a call waits for members at most, and no longer than a 32nd of its time alone
 
 FORK = """
 def fork(table, part, place):
@@ -66,25 +67,33 @@ def fork(table, part, place):
     else:
         limit = 1 if slower != probe else limit
     team = pointer_i64(record[ADDRESS])
+    hired = team[HIRED]
+    limit = hired + 1 if hired + 1 < limit else limit
     if limit > 1:
         limit = 1 if compare_exchange(offset(team, BUSY), 0, 1) != 0 else limit
+    now = offset(record, CLOCK)
+    clock_gettime(MONOTONIC, now)
+    start = 1000000000*now[0] + now[1]
+    patience = record[SOLO]//32 if calls > 0 else PATIENCE
+    patience = PATIENCE if patience > PATIENCE else patience
+    taken = 0
     count = 1
-    hired = team[HIRED]
-    number = 0
-    while (count < limit) & (number < hired):
-        member = offset(team, FIRST + LINE*number)
-        if compare_exchange(member, PRESENT, CLAIMED) == PRESENT:
-            member[THREAD] = count
-            count += 1
-        number += 1
+    while (count < limit) & (taken <= patience):
+        number = 0
+        while (count < limit) & (number < hired):
+            member = offset(team, FIRST + LINE*number)
+            if compare_exchange(member, PRESENT, CLAIMED) == PRESENT:
+                member[THREAD] = count
+                count += 1
+            number += 1
+        pause()
+        clock_gettime(MONOTONIC, now)
+        taken = 1000000000*now[0] + now[1] - start
     if limit > 1:
         team[BODY] = part
         team[TABLE] = I64(table)
         team[COUNT] = count
         team[MODE] = floating_mode()
-    now = offset(record, CLOCK)
-    clock_gettime(MONOTONIC, now)
-    start = 1000000000*now[0] + now[1]
     if count > 1:
         for number in range(hired):
             member = offset(team, FIRST + LINE*number)
@@ -107,9 +116,9 @@ def fork(table, part, place):
     record[SHARED] += 1 if count > 1 else 0
     way = TOGETHER if count > 1 else SOLO
     before = record[way]
-    if before == 0:
+    if (before == 0) | ((calls < TRIALS) & (taken < before)):
         record[way] = taken
-    else:
+    elif calls >= TRIALS:
         taken = 2*before if taken > 2*before else taken  # one interruption says little
         record[way] = before + (taken - before)//8
     if probe:
@@ -184,7 +193,7 @@ def build(name: str) -> tuple[native.Native, native.Extern]:
     text = {"fork": FORK, "barrier": BARRIER, "work": WORK, "opened": OPENED}[name]
     namespace: dict[str, native.Value] = {
         **TEAM, **MEMBER, **STATES, **RECORD, "LINE": LINE, "LINGER": LINGER, "SPINS": SPINS, "TRIALS": TRIALS,
-        "PROBE": PROBE, "RARELY": RARELY, "CLOCK": len(RECORD),
+        "PROBE": PROBE, "RARELY": RARELY, "PATIENCE": PATIENCE, "CLOCK": len(RECORD),
         "MONOTONIC": time.CLOCK_MONOTONIC,
         "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
         "sched_yield": native.Extern("sched_yield", "i32()"),

@@ -146,6 +146,27 @@ def test_members_sleep_between_calls_and_are_not_more_for_more_models() -> None:
     assert time.process_time() - before < 0.1
 
 
+def test_a_call_waits_a_little_for_members_that_sleep() -> None:
+    _, loop = prepared(classifier(), 150, 2)
+    record = together(loop)
+    for _ in range(50):  # the machine may need longer
+        assert idle()
+        loop.run(1)
+        if record[RECORD["SHARED"]]:
+            return
+    raise AssertionError("nobody was waited for")
+
+
+def test_nobody_is_waited_for_who_cannot_come() -> None:
+    own, loop = Team(), prepared(classifier(), 150, 2)[1]
+    own.close()
+    record = together(loop)
+    record[RECORD["ADDRESS"]] = own.address
+    start = time.perf_counter()
+    assert np.isfinite(loop.run(20)) and record[RECORD["SHARED"]] == 0
+    assert time.perf_counter() - start < 5
+
+
 def test_an_interrupt_ends_a_run_of_several_threads_and_training_goes_on() -> None:
     model, loop = prepared(classifier(), 150, 2)
     together(loop)

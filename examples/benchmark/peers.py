@@ -39,10 +39,14 @@ FIT = 100  # steps from which on scikit-learn's fit is taken for a workload of o
 
 # ------------------------------------------------------------------------------------------ symnet
 def symnet(w: Workload, threads: int) -> Run:
-    return symnet_model(w).prepare(*data(w), batch_size=w.batch, shuffle=False).run
+    return symnet_model(w, threads).prepare(*data(w), batch_size=w.batch, shuffle=False).run
 
 
-def symnet_model(w: Workload) -> Any:
+def symnet_alone(w: Workload, threads: int) -> Run:
+    return symnet(w, 1)
+
+
+def symnet_model(w: Workload, threads: int = 1) -> Any:
     import symnet as sn
 
     def made(layer: Layer, name: str) -> Any:
@@ -63,7 +67,7 @@ def symnet_model(w: Workload) -> Any:
     layers = [made(layer, f"layer{place}") for place, layer in enumerate(w.layers)]
     loss = {"mse": "squared_error", "cross_entropy": "softmax_cross_entropy"}[w.loss]
     net = sn.Network(input=w.input, layers=layers, loss=loss, l2=w.l2)
-    model = net.compile(optimizer={"name": w.optimizer, "learning_rate": w.learning_rate}, dtype=w.dtype)
+    model = net.compile({"name": w.optimizer, "learning_rate": w.learning_rate}, w.dtype, threads=threads)
     for place, (names, values) in enumerate(zip(w.parameters, first_parameters(w))):
         for short, value in zip(names, values):
             name = f"layer{place}.{short}"
@@ -481,9 +485,10 @@ class Peer:
     tolerance: float | None = None
 
 
-OURS, LIMIT = "symnet", "limit"
+OURS, ALONE, LIMIT = "symnet", "symnet_alone", "limit"
 PEERS = {
     OURS: Peer("symnet", "symnet", "symnet", symnet, caches=True),
+    ALONE: Peer("symnet, one thread", "symnet", "symnet", symnet_alone, caches=True),
     "numpy": Peer("NumPy", "numpy", "numpy", by_hand.train),
     "sklearn": Peer("scikit-learn", "sklearn", "scikit-learn", sklearn, tolerance=5e-3),
     "torch_eager": Peer("PyTorch eager", "torch", "torch", torch_eager),

@@ -3,6 +3,7 @@
     --workloads digits mnist   --peers numpy jax_loop   --rounds 9   --threads 1   --plot speed.png
     --python pytensor_c=/path/to/python    the peer runs in another environment
     --curve width    instead: the same network in several widths (depths, batch sizes, numbers of time steps)
+    --threads 2      several threads; --peers symnet_alone adds symnet with one, measured in the same rounds
     --limit          beside it, how long the products and the update's memory traffic alone would take (limit.py)
     --rounds 0 --starts 5    no steps, but the median of five starts
 
@@ -29,10 +30,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from peers import LIMIT, OURS, PEERS
+from peers import ALONE, LIMIT, OURS, PEERS
 from workers import Worker, measured
 from workloads import ALL, CURVES, WORKLOADS, Workload
 
+BESIDE = [name for name in PEERS if name not in (ALONE, LIMIT)]  # unless told
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 
 
@@ -180,7 +182,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--workloads", nargs="+", choices=ALL, default=list(WORKLOADS), metavar="NAME")
     parser.add_argument("--curve", choices=CURVES, help="workloads that differ in one size")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[n for n in PEERS if n != LIMIT], metavar="NAME")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=BESIDE, metavar="NAME")
     parser.add_argument("--limit", action="store_true", help="the products and the update's memory traffic alone")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--starts", type=int, default=1, help="of which the median set-up is given")

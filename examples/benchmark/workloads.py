@@ -227,6 +227,7 @@ WORKLOADS = {
         recurrent("rnn", "elman"),
         Workload("swish", (256,), dense(1024, 256, activation="swish", to_the_end=True), "mse", "adam", 1e-3, 512,
                  8 * 512),
+        Workload("wide", (1024,), dense(1024, 1024, 1024, 1024), "mse", "adam", 1e-4, 256, 4 * 256),
         recurrent("gru", "gru"),
         recurrent("lstm", "lstm"),
         Workload("conv", (28, 28, 1),
