@@ -11,49 +11,40 @@ come from the disk cache: of each kind of network one training runs first, which
 
 from __future__ import annotations
 
-import inspect
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .declare import checks, losses, optimizers
-from .declare.regularizers import TABLE as STRENGTHS
+from .declare import checks, losses
 from .declare.spec import checked_optimizer
 from .errors import Quoted, SymnetError, complaint, unknown
 from .network import Network
 from .run.plan import structure
-from .run.tables import some
+from .settings import FIT, Networks, Setting, arrays, seed_numbers, settings
 
 if TYPE_CHECKING:
     from .run.training import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Row = dict[str, Any]
-FIT = ("epochs", "batch_size", "shuffle", "patience", "restore_best", "monitor", "tolerance")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the point of the grid that it is at, the network, and the rows that it may see (None: all)."""
+    """One training."""
 
-    point: Mapping[str, Any]
-    network: Network
-    optimizer: Any
+    setting: Setting
     dtype: str
     seed: int
-    fit: Mapping[str, Any]
-    rows: Array | None = None
-    held: Array | None = None
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """Trainings of one kind have the same kernels."""
-        choice = checked_optimizer(self.optimizer, "optimizer")
-        return structure(self.network.spec, choice), self.dtype, self.fit.get("batch_size"), self.fit.get("monitor")
+        at = self.setting
+        return structure(at.network.spec, at.optimizer), self.dtype, at.fit.get("batch_size"), at.fit.get("monitor")
 
 
 def _parallel(n_jobs: int | None) -> tuple[Any, Any]:
@@ -66,18 +57,12 @@ def _parallel(n_jobs: int | None) -> tuple[Any, Any]:
 
 def _run(job: Job, X: Any, y: Any, weights: Any, given: Any, keep: bool) -> Row:
     """Train, in whatever process this is; a training that fails is a row with its error."""
-    if job.rows is not None:
-        X_train, y_train = some(X, job.rows), some(y, job.rows)
-        w_train = None if weights is None else some(weights, job.rows)
-    else:
-        X_train, y_train, w_train = X, y, weights
-    if job.held is not None:
-        given = (some(X, job.held), some(y, job.held))
-        given += () if weights is None else (some(weights, job.held),)
-    row: Row = {**job.point, "seed": job.seed}
+    at = job.setting
+    X, y, weights, given = at.data(X, y, weights, given)
+    row: Row = {**at.point, "seed": job.seed}
     try:
-        model = job.network.compile(job.optimizer, job.dtype, job.seed)
-        history = model.fit(X_train, y_train, validation_data=given, sample_weight=w_train, **job.fit)
+        model = at.network.compile(at.optimizer, job.dtype, job.seed)
+        history = model.fit(X, y, validation_data=given, sample_weight=weights, **at.fit)
         row |= {"epochs": len(history), "loss": history.loss[-1], "seconds": history.seconds, "error": ""}
         last = history[-1 if history.best is None else history.best - history[0].epoch]
         if last.validation_loss is not None:
@@ -92,17 +77,10 @@ def _run(job: Job, X: Any, y: Any, weights: Any, given: Any, keep: bool) -> Row:
     return row
 
 
-def _arrays(given: Any) -> Any:
-    """So that rows can be taken from lists and data frames."""
-    if isinstance(given, Mapping):
-        return {name: np.asarray(array) for name, array in given.items()}
-    return None if given is None else np.asarray(given)
-
-
 def _all(jobs: Sequence[Job], X: Any, y: Any, weights: Any, given: Any, keep: bool, n_jobs: int | None) -> list[Row]:
     """The rows of all jobs, in their order; the first of each kind run before the others."""
     parallel, delayed = _parallel(n_jobs)
-    X, y, weights = (_arrays(array) for array in (X, y, weights))
+    X, y, weights = (arrays(array) for array in (X, y, weights))
     first: dict[Any, int] = {}
     for number, job in enumerate(jobs):
         first.setdefault(job.kind, number)
@@ -161,7 +139,7 @@ class Sweep(Sequence[Row]):
 
 
 def sweep(
-    network: Network | Mapping[str, Network] | Callable[..., Network],
+    network: Networks,
     X: Any,
     y: Any,
     grid: Mapping[str, Iterable[Any]] | None = None,
@@ -189,62 +167,12 @@ def sweep(
     >>> [row["learning_rate"] for row in sweep(net, X, y, {"learning_rate": [0.1, 0.01]}, n_jobs=1, epochs=2)]
     [0.1, 0.01]
     """
-    numbers = range(checks.integer(1)(seeds, "sweep, seeds")) if isinstance(seeds, int) else list(seeds)
-    points = {str(name): list(values) for name, values in (grid or {}).items()}
-    for name in fit:
-        if name not in FIT:
-            raise unknown("sweep", "argument of fit", name, FIT)
-    networks: dict[str, Any] = dict(network) if isinstance(network, Mapping) else {"": network}
-    jobs = []
-    for label, made in networks.items():
-        for values in itertools.product(*points.values()):
-            point = dict(zip(points, values, strict=True))
-            named: Row = {"network": label} if label else {}
-            net, chosen, given = _placed(made, point, optimizer, {"epochs": 10, **fit})
-            parts = _folds(X, y, folds)
-            for fold, (rows, held) in enumerate(parts):
-                at = {**named, **point, **({"fold": fold} if folds else {})}
-                jobs += [Job(at, net, chosen, dtype, int(seed), given, rows, held) for seed in numbers]
+    numbers = seed_numbers(seeds, "sweep")
+    found = settings(network, y, grid, folds, optimizer, fit, "sweep")
+    jobs = [Job(setting, dtype, seed) for setting in found for seed in numbers]
     rows_made = _all(jobs, X, y, sample_weight, validation_data, keep, n_jobs)
     models = tuple(row.pop("model", None) for row in rows_made) if keep else ()
     return Sweep(tuple(rows_made), models)
-
-
-def _placed(network: Any, point: Mapping[str, Any], optimizer: Any, fit: Row) -> tuple[Network, Any, Row]:
-    """(network, optimizer, arguments of fit) at a point of the grid."""
-    left = dict(point)
-    if callable(network):
-        takes = inspect.signature(network).parameters
-        every = any(p.kind is p.VAR_KEYWORD for p in takes.values())
-        network = network(**{name: left.pop(name) for name in point if name in takes or every})
-    if not isinstance(network, Network):
-        raise complaint("sweep, network", network, "a Network, several by name, or a function that makes one")
-    strengths = {name: left.pop(name) for name in point if name in left and name in STRENGTHS}
-    if strengths:
-        checked = {name: checks.number(0)(value, f"sweep, grid, {name}") for name, value in strengths.items()}
-        network = Network.from_spec(replace(network.spec, **checked))
-    fit = {**fit, **{name: left.pop(name) for name in point if name in left and name in FIT}}
-    choice = checked_optimizer(left.pop("optimizer", optimizer), "sweep, optimizer")
-    own = {"name": choice.name} if choice.name else {}
-    known = (*optimizers.TABLE[choice.name].hyper, *optimizers.COMMON) if choice.name else optimizers.COMMON
-    for name in left:
-        if name not in known:
-            raise unknown("sweep, grid", "name", name, (*FIT, *STRENGTHS, "optimizer", *known))
-    return network, {**own, **choice.mapping, **left}, fit
-
-
-def _folds(X: Any, y: Any, folds: int | None) -> list[tuple[Array | None, Array | None]]:
-    """(rows to train on, rows to judge by) of each fold; rows are dealt to folds in an order of their own."""
-    if folds is None:
-        return [(None, None)]
-    first = next(iter(y.values())) if isinstance(y, Mapping) else y
-    rows = len(first)
-    checks.integer(2)(folds, "sweep, folds")
-    if folds > rows:
-        raise complaint("sweep, folds", folds, f"at most {rows}, the rows of the data")
-    order = np.random.default_rng(0).permutation(rows)
-    parts = np.array_split(order, folds)
-    return [(np.sort(np.setdiff1d(order, part)), np.sort(part)) for part in parts]
 
 
 # ---------------------------------------------------------------------------------------------- ensembles
@@ -308,8 +236,9 @@ def ensemble(
         if name not in FIT:
             raise unknown("ensemble", "argument of fit", name, FIT)
     given, rows = {"epochs": 10, **fit}, len(y)
+    choice = checked_optimizer(optimizer, "ensemble, optimizer")
     drawn = [np.random.default_rng((seed, k)).integers(0, rows, rows) if bootstrap else None for k in range(count)]
-    jobs = [Job({}, network, optimizer, dtype, seed + k, given, part) for k, part in enumerate(drawn)]
+    jobs = [Job(Setting({}, network, choice, given, part), dtype, seed + k) for k, part in enumerate(drawn)]
     made = _all(jobs, X, y, sample_weight, None, True, n_jobs)
     for row in made:
         if row["error"]:
