@@ -78,6 +78,7 @@ _HOMES = {
     "load": "run.model_file",
     "sweep": "sweeps",
     "ensemble": "sweeps",
+    "train_many": "population",
     "function": "run.function",
     "Function": "run.function",
     "History": "run.history",
@@ -133,6 +134,7 @@ __all__ = [
     "load",
     "sweep",
     "ensemble",
+    "train_many",
     "function",
     "Function",
     "History",
@@ -189,6 +191,7 @@ if TYPE_CHECKING:
     from .network import Network
     from .oracle.numerical import central_difference, numerical_gradient
     from .oracle.reference import evaluate
+    from .population import train_many
     from .run.checkpoint import Checkpoint
     from .run.function import Function, function
     from .run.history import Epoch, History

@@ -94,6 +94,15 @@ def _all(jobs: Sequence[Job], X: Any, y: Any, weights: Any, given: Any, keep: bo
 
 
 # ---------------------------------------------------------------------------------------------- sweeps
+def frame(columns: Mapping[str, Any]) -> Any:
+    """The columns as a DataFrame of pandas, or where there is no pandas, as they are."""
+    try:
+        from pandas import DataFrame
+    except ImportError:
+        return dict(columns)
+    return DataFrame(dict(columns))
+
+
 @dataclass(frozen=True, repr=False)
 class Sweep(Sequence[Row]):
     """The rows of a sweep, one for each training: its point of the grid, seed, fold, epochs, loss, validation_loss,
@@ -115,12 +124,7 @@ class Sweep(Sequence[Row]):
     def table(self) -> Any:
         """The rows as a DataFrame of pandas, or where there is no pandas, column -> values."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        found = {name: [row.get(name, math.nan) for row in self.rows] for name in columns}
-        try:
-            from pandas import DataFrame
-        except ImportError:
-            return found
-        return DataFrame(found)
+        return frame({name: [row.get(name, math.nan) for row in self.rows] for name in columns})
 
     def best(self, by: str = "") -> Row:
         """The row with the least loss of the validation part (or of training, without one), or the highest accuracy."""

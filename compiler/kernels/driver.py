@@ -88,6 +88,7 @@ CONTROL = (
         "address of float64[..., 4 + PARTS + CHECK_PARTS]: loss, validation loss, accuracy, time; 0: none is written",
     ),
     ("HISTORY_START", "EPOCH of its first row"),
+    ("LATEST", "1: it has one row, of the latest epoch; 0: a row for each"),
     ("CLOCK", "nanoseconds spent in this loop so far"),
     ("NUMBERS", "address of float64[], see below"),
     ("NOW", "scratch: seconds of the clock"),
@@ -265,7 +266,7 @@ def drive(c):
                         return
         # ------------------------------------------------------------------ the end of an epoch
         if c[HISTORY] != 0:
-            row = (HISTORY_COLUMNS + parts + check_parts) * (c[EPOCH] - c[HISTORY_START])
+            row = 0 if c[LATEST] != 0 else (HISTORY_COLUMNS + parts + check_parts) * (c[EPOCH] - c[HISTORY_START])
             history[row] = numbers[LOSS_SUM] / F64(rows)
             if checked:
                 history[row + 1] = numbers[CHECK_SUM] / F64(c[CHECK_ROWS])
@@ -310,7 +311,7 @@ def drive(c):
 
 
 @cache
-def _loop() -> int:
+def loop_address() -> int:
     """The address of the native loop: built once for this machine, then loaded from the cache."""
     namespace: dict[str, native.Value] = {
         **POSITIONS,
@@ -329,21 +330,21 @@ def _loop() -> int:
 
 def ready() -> None:
     """Build or load the native loop, so that the first run does not wait for it."""
-    _loop()
+    loop_address()
 
 
 class Control:
     """One block of `CONTROL`, its floating-point part, and everything whose address stands in it.
 
     `control["EPOCH"]` reads and writes a cell, `control.address(NAME=array)` puts the address of an array, which is
-    kept alive.  `entries` counts how often the native loop was entered.
+    kept alive in `arrays`.  `entries` counts how often the native loop was entered.
     """
 
     def __init__(self) -> None:
         self.cells: Array = np.zeros(len(CONTROL), np.int64)
         self.numbers: Array = np.zeros(len(NUMBERS), np.float64)
         self.entries = 0
-        self._alive: dict[str, Array] = {}
+        self.arrays: dict[str, Array] = {}
         self.set(
             PERMUTED=-1,
             PATIENCE=-1,
@@ -374,14 +375,14 @@ class Control:
         for name, array in arrays.items():
             self.cells[POSITIONS[name]] = 0 if array is None else array.ctypes.data
             if array is None:
-                self._alive.pop(name, None)
+                self.arrays.pop(name, None)
             else:
-                self._alive[name] = array
+                self.arrays[name] = array
 
     def enter(self, threads: int = 1) -> str:
         """Run until one of `REASONS` applies, which is returned.  The interpreter is free meanwhile.
 
         threads: so many at most run each kernel."""
         self.entries += 1
-        team().call(_loop(), self.cells.ctypes.data, threads)
+        team().call(loop_address(), self.cells.ctypes.data, threads)
         return REASONS[self["REASON"]]

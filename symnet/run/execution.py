@@ -227,9 +227,24 @@ class Call:
         """What was put in under this name."""
         return self._alive[name]
 
+    @property
+    def arrays(self) -> list[Array]:
+        """All that the kernel reads and writes through its table, but for the memory."""
+        return list(self._alive.values())
+
+    @property
+    def hyper(self) -> Array:
+        """The hyper-parameters, in the order of the kernel's manifest."""
+        return self._alive["hyper"]
+
+    def place(self, name: str) -> tuple[Array, int] | None:
+        """The integers, and where among them this one is; None if the kernel does not take it."""
+        return (self._numbers, self._integers.index(name)) if name in self._integers else None
+
     def number(self, name: str) -> int:
         """The address of an integer argument, 0 if the kernel does not take it."""
-        return int(self._numbers.ctypes.data + 8 * self._integers.index(name)) if name in self._integers else 0
+        found = self.place(name)
+        return 0 if found is None else int(found[0].ctypes.data + 8 * found[1])
 
     def reserve(self) -> None:
         """Make room in the memory."""

@@ -71,6 +71,7 @@ class Monitor:
     tolerance: float = 0.0
 
 
+NORM, LOSS = "a squared norm of the gradient", "a loss"  # what a step may find that is not finite
 RISK = "risk"  # the mean over the batches of an epoch of R, the loss with the penalty
 
 
@@ -88,7 +89,7 @@ class Loop:
             raise complaint("shuffle", shuffle, "True or False")
         self.model, self.data = model, data
         # The sum over one batch that holds all rows does not depend on their order.
-        self._order = (data.rows, batch, bool(shuffle) and batch < data.rows)
+        self.order = (data.rows, batch, bool(shuffle) and batch < data.rows)
         purpose = "training" if monitor is None else "training with risk"
         self._call: Call = model.new_call(purpose, variant(data), _capacity(batch_size, data.rows))
         model.step_kernel = self._call.kernel
@@ -100,7 +101,7 @@ class Loop:
         ready()
         self.control = c = Control()
         self._last: object = None
-        c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self._order[2]), SEED=model.seed)
+        c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self.order[2]), SEED=model.seed)
         c.set(SINGLE=int(model.dtype == "float32"))
         loss, *parts = (self._call.put(name, np.zeros(1, model.dtype)) for name in self._call.kernel.outputs)
         c.set(STEP_KERNEL=self._call.kernel.address, STEP_SIZE=self._call.slots["size:N"])
@@ -114,8 +115,8 @@ class Loop:
         if monitor is not None:
             c.set(WATCHED=len(parts) - 1)
             self._stop_by(monitor, data.rows)
-        c.address(PERMUTATION=np.empty(data.rows if self._order[2] else 0, np.int64))
-        self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self._order[2] else 0)
+        c.address(PERMUTATION=np.empty(data.rows if self.order[2] else 0, np.int64))
+        self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self.order[2] else 0)
         self._rewind = Rewind(model.memory, c, self._part_sums)
 
     def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
@@ -185,6 +186,11 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------ running
     @property
+    def calls(self) -> list[Call]:
+        """Of the step, and of the evaluation if there is one."""
+        return [call for call in (self._call, self._check) if call is not None]
+
+    @property
     def entries(self) -> int:
         """How often the native loop was entered so far."""
         return self.control.entries
@@ -212,7 +218,7 @@ class Loop:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the course of training besides the model and the data."""
-        _, batch, shuffled = self._order
+        _, batch, shuffled = self.order
         return {"batch_size": batch, "shuffle": shuffled, **asdict(self.monitor)}
 
     @property
@@ -230,7 +236,7 @@ class Loop:
         """
         try:
             while True:
-                self._attach()
+                self.attach()
                 self._rewind.keep()
                 reason = self.control.enter(self._call.threads)
                 self.note()
@@ -256,15 +262,14 @@ class Loop:
             raise self._not_finite("a parameter")
         if reason == "NOT_FINITE":
             loss = self._call.array(self._call.kernel.outputs[0])
-            raise self._not_finite("a squared norm of the gradient" if np.isfinite(loss).all() else "a loss")
+            raise self._not_finite(NORM if np.isfinite(loss).all() else LOSS)
 
-    def _attach(self) -> None:
+    def attach(self) -> None:
         """Tell the kernels where the memory is, which a kernel that was first used in a callback may have moved, and
         the hyper-parameters, which it may have changed."""
-        calls = [call for call in (self._call, self._check) if call is not None]
-        for call in calls:
+        for call in self.calls:
             call.reserve()
-        for call in calls:
+        for call in self.calls:
             call.attach()
             call.take(self.model.hyper)
         self.control.address(PERSISTENT=self.model.memory.persistent)
@@ -304,11 +309,11 @@ class Loop:
 
     def continues(self, progress: Progress) -> bool:
         """The epoch that is going on is one of this loop."""
-        return (progress.rows, progress.batch, progress.shuffled) == self._order
+        return (progress.rows, progress.batch, progress.shuffled) == self.order
 
     def _progress(self) -> Progress:
         c = self.control
-        rows, batch, shuffled = self._order
+        rows, batch, shuffled = self.order
         parts = tuple(self._part_sums.tolist())
         return Progress(c["STEP"], c["EPOCH"], c["POSITION"], c.number("LOSS_SUM"), rows, batch, shuffled, parts)
 
@@ -317,14 +322,20 @@ class Loop:
         c = self.control
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
         given = {name: array[first:last] for name, array in self.data.arrays.items()}
-        if self._order[2]:
+        if self.order[2]:
             given = {name: self._call.array(name)[: last - first] for name in given}
         diagnosis = diagnose(self.model, given, variant(self.data), c["STEP"] + 1)
-        return SymnetError(
-            f"Training stopped at step {c['STEP'] + 1} (epoch {c['EPOCH']}, its rows {first} to {last - 1}): found "
-            f"{what} that is not finite, expected finite numbers.  {diagnosis}  The "
-            "parameters before this step are kept.  Use a smaller learning_rate, or scale the inputs."
-        )
+        return SymnetError(not_finite(c["STEP"], c["EPOCH"], range(first, last), what, diagnosis))
+
+
+def not_finite(step: int, epoch: int, rows: range, what: str, diagnosis: str = "") -> str:
+    """Of the step after so many."""
+    said = f"  {diagnosis}" if diagnosis else ""
+    return (
+        f"Training stopped at step {step + 1} (epoch {epoch}, its rows {rows.start} to {rows.stop - 1}): found "
+        f"{what} that is not finite, expected finite numbers.{said}  The "
+        "parameters before this step are kept.  Use a smaller learning_rate, or scale the inputs."
+    )
 
 
 def _capacity(batch_size: int, rows: int) -> int:

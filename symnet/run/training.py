@@ -71,7 +71,7 @@ class Model:
         self.hyper = hyper_values(network.spec, optimizer)
         plan = self.kernels.plan
         for name, value in plan.initial(seed).items():
-            self.memory.view(*self._places[name])[...] = value
+            self.memory.view(*self.places[name])[...] = value
         for state in plan.states:
             self.memory.view(state.tensor, state.slot)[...] = state.initial
 
@@ -93,7 +93,7 @@ class Model:
 
     # ------------------------------------------------------------------------------------------ parameters
     @property
-    def _places(self) -> dict[str, tuple[str, int | None]]:
+    def places(self) -> dict[str, tuple[str, int | None]]:
         return {p.name: (p.tensor, p.slot) for p in self.kernels.plan.parameters}
 
     @property
@@ -102,7 +102,7 @@ class Model:
 
         To change one element: W = model.parameters[name].copy(); W[0, 0] = 5; model.parameters[name] = W.
         """
-        return Parameters(self, "parameter", self._places, self.network.parameters)
+        return Parameters(self, "parameter", self.places, self.network.parameters)
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -158,14 +158,36 @@ class Model:
         kept.  Ctrl-C raises KeyboardInterrupt, SIGTERM SystemExit(143) (unless it has a handler), within about 100 ms,
         or one step if that is longer; the model stays usable.
         """
+        if verbose not in (0, 1):
+            raise complaint("fit, verbose", verbose, "0 or 1")
+        watching = [*_functions(callbacks), *([_printed] if verbose else [])]
+        loop = self.fitting(
+            X, y, epochs, batch_size, validation_data, validation_split, shuffle, patience, restore_best, monitor,
+            sample_weight, tolerance,
+        )  # fmt: skip
+        return train(loop, epochs, watching, Keeper(loop, checkpoint, resume))
+
+    def fitting(
+        self,
+        X: Any,
+        y: Any,
+        epochs: int = 10,
+        batch_size: int = 32,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        patience: int | None = None,
+        restore_best: bool = False,
+        monitor: str = "loss",
+        sample_weight: Any = None,
+        tolerance: float = 0.0,
+    ) -> Loop:
+        """The loop that `fit` runs, everything checked."""
         whole_number("epochs", epochs, 1, 10**8)
         if patience is not None:
             whole_number("patience", patience, 0)
         if monitor not in (*self.network.spec.monitors, RISK):
             raise unknown_monitor(self.network.spec, "fit, monitor", monitor)
-        if verbose not in (0, 1):
-            raise complaint("fit, verbose", verbose, "0 or 1")
-        watching = _functions(callbacks)
         data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
         watched = Monitor(patience, restore_best, monitor, checks.number(0)(tolerance, "fit, tolerance"))
         if monitor == RISK:
@@ -176,7 +198,7 @@ class Model:
         loop = Loop(self, data, batch_size, shuffle, watched if monitor == RISK else None)
         if validation is not None:
             loop.validate(validation, watched)
-        return train(loop, epochs, [*watching, *([_printed] if verbose else [])], Keeper(loop, checkpoint, resume))
+        return loop
 
     def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
@@ -331,12 +353,13 @@ class Model:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
         call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed}, self.threads)
-        for name, array in self._constants.items():
+        for name, array in self.constants.items():
             call.put(name, array)
         return call
 
     @cached_property
-    def _constants(self) -> dict[str, Array]:
+    def constants(self) -> dict[str, Array]:
+        """What kernels read of the network's constants, by name."""
         return self.network.constant_arguments(self.dtype)
 
     # ------------------------------------------------------------------------------------------ reading
