@@ -95,6 +95,8 @@ TILES: dict[str, Target] = {
 }
 
 BLOCK_K = 256  # a packed panel of B: 256 x 3 vectors
+RESTS = (4, 1)  # rows of the tiles for what remains of a run-time M: two kinds, not all powers of two, to compile
+TURN = 2  # elements of k that a turn of the innermost loop takes
 FEW_ROWS = 8  # a run-time M below this does not pay for packing
 PACKED = 4  # tiles of A that are packed side by side; one at a time: up to 6 % slower
 PACK_B = 32 * 1024  # bytes of B above which its panels are packed
@@ -158,10 +160,18 @@ class _Generator(Emitter):
         depth = self.block_k or spec.k or BLOCK_K
         self.block_m = _block(spec.m, target.block // (depth * self.size)) if blocked else None
         few = {1: 12, 2: 8, 3: 6} if target.bytes == 64 else {1: 8, 2: 5, 3: 4}  # wide enough to hide latency
-        usual = len(target.rows) if one_panel else 3  # of several panels those of three vectors are fastest (1 to 5 %)
-        self.wide = few.get(spec.m or 0, usual)  # vectors of a tile at most
+        self.wide = few.get(spec.m or 0, len(target.rows) if one_panel else self.usual())  # vectors of a tile at most
         self.one_row = False
         self.packed_a, self.packed_b = "%packed_a", "%packed_b"
+
+    def usual(self) -> int:
+        """Vectors of each of several panels: three are fastest (1 to 5 %), unless two leave none that is narrower.
+
+        A narrower one has code of its own, which is compiled for as long, the more so with what packs; tiles of two
+        want 32 registers.
+        """
+        vectors = len(self.columns(self.spec.n or 0))
+        return 2 if self.pack_b and vectors % 3 and vectors % 2 == 0 and self.target.rows[1] >= 12 else 3
 
     # ------------------------------------------------------------------------------------------ memory
     def type(self, lanes: int) -> str:
@@ -263,7 +273,8 @@ class _Generator(Emitter):
 
             return run
 
-        times = 4 if rows == self.height() else 1  # rows that remain: less code, which is compiled the sooner
+        # Twice is as fast as four times, and compiled the sooner; so are rows that remain.
+        times = TURN if rows == self.height() else 1
         kinds = [self.type(v.lanes) for _, v in cells]
         carried = ["ptr", "ptr", *kinds]
 
@@ -492,11 +503,11 @@ class _Generator(Emitter):
         starts = [scalar("%D", j + c) if spec.start == "bias" else "zeroinitializer" for c in range(width)]
         found = [self.at("%A", i), self.at("%B", j), *(start for start in starts for _ in vectors)]
         kinds = ["ptr", "ptr", *[kind] * (len(found) - 2)]
-        k, found = self.loop(0, self.k, 4, several(4), zip(kinds, found, strict=True))
+        k, found = self.loop(0, self.k, TURN, several(TURN), zip(kinds, found, strict=True))
         _, (_, _, *values) = self.loop(k, self.k, 1, several(1), zip(kinds, found, strict=True))
         row = self.part(0, width)
         for q, v in enumerate(vectors):
-            columns = values[q :: len(vectors)] + ["zeroinitializer"] * (self.lanes - width)
+            columns = values[q :: len(vectors)] + ["poison"] * (self.lanes - width)
             used = self.lanes if v.mask is None else v.mask.count("true")
             for r, value in enumerate(self.transposed(columns, self.lanes)[:used]):
                 place = self.at("%C", self.add(self.mul(self.add(i, v.offset + r), spec.ldc), j))
@@ -520,10 +531,9 @@ class _Generator(Emitter):
             if end > i:
                 body(i, end - i)
             return
-        rest = 1 << (rows - 1).bit_length() - 1 if rows > 1 else 0
-        while rest:
-            i, _ = self.loop(i, end, rest, step(rest))
-            rest //= 2
+        for rest in RESTS:
+            if rest < rows:
+                i, _ = self.loop(i, end, rest, step(rest))
 
     def panel(self, j: Number, vectors: list[_Vector], i0: Number, end: Number, k0: Number, kn: Number) -> None:
         if self.pack_b:

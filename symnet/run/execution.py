@@ -26,6 +26,7 @@ from compiler.storage import Storage
 from ..declare.spec import Choice
 from ..errors import SymnetError
 from ..network import Network
+from .collecting import seldom
 from .data import Data
 from .plan import make_plan, structure
 
@@ -61,12 +62,14 @@ class Kernels:
 
     def __init__(self, network: Network, optimizer: Choice, dtype: str, accuracy: str = "usual") -> None:
         self.network, self.optimizer, self.dtype, self.accuracy = network, optimizer, dtype, accuracy
-        self.plan = make_plan(network, optimizer)
+        with seldom():
+            self.plan = make_plan(network, optimizer)
         self._structure = f"{structure(network.spec, optimizer)}, {network.rolls}, {accuracy}"
         self._made: dict[tuple[str, str, int], Kernel] = {}
         self.compiled = 0  # how many of them no earlier process had left in the disk cache
 
     @cached_property
+    @seldom()
     def storage(self) -> Storage:
         """Where each parameter and state stands in memory."""
         key = cache.key("storage", self._structure, self.dtype)
@@ -79,6 +82,7 @@ class Kernels:
         cache.store(key, json.dumps(record).encode())
         return Storage.from_json(record)
 
+    @seldom()
     def get(self, purpose: str, variant: str = "", capacity: int = ROWS) -> Kernel:
         """The kernel for a purpose; `variant`: how targets are given, or what is predicted."""
         place = (purpose, variant, capacity)
