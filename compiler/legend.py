@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib.metadata import version
 from typing import Any
 
+from .cache import version
 from .expressions import Places
 from .layout import Layout
 from .program import Tensor

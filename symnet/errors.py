@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 _SHOWN = 80  # characters of a value that an error repeats
 
@@ -50,6 +49,8 @@ class Quoted(str):
 
 def unknown(where: str, what: str, name: object, known: Iterable[str]) -> SymnetError:
     """An unknown name; says which are known, and which one was probably meant."""
+    from difflib import get_close_matches
+
     names = [str(k) for k in known]
     folded = {k.casefold(): k for k in reversed(names)}  # a wrong case is the nearest miss
     close = get_close_matches(str(name)[:_SHOWN].casefold(), folded, n=1, cutoff=0.5)

@@ -203,8 +203,8 @@ def forgetful() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["sympy", "numba", "llvmlite", "numpy"])
 def test_another_version_makes_another_key(name: str, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
-    first, version = cache.key("a"), cache._version
-    monkeypatch.setattr(cache, "_version", lambda package: "another" if package == name else version(package))
+    first, version = cache.key("a"), cache.version
+    monkeypatch.setattr(cache, "version", lambda package: "another" if package == name else version(package))
     cache.surroundings.cache_clear()
     assert cache.key("a") != first
 

@@ -11,9 +11,9 @@ Each runs in a worker process of its own; with one thread all are pinned to the 
 as many steps as take it about --seconds; so what disturbs the machine disturbs all.  The output is Markdown.  For each
 workload: the median over the rounds of microseconds a step; the median of the ratio to symnet in the same round; the
 seconds from the start of the process to the end of the first step, imports included, the making of the data not,
-nothing cached, and in brackets once more with what is on disk by then; the most memory that the process had; and how
-far the data loss of step 51 is from symnet's, relative.  Exit status 1 if that is too far: more than 1e-9 in float64,
-1e-3 in float32 (Adam amplifies rounding).
+nothing cached but bytecode, and in brackets once more with what is on disk by then; the most memory that the process
+had; and how far the data loss of step 51 is from symnet's, relative.  Exit status 1 if that is too far: more than 1e-9
+in float64, 1e-3 in float32 (Adam amplifies rounding).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from compileall import compile_dir
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -199,8 +200,17 @@ def parsed() -> argparse.Namespace:
     return options
 
 
+def as_installed() -> None:
+    """The bytecode of symnet is there, as pip leaves that of a package, though this may be a folder of sources."""
+    for package in ("symnet", "compiler"):
+        found = find_spec(package)
+        for folder in (found and found.submodule_search_locations) or ():
+            compile_dir(folder, quiet=2)
+
+
 def main() -> int:
     options = parsed()
+    as_installed()
     absent = [name for name in options.peers if name not in options.python and not find_spec(PEERS[name].needs)]
     options.peers = [name for name in options.peers if name not in absent]
     print(machine(options), flush=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -302,6 +301,8 @@ def stay_inside(given: Any, where: str) -> None:
 
 def _npz(name: str, path: Path, where: str) -> Constant:
     """A sparse matrix as scipy.sparse.save_npz writes it."""
+    import zipfile
+
     from scipy.sparse import load_npz
 
     try:

@@ -8,7 +8,6 @@ the data that `symnet train` is told to read.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -55,6 +54,8 @@ def from_toml(source: str | Path, limit: int = LIMIT, length: int = TEXT) -> Spe
 
 
 def _read(text: str, where: str, folder: str, limit: int, length: int) -> Spec:
+    import tomllib
+
     if len(text) > length:
         raise complaint(where, Quoted(f"{len(text)} characters"), f"at most {length}", LONG)
     if any(part.count(".") > DOTS for part in re.split(r"[^\w\"'.\t -]", text)):  # tomllib takes quadratic time on them

@@ -7,6 +7,7 @@ parameters.py, which check shapes and values; an error names the array and, wher
 
 from __future__ import annotations
 
+import sys
 from numbers import Real
 from typing import Any
 
@@ -34,7 +35,7 @@ def real_array(value: Any, name: str) -> Array:
         raise complaint(name, found, "an array of real numbers") from None
     if array.dtype.kind not in KINDS:
         raise _no_numbers(array, name)
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+    if "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         place = np.argwhere(np.ma.getmaskarray(value))[0]
         raise complaint(f"{name}{_index(place)}", Quoted("a masked element"), "an array without them")
     return array

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, overload
 
 import numpy as np
@@ -145,6 +144,8 @@ class History(Sequence[Epoch]):
         return iter(self.epochs)
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         from ..notation.jupyter import table
 
         last = self.epochs[-SHOWN:]
