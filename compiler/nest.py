@@ -15,6 +15,7 @@ from sympy import Basic, Expr, Integer
 from sympy.logic.boolalg import Boolean
 
 from .layout import Layout
+from .passes.rewriting import is_infinite
 from .product import Product
 from .program import (
     Access,
@@ -268,7 +269,9 @@ def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bo
         used = [] if plain else usable(spans(equation), order, suffix)
         few = not plain and not used and _is_beside(equation, prefix, suffix, layout)
         combine.where = without(combine.where, used)
-        combined = _unrolled(combine, suffix) if few else _around(suffix, [combine], equation, layout, used)
+        written = _unrolled(combine, suffix) if few else []
+        few = few and not any(is_infinite(one.rhs) for one in written)
+        combined = written if few else _around(suffix, [combine], equation, layout, used)
         return _around(prefix, [begin, *combined, end], equation, layout)
     nodes: list[Node] = []
     if kind == "store" and equation.bound:
@@ -300,9 +303,9 @@ def _is_beside(equation: Equation, prefix: Sequence[Index], suffix: Sequence[Ind
     return all(layout.address(a).strides.get(prefix[-1], 1) == 1 for a in touched)
 
 
-def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Node]:
+def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Statement]:
     """The statement for each point of the indices."""
-    found: list[Node] = []
+    found: list[Statement] = []
     for point in itertools.product(*(range(int(i.low), int(i.high)) for i in over)):
         new: dict[Basic, Basic] = {i: Integer(q) for i, q in zip(over, point, strict=True)}
         where = statement.where.xreplace(new)

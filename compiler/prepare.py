@@ -17,6 +17,7 @@ from .live_slots import drop_unread
 from .pack import pack_operands, turn_operands
 from .pad import pad_windows
 from .passes.definitions import is_whole
+from .passes.rewriting import is_infinite
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
 from .slots import pad_slots, spread_steps
 from .spell import spell_out
@@ -64,7 +65,8 @@ def _without_single(equation: Equation) -> Equation:
     if equation.op != "sum" or not new or any(a.tensor.sparse for a in outer_accesses(equation.rhs)):
         return equation
     domain = tuple(i for i in equation.domain if i not in new)
-    return replace(equation.map(lambda e: e.xreplace(new)), lhs=equation.lhs.xreplace(new), domain=domain)
+    single = replace(equation.map(lambda e: e.xreplace(new)), lhs=equation.lhs.xreplace(new), domain=domain)
+    return equation if is_infinite(single.rhs) else single
 
 
 def choose_instead_of_skip(program: Program) -> Program:
@@ -131,8 +133,12 @@ def inline_cheap_maps(program: Program) -> Program:
         if any(_is_product(r) or not _reads_inside(r, tensor) or r.tensor == tensor for r in readers.get(tensor, [])):
             continue
         table[tensor] = equation
-    result = [e if e.tensor in table else _inlined(e, table) for e in program.equations]
-    return program.with_equations(e for e in result if e.tensor not in table)
+    while True:
+        result = [(e, _inlined(e, table)) for e in program.equations if e.tensor not in table]
+        failed = {a.tensor for old, new in result if is_infinite(new.rhs) for a in old.reads()} & table.keys()
+        if not failed:
+            return program.with_equations(new for _, new in result)
+        table = {tensor: equation for tensor, equation in table.items() if tensor not in failed}
 
 
 def _is_cheap(rhs: Expr) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+from sympy import Integer
 
 from compiler.calling import call, interpret
 from compiler.executable import compile_program, generate, optimized, plan_storage
@@ -353,3 +354,24 @@ def test_loops_over_parts_of_tensors_are_not_joined_across_the_rest_of_them() ->
     for dtype in ("float64", "float32"):
         found = interpret(program, values, {}, False, dtype)["s"]
         np.testing.assert_allclose(found, evaluate(program, values)["s"], 1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 30])
+def test_what_is_infinite_is_computed_and_not_written_down(width: int) -> None:
+    k, W = Index("k", width), Tensor("W", (width,), "parameter")
+    x, c = Tensor("x", (N, width), "input"), Tensor("c", (N, width))
+    y = [Tensor(f"y{number}", (N,)) for number in range(4)]
+    program = Program(
+        (
+            Equation(y[0][n], (n, k), W[k] * x[n, k] ** 2 / k),
+            Equation(c[n, k], (n, k), Integer(0)),
+            Equation(y[1][n], (n, k), 1 / (c[n, k] + c[n, 0])),
+            Equation(y[2][n], (n, k), sp.Piecewise((x[n, k], sp.Gt(k, 0)), (sp.log(c[n, k]), True))),
+            Equation(y[3][n], (n, k), x[n, k] / k, "sum", sp.Eq(k, 0)),
+        ),
+        tuple(y),
+    )
+    values = {"W": np.arange(1.0, width + 1), "x": np.random.default_rng(0).uniform(1, 2, (3, width))}
+    found = interpret(program, values, {"N": 3}, plain=False)
+    for tensor, sign in zip(y, (1, 1, -1, 1), strict=True):
+        np.testing.assert_array_equal(found[tensor.name], np.full(3, sign * np.inf), tensor.name)

@@ -39,6 +39,8 @@ WHOLE = {
     "a maximum": (*LAYER, Equation(y[()], (i,), s[i], "max")),
     "a maximum of a part": (*LAYER, Equation(m[i + 1], (n, i), z[n, i], "max"), SQUARES),
     "a gather": (*LAYER, Equation(y[()], (n,), z[n, Tensor("label", (N,), "input", "integer")[n]])),
+    "a logarithm of zero": (LAYER[0], Equation(s[i + 1], (n, i), z[n, i] ** 2), Equation(y[()], (i,), sp.log(s[i]))),
+    "a number over an index": (*LAYER, Equation(y[()], (i,), s[i] / i)),
     "a loop over steps": (Equation(s[i], (i, j), W[i, j] * s[i - 1] + 1), Equation(y[()], (i,), s[i])),
     "many parameters": (Equation(y[()], (q,), V[q]),),
 }  # fmt: skip

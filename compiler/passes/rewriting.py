@@ -184,6 +184,11 @@ def is_constant(expression: Basic) -> bool:
     return not any(isinstance(node, (Access, Index)) for node in nodes(expression))
 
 
+def is_infinite(expression: Basic) -> bool:
+    """It has come to name no number: log(0), 1/0.  What is computed may be infinite, what is written down may not."""
+    return expression.has(sp.zoo, sp.nan, sp.oo, -sp.oo, sp.AccumBounds)
+
+
 def is_zero(expression: Basic) -> bool:
     """The number 0; SymPy's own question, of expressions too, searches through assumptions for milliseconds."""
     return bool(expression.is_Number and expression.is_zero)

@@ -26,6 +26,7 @@ from .rewriting import (
     equation_reads,
     in_dependence_order,
     is_constant,
+    is_infinite,
     is_zero,
     live,
     nodes,
@@ -65,8 +66,8 @@ def inline_simple(program: Program) -> Program:
                 return _inlined(simple[node.tensor], node)  # noqa: B023
             return node
 
-        changed = [rewrite_equation(e, rule, memo, left=True) for e in program.equations]
-        new = program.with_equations(changed)
+        changed = [(e, rewrite_equation(e, rule, memo, left=True)) for e in program.equations]
+        new = program.with_equations(old if is_infinite(inlined.rhs) else inlined for old, inlined in changed)
         if new.equations == program.equations:
             return program
         program = live(new)
@@ -199,7 +200,9 @@ def _solve_conditions(equation: Equation, program: Program) -> Equation:
                 continue
             rest = sp.And(*(r for r in sp.And.make_args(equation.where) if r is not relation))
             new = _put(Equation(equation.lhs, equation.domain, equation.rhs, "sum", rest), index, value)
-            if not is_outside(new.lhs):  # else nothing is written, which the condition says without naming an element
+            if not is_outside(new.lhs) and not is_infinite(
+                new.rhs
+            ):  # else nothing is written, which the condition says without naming an element
                 return _solve_conditions(new, program)
     return equation
 
