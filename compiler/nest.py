@@ -27,7 +27,7 @@ from .program import (
     position,
     subscript_in_range,
 )
-from .spans import Span, ordered, spans, usable, without
+from .spans import Span, ordered, spans, sparse_rows, usable, without
 
 Place = Tensor | str  # what is read or written: a tensor, or a register
 
@@ -352,17 +352,6 @@ def _around(
         high = tuple(span.high for span in mine if span.high is not None)
         body = [make_loop(index, body, layout, row=rows.get(index), low=low, high=high)]
     return body
-
-
-def sparse_rows(equation: Equation) -> dict[Index, Access]:
-    """column index -> the sparse access that enumerates it (one for each row index)."""
-    found: dict[Index, Access] = {}
-    for access in outer_accesses(equation.rhs):
-        if access.tensor.sparse and access.tensor.rank == 2:
-            row, column = access.subscripts
-            if isinstance(row, Index) and isinstance(column, Index) and column not in found and row not in found:
-                found[column] = access
-    return found
 
 
 def loop_order(equation: Equation, layout: Layout, plain: bool) -> list[Index]:

@@ -14,7 +14,7 @@ import sympy as sp
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from .program import Access, Equation, Index, indices, sorted_args
+from .program import Access, Equation, Index, indices, outer_accesses, sorted_args
 
 LESS = (sp.StrictLessThan, sp.LessThan, sp.Eq)
 MORE = (sp.StrictGreaterThan, sp.GreaterThan, sp.Eq)
@@ -33,12 +33,22 @@ class Span:
 
 
 def spans(equation: Equation) -> list[Span]:
-    """The spans of the relations that must all hold, in a deterministic order; at most one for each relation."""
-    found = []
-    for relation in relations(equation.where):
-        span = _span(relation, equation)
-        if span is not None:
-            found.append(span)
+    """The spans of the relations that must all hold, in a deterministic order; at most one for each relation.
+
+    None of an index of a sparse tensor: the loop over a stored row, and the one around it, have their own ends."""
+    stored = {i for column, access in sparse_rows(equation).items() for i in (column, access.subscripts[0])}
+    found = (_span(relation, equation) for relation in relations(equation.where))
+    return [span for span in found if span is not None and span.index not in stored]
+
+
+def sparse_rows(equation: Equation) -> dict[Index, Access]:
+    """column index -> the sparse access that enumerates it (one for each row index)."""
+    found: dict[Index, Access] = {}
+    for access in outer_accesses(equation.rhs):
+        if access.tensor.sparse and access.tensor.rank == 2:
+            row, column = access.subscripts
+            if isinstance(row, Index) and isinstance(column, Index) and column not in found and row not in found:
+                found[column] = access
     return found
 
 

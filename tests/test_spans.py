@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.sparse import csr_array
+from sympy.logic.boolalg import Boolean
 
 from compiler.calling import interpret
 from compiler.executable import generate
@@ -50,6 +52,23 @@ def test_loops_between_bounds_give_the_values_and_gradients_of_the_whole_range(n
         found = interpret(program, VALUES, {}, plain=plain)
         for tensor in ("s", swept.adjoints[x].name):
             np.testing.assert_allclose(found[tensor], expected[tensor], rtol=1e-12)
+
+
+w = Index("w", V)
+S = Tensor("S", (V, V), "constant", sparse=True)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [w < ptr[v], v < ptr[w], w >= ptr[v + 1] - 3, v < length[n], w < length[n], sp.And(v < length[n], w < length[n])],
+)
+@pytest.mark.parametrize("left", [y[n, v, f], y[n, w, f], y[n, 0, f]])
+def test_rows_of_sparse_tensors_keep_their_conditions(where: Boolean, left: Access) -> None:
+    for factor in (S[v, w], S[w, v]):
+        program = Program((Equation(left, (n, v, f, w), factor * x[n, v, f] * x[n, w, 0], "sum", where),), (y,))
+        values = {**VALUES, "S": csr_array(np.where(np.arange(V * V).reshape(V, V) % 3, 0.0, 1.5))}
+        found = interpret(program, values, {}, plain=False)["y"]
+        np.testing.assert_allclose(found, evaluate(program, values)["y"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "an edge has one target"])

@@ -35,7 +35,6 @@ from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
 from compiler.graph import in_order
-from compiler.nest import sparse_rows
 from compiler.program import (
     Access,
     Equation,
@@ -47,6 +46,7 @@ from compiler.program import (
     indices,
     size,
 )
+from compiler.spans import sparse_rows
 from compiler.verify import verify
 
 from ..declare.activations import named_functions
