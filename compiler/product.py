@@ -158,12 +158,16 @@ def _merged(
     group: Sequence[Index], accesses: Sequence[Access], layout: Layout
 ) -> tuple[list[Index], list[Index], list[Expr]]:
     """Indices of the group that can be run over as one, the others, and the stride of the former in each access: the
-    fastest ones, if these strides are known; else the next that have known strides."""
-    ordered = [i for i in layout.stored_order(accesses[0]) if i in group]
+    fastest ones, if these strides are known; else the next that have known strides.  An index with one value is none
+    of them, if there are others."""
+    found = [i for i in layout.stored_order(accesses[0]) if i in group]
+    single = [i for i in found if i.extent == 1][: len(found) - 1]
+    ordered = [i for i in found if i not in single]
     tables = [layout.address(a).strides for a in accesses]
     known = [k for k, i in enumerate(ordered) if all(_literal(t[i]) for t in tables)]
     last = max(known, default=len(ordered) - 1)
     start = last
     while start and all(t[ordered[start - 1]] == t[ordered[start]] * ordered[start].extent for t in tables):
         start -= 1
-    return ordered[start : last + 1], [*ordered[:start], *ordered[last + 1 :]], [t[ordered[last]] for t in tables]
+    others = [*single, *ordered[:start], *ordered[last + 1 :]]
+    return ordered[start : last + 1], others, [t[ordered[last]] for t in tables]

@@ -270,9 +270,10 @@ class Writer(Expressions):
         self.put(f"{name} = {text}")
         guard = "" if always else f"{self.condition(where)} & "
         if place is not None:
-            first = f"({register}p < 0) | ({name} > {register}) | (({name} != {name}) & ({register} == {register}))"
+            larger = f"(not ({name} <= {register})) & ({register} == {register})"  # or the first NaN
             chosen = self.fresh("x")
-            self.put(f"{chosen} = {guard}({first})")  # no branch: so that rows of such reductions run side by side
+            # no branch, and one comparison of the two: so that rows of such reductions run in vectors
+            self.put(f"{chosen} = {guard}(({register}p < 0) | ({larger}))")
             self.put(f"{register} = select({chosen}, {name}, {register})")
             self.put(f"{register}p = select({chosen}, I64({self.integer(place)}), {register}p)")
             return
