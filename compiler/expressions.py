@@ -73,6 +73,7 @@ class Expressions:
         self.shared: dict[Expr, str] = {}
         self.repeated: set[Expr] = set()
         self.flat: tuple[set[str], str] | None = None
+        self.multiplied: frozenset[Expr] = frozenset()  # divisors between bounds
         self.count = 0
 
     def fresh(self, stem: str) -> str:
@@ -314,6 +315,8 @@ class Expressions:
         if len(below) == 1 and _is_power(below[0]):  # which might overflow where its reciprocal is a number
             above.append(1 / below.pop())
         text = "*".join(self.expression(f) for f in above) or self.constant(1)
+        if len(below) == 1 and below[0] in self.multiplied:
+            return f"quotient({text}, {self.expression(below[0])})"
         if below:
             text += "/" + (self.expression(below[0]) if len(below) == 1 else self.expression(sp.Mul(*below)))
         return f"({text})"

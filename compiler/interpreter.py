@@ -84,6 +84,7 @@ NAMESPACE: dict[str, Any] = {
     "pointer_i64": _integers,
     "offset": lambda array, start: array[start:],
     "select": lambda condition, a, b: a if condition else b,
+    "quotient": lambda a, b: a / b,
     "reduce_add": lambda a, b: a + b,
     "reduce_max": lambda a, b: np.maximum(a, b),
     "isfinite": np.isfinite,

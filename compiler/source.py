@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sympy as sp
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
+from .divisors import HIGH, LOW, divisors
 from .expressions import Expressions, Frame, Places, label
 from .fuse import flat_chain
 from .layout import Layout
@@ -54,7 +55,7 @@ class Writer(Expressions):
             match node:
                 case Loop():
                     self._settle()
-                    self._loop(node)
+                    self._divided(node)
                 case Guarded():
                     self._settle()
                     self._guarded(self.condition(node.condition), node.body)
@@ -77,6 +78,22 @@ class Writer(Expressions):
                     self._statement(node, body)
         self._settle()
 
+    def _divided(self, loop: Loop) -> None:
+        """The loop; with divisors whose bounds can be looked at, once with multiplications for them, once without."""
+        found = divisors(loop, self.layout, self.places)
+        if not found:
+            self._loop(loop)
+            return
+        low, high = (self.constant(2.0 ** powers[self.real]) for powers in (LOW, HIGH))
+        zero = self.constant(0)
+        checks = []
+        for first, *others in dict.fromkeys(map(tuple, found.values())):
+            checks += [f"({self.expression(first)} >= {low})", *(f"({self.expression(c)} >= {zero})" for c in others)]
+            checks += [f"({self.expression(c)} <= {high})" for c in (first, *others)]
+        bounded = " & ".join(dict.fromkeys(checks))
+        for condition, self.multiplied in ((bounded, frozenset(found)), (f"not ({bounded})", frozenset())):
+            self._guarded(condition, [loop], lambda: self._loop(loop))
+
     def _depth(self) -> int:
         return self.frames[-1].indent if self.frames else 0
 
@@ -91,14 +108,14 @@ class Writer(Expressions):
         depth = len(self.frames)
         self.values = {t: v for t, v in self.values.items() if self.value_levels[t] <= depth}
 
-    def _guarded(self, condition: str, body: Sequence[Node]) -> None:
-        """A scope of its own: nothing that it computes is known outside."""
+    def _guarded(self, condition: str, body: Sequence[Node], write: Callable[[], None] | None = None) -> None:
+        """A scope of its own: nothing that it computes is known outside.  write: writes the body."""
         self.put(f"if {condition}:")
         start = len(self.lines)
         writes = frozenset(place for node in body for place in effects(node, self.layout)[1])
         frame = Frame("", "", [], {}, writes, self._depth() + 1, guard=True)
         self._open(frame)
-        self.nodes(body)
+        write() if write else self.nodes(body)
         self._close()
         self.lines[start:start] = frame.prelude
 
