@@ -16,6 +16,7 @@ batch goes forward and backward through all layers in shares of its rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -34,7 +35,7 @@ WORTH = 4_000_000  # operations of a kernel below which one thread is as fast; m
 ROWS = 8  # that a share has at least, where rows are long: a tile of a product
 VECTORS = 64  # elements: whole vectors, as often as a loop over them is unrolled
 PIECE = 4096  # elements that are summed in one piece
-SHORT = 16  # inner loops up to here may be unrolled, and then the rows run in vectors
+SHORT = 256  # iterations of inner loops up to here may be unrolled, and then the rows run in vectors
 NARROW = 48  # columns of a product whose rows are literal: a form of its own, which is not divided
 PAUSE = 100_000  # operations of a step of a loop that are worth waiting for others in it
 
@@ -124,7 +125,8 @@ def _share_of_loop(loop: Loop, layout: Layout, nested: bool) -> Share | None:
             return None
     chain = flat_chain(loop, layout)
     if chain is None:
-        share = Share(index.high, VECTORS if _short(loop) else ROWS, index, sums=sums)
+        few = index.high.is_Integer and index.high < 2 * ROWS
+        share = Share(index.high, VECTORS if _short(loop) else 1 if few else ROWS, index, sums=sums)
     elif len(chain) == 1 and loop.count is None:
         share = Share(index.high, PIECE if sums else VECTORS, index, sums=sums)
     else:
@@ -139,11 +141,22 @@ def _share_of_loop(loop: Loop, layout: Layout, nested: bool) -> Share | None:
 
 
 def _short(loop: Loop) -> bool:
-    """Loops inside, if any, may be unrolled."""
-    inner = [child for child in loop.body if isinstance(child, Loop)]
-    if any(isinstance(child, Call) for child in loop.body):
-        return False
-    return any(i.index.extent.is_Integer and i.index.extent <= SHORT for i in inner) or not inner
+    """All that is inside may be unrolled."""
+    return _iterations(loop.body) <= SHORT
+
+
+def _iterations(body: Sequence[Node]) -> float:
+    """Of all loops inside; infinite if that is known at run time only, or if there are calls."""
+    total = 0.0
+    for node in body:
+        if isinstance(node, Call):
+            return math.inf
+        if isinstance(node, Guarded | Alone):
+            total += _iterations(node.body)
+        if isinstance(node, Loop):
+            extent = node.index.extent if node.count is None else Integer(node.count)
+            total += max(1.0, _iterations(node.body)) * (int(extent) if extent.is_Integer else math.inf)
+    return total
 
 
 def _statements(body: Sequence[Node]) -> Iterator[Statement]:

@@ -192,7 +192,8 @@ def generate(
     lines = ["def kernel(table):", *head, *writer.header, *writer.lines, ""]
     if divided:
         lines[0] = "def part(table, thread, threads):"
-        fork = f"    fork(table, part, {slots['team']})"
+        rows = next((f"table[{place}]" for name, place in slots.items() if name.startswith("size:")), "1")
+        fork = f"    fork(table, part, {slots['team']}, {rows})"
         lines += ["", "def kernel(table):", fork, ""]
     text = "\n".join([*legend(lines, dtype, capacity, tree.layout, places, calls), *lines])
     stages.note(

@@ -42,22 +42,24 @@ LINGER = 1_000_000  # nanoseconds that a member waits for another call before it
 SPINS = 1_000  # looks at a place before the processor is offered to others; some 50 us
 
 # What `fork` keeps in the table of a kernel, from a place on: the team (0: none), how many threads at most, the calls
-# so far and how many of them several threads made, nanoseconds that one took alone and together, lately, and the call
-# that tries the slower way again, GAP after the last one that did.
+# so far and how many of them several threads made, nanoseconds that UNIT rows took alone and together, lately, and the
+# call that tries the slower way again, GAP after the last one that did.
 RECORD = {
     name: place for place, name in enumerate(("ADDRESS", "LIMIT", "CALLS", "SHARED", "SOLO", "TOGETHER", "NEXT", "GAP"))
 }
+UNIT = 1024  # rows whose time is kept: a last, smaller batch says as much as the others
 TRIALS = 6  # first calls: by turns together and alone; the shortest counts, since the first ones also find their pages
 PROBE, RARELY = 16, 1024  # the gap at first, and where it ends: it doubles while nothing changes
 PATIENCE = 1_000_000  # nanoseconds that a call waits for members at most, and no longer than a 32nd of its time alone
 
 FORK = """
-def fork(table, part, place):
+def fork(table, part, place, size):
     record = offset(table, place)
     limit = record[LIMIT]
     if (record[ADDRESS] == 0) | (limit < 2):
         call_part(part, table, 0, 1)
         return
+    size = 1 if size < 1 else size
     calls = record[CALLS]
     record[CALLS] = calls + 1
     probe = calls >= record[NEXT]
@@ -74,7 +76,7 @@ def fork(table, part, place):
     now = offset(record, CLOCK)
     clock_gettime(MONOTONIC, now)
     start = 1000000000*now[0] + now[1]
-    patience = record[SOLO]//32 if calls > 0 else PATIENCE
+    patience = record[SOLO]*size//UNIT//32 if calls > 0 else PATIENCE
     patience = PATIENCE if patience > PATIENCE else patience
     taken = 0
     count = 1
@@ -112,14 +114,14 @@ def fork(table, part, place):
     if limit > 1:
         atomic_store(offset(team, BUSY), 0)
     clock_gettime(MONOTONIC, now)
-    taken = 1000000000*now[0] + now[1] - start
+    taken = (1000000000*now[0] + now[1] - start)*UNIT//size
     record[SHARED] += 1 if count > 1 else 0
     way = TOGETHER if count > 1 else SOLO
     before = record[way]
-    if (before == 0) | ((calls < TRIALS) & (taken < before)):
+    if (before == 0) | (taken < before):  # less at once, more by and by: one interruption says little
         record[way] = taken
     elif calls >= TRIALS:
-        taken = 2*before if taken > 2*before else taken  # one interruption says little
+        taken = 2*before if taken > 2*before else taken
         record[way] = before + (taken - before)//8
     if probe:
         changed = slower != ((record[TOGETHER] != 0) & (record[TOGETHER] > record[SOLO]))
@@ -193,7 +195,7 @@ def build(name: str) -> tuple[native.Native, native.Extern]:
     text = {"fork": FORK, "barrier": BARRIER, "work": WORK, "opened": OPENED}[name]
     namespace: dict[str, native.Value] = {
         **TEAM, **MEMBER, **STATES, **RECORD, "LINE": LINE, "LINGER": LINGER, "SPINS": SPINS, "TRIALS": TRIALS,
-        "PROBE": PROBE, "RARELY": RARELY, "PATIENCE": PATIENCE, "CLOCK": len(RECORD),
+        "PROBE": PROBE, "RARELY": RARELY, "PATIENCE": PATIENCE, "UNIT": UNIT, "CLOCK": len(RECORD),
         "MONOTONIC": time.CLOCK_MONOTONIC,
         "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
         "sched_yield": native.Extern("sched_yield", "i32()"),
@@ -201,7 +203,7 @@ def build(name: str) -> tuple[native.Native, native.Extern]:
     used = set(re.findall(r"\w+", text))
     names = {key: value for key, value in namespace.items() if key in used}
     made = native.build_source(text, name, names, passes="scalar")
-    return made, native.Extern(made.name, "void(i64*,i64,i64)" if name == "fork" else "void(i64*)")
+    return made, native.Extern(made.name, "void(i64*,i64,i64,i64)" if name == "fork" else "void(i64*)")
 
 
 def record(address: int, threads: int) -> list[int]:

@@ -102,7 +102,7 @@ def test_the_readme_example_runs_and_prints_what_it_says(
 
 
 def test_the_readme_example_of_a_graph_runs(blocks: list[tuple[str, str]]) -> None:
-    _, graph = [text for language, text in blocks if language == "python"]
+    graph = [text for language, text in blocks if language == "python"][1]
     exec(compile(graph, "README.md", "exec"), {"__name__": "readme"})
 
 

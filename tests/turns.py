@@ -87,7 +87,7 @@ def run(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int], o
     number = threading.local()
     turns = Turns(order)
 
-    def fork(table: Any, part: Callable[[Any, int, int], None], place: int) -> None:
+    def fork(table: Any, part: Callable[[Any, int, int], None], place: int, size: int) -> None:
         def body(k: int) -> Callable[[], None]:
             def once() -> None:
                 number.value = k

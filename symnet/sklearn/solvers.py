@@ -159,9 +159,7 @@ def quasi_newton(model: Model, data: Data, parameters: Mapping[str, Any], record
     from scipy.optimize import minimize
 
     risk = Risk(model, data)
-    printed = (
-        (lambda intermediate_result: print(f"loss = {intermediate_result.fun:.8f}")) if parameters["verbose"] else None
-    )
+    printed = _printed if parameters["verbose"] else None
     options = {"maxfun": parameters["max_fun"], "maxiter": parameters["max_iter"], "gtol": parameters["tol"]}
     with np.errstate(all="ignore"), _one_thread():
         found = minimize(risk.at, risk.point, method="L-BFGS-B", jac=True, options=options, callback=printed)
@@ -179,5 +177,5 @@ def quasi_newton(model: Model, data: Data, parameters: Mapping[str, Any], record
     record.best = float(found.fun)
 
 
-def _printed(intermediate_result: Any) -> None:
+def _printed(intermediate_result: Any) -> None:  # SciPy asks for this name
     print(f"loss = {intermediate_result.fun:.8f}")

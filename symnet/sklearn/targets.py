@@ -50,7 +50,12 @@ class Classes:
     @classmethod
     def of(cls, y: Any) -> Classes:
         check_classification_targets(y)
-        several = type_of_target(y, input_name="y").startswith("multilabel")
+        kind = type_of_target(y, input_name="y")
+        if kind == "multiclass-multioutput":
+            found = Quoted(f"{y.shape[1]} columns of classes")
+            advice = "one, or of label indicators each 0 or 1; sklearn.multioutput.MultiOutputClassifier takes several"
+            raise complaint("y", found, advice)
+        several = kind.startswith("multilabel")
         return cls(np.arange(y.shape[1]) if several else np.unique(y), several)
 
     def refuse_others(self, y: Any, *, all_of_them: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,6 +205,11 @@ def test_several_columns_of_classes_go_through_scikit_learns_wrapper() -> None:
     assert (found.predict(X) == y).mean() > 0.7
 
 
+def test_several_columns_of_classes_are_refused_with_what_takes_them() -> None:
+    with pytest.raises(ValueError, match=r"2 columns of classes.*MultiOutputClassifier"):
+        SymnetClassifier((3,)).fit(X, np.stack([IRIS[1], IRIS[1]], axis=1))
+
+
 def test_sample_weights_of_searches_arrive() -> None:
     heavy = np.where(IRIS[1] == 2, 50.0, 1e-3)
     found = SymnetClassifier((5,), max_iter=80, random_state=0, learning_rate_init=0.05).fit(X, IRIS[1], heavy)
@@ -328,3 +334,9 @@ def test_a_batch_of_more_rows_than_there_are_is_cut_with_a_warning() -> None:
         one = SymnetClassifier((5,), batch_size=1000, max_iter=3, random_state=0).fit(X, IRIS[1])
     other = SymnetClassifier((5,), batch_size=150, max_iter=3, random_state=0).fit(X, IRIS[1])
     np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+
+
+def test_the_example_of_the_readme_holds(root: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    [text] = [block for block in blocks if "symnet.sklearn" in block]
+    exec(compile(text, "README.md", "exec"), {"__name__": "readme"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -98,6 +99,22 @@ def test_threads_of_joblib_do_as_well() -> None:
     assert [row["loss"] for row in found] == [row["loss"] for row in again]
 
 
+@pytest.mark.filterwarnings("ignore")  # Dask's own
+def test_dask_gives_the_rows_and_members_that_one_process_gives() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config("dask"),
+    ):
+        found = sn.sweep(NET, X, Y, GRID, epochs=3, n_jobs=2)
+        members = sn.ensemble(NET, X, Y, members=2, n_jobs=2)
+    again = sn.sweep(NET, X, Y, GRID, epochs=3, n_jobs=1)
+    assert [{**row, "seconds": 0} for row in found] == [{**row, "seconds": 0} for row in again]
+    alone = sn.ensemble(NET, X, Y, members=2, n_jobs=1)
+    np.testing.assert_array_equal(members.predict_proba(X), alone.predict_proba(X))
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_an_ensemble_predicts_by_the_mean_of_its_members(bootstrap: bool) -> None:
     found = sn.ensemble(NET, X, Y, members=3, bootstrap=bootstrap, epochs=20, n_jobs=2)
@@ -136,3 +153,9 @@ def test_the_example_holds(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(sys, "argv", [str(script)])
     runpy.run_path(str(script), run_name="__main__")
     assert "together" in capsys.readouterr().out
+
+
+def test_the_example_of_the_readme_holds(root: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    [text] = [block for block in blocks if "sn.sweep" in block]
+    exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
