@@ -62,7 +62,7 @@ def call(
             table[position] = sizes[part] if owner == "size" else arrays[name].ctypes.data
     if function is None:
         if manifest["divided"]:
-            table = np.append(table[:-1], record(team().address, threads))
+            table = np.append(table[:-1], record(threads))
         team().call(executable.address, table.ctypes.data, threads)
     else:
         given = arrays | {"team": np.zeros(1, np.int64)}

@@ -89,7 +89,7 @@ def compile_program(
 
     From `worth` operations on, the kernel is one that several threads may run (divide.py).
     accuracy: "usual" or "strict", which passes."""
-    from . import native, team
+    from . import native
     from .kernels import matmul
 
     started = perf_counter()
@@ -97,10 +97,8 @@ def compile_program(
     lowered = perf_counter()
     namespace: dict[str, Any] = {}
     depends = []
-    parts = [(name, *matmul.build(spec)) for name, spec in calls.items()]
-    parts += [(name, *team.build(name)) for name in (("fork", "barrier") if manifest["divided"] else ())]
-    for name, built, extern in parts:
-        namespace[name] = extern
+    for name, spec in calls.items():
+        built, namespace[name] = matmul.build(spec)
         depends.append(built)
     compiled = native.build_source(text, "kernel", namespace, tuple(dict.fromkeys(depends)))
     manifest["key"] = compiled.key

@@ -31,10 +31,11 @@ from . import native
 MEMBERS = 63  # at most, beside the thread that calls
 LINE = 16  # integers apart: two lines of the cache, which processors fetch in pairs
 
-# Places in the block of a team.
-TEAM = {name: LINE * place for place, name in enumerate(("BUSY", "OPEN", "ARRIVED", "GENERATION", "JOB"))}
+# Places in the block of a team, which begins with the addresses of two functions that kernels call.
+TEAM = {"FORK": 0, "BARRIER": 1}
+TEAM |= {name: LINE * place for place, name in enumerate(("BUSY", "OPEN", "ARRIVED", "GENERATION", "JOB"), 1)}
 TEAM |= {name: TEAM["JOB"] + place for place, name in enumerate(("BODY", "TABLE", "COUNT", "MODE", "HIRED"))}
-TEAM["FIRST"] = LINE * 5  # the first member; each has a line
+TEAM["FIRST"] = LINE * 6  # the first member; each has a line
 MEMBER = {"STATE": 0, "THREAD": 1, "BLOCK": 2}
 # AWAY: sleeps in Python.  PRESENT: waits in native code.  CLAIMED: will get a part.  RUNNING: has one.
 STATES = {"AWAY": 0, "PRESENT": 1, "CLAIMED": 2, "RUNNING": 3}
@@ -186,12 +187,13 @@ def opened(block):
 """
 
 
+FUNCTIONS = ("fork", "barrier")  # of which a block has the addresses, in this order
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # the interpreter is free while it runs
 
 
 @cache
-def build(name: str) -> tuple[native.Native, native.Extern]:
-    """One of the functions above, and its declaration for generated source."""
+def build(name: str) -> native.Native:
+    """One of the functions above."""
     text = {"fork": FORK, "barrier": BARRIER, "work": WORK, "opened": OPENED}[name]
     namespace: dict[str, native.Value] = {
         **TEAM, **MEMBER, **STATES, **RECORD, "LINE": LINE, "LINGER": LINGER, "SPINS": SPINS, "TRIALS": TRIALS,
@@ -202,13 +204,12 @@ def build(name: str) -> tuple[native.Native, native.Extern]:
     }  # fmt: skip
     used = set(re.findall(r"\w+", text))
     names = {key: value for key, value in namespace.items() if key in used}
-    made = native.build_source(text, name, names, passes="scalar")
-    return made, native.Extern(made.name, "void(i64*,i64,i64,i64)" if name == "fork" else "void(i64*)")
+    return native.build_source(text, name, names, passes="scalar")
 
 
-def record(address: int, threads: int) -> list[int]:
-    """What the table of a kernel begins with, at the place of `fork`."""
-    first = {"ADDRESS": address, "LIMIT": threads, "NEXT": TRIALS + PROBE, "GAP": PROBE}
+def record(threads: int) -> list[int]:
+    """What `fork` keeps in the table of a kernel, at first.  One thread has no team, so none is built."""
+    first = {"ADDRESS": team().address if threads > 1 else 0, "LIMIT": threads, "NEXT": TRIALS + PROBE, "GAP": PROBE}
     return [*(first.get(name, 0) for name in RECORD), 0, 0]  # the last two: a clock's
 
 
@@ -222,7 +223,7 @@ class Team:
 
     def reset(self) -> None:
         """Nobody is hired."""
-        self.block[:] = 0
+        self.block[len(FUNCTIONS) :] = 0
         self._lock = threading.Lock()
         self._members: list[threading.Thread] = []
         self._doors: list[threading.Lock] = []  # a member sleeps at its door
@@ -230,6 +231,8 @@ class Team:
 
     @property
     def address(self) -> int:
+        """Of the block, once it has what kernels call."""
+        self.block[: len(FUNCTIONS)] = [build(name).address for name in FUNCTIONS]
         return int(self.block.ctypes.data)
 
     def call(self, function: int, argument: int, threads: int = 1) -> None:
@@ -249,7 +252,7 @@ class Team:
     def _hire(self, count: int) -> None:
         if len(self._members) >= count:
             return
-        build("fork"), build("barrier"), build("work")
+        build("work")
         with self._lock:
             while len(self._members) < min(count, MEMBERS) and not self._closed:
                 number = len(self._members)
@@ -266,7 +269,7 @@ class Team:
                 thread.start()
 
     def _attend(self, door: threading.Lock, place: int) -> None:
-        work = native.callable_from(build("work")[0], "void(i64*)")
+        work = native.callable_from(build("work"), "void(i64*)")
         while True:
             door.acquire()
             if self._closed:
@@ -285,7 +288,7 @@ class Team:
 
 @cache
 def _opened() -> Callable[[int], None]:
-    return native.callable_from(build("opened")[0], "void(i64*)")
+    return native.callable_from(build("opened"), "void(i64*)")
 
 
 @cache

@@ -8,6 +8,7 @@ reduce_max(s, x)             maximum(s, x), likewise
 quotient(a, b)               compiler.kernels.vectormath
 call_address(address, table) calls void(int64*) at an address
 call_part(address, table, thread, threads)  calls void(int64*, int64, int64) at an address
+fork(table, part, place, size), barrier(team)     of compiler.team, by the addresses in the block of a team
 atomic_load(p), atomic_store(p, v), atomic_add(p, v), compare_exchange(p, old, new)   of the int64 at a pointer; the
                              last two give what was there before.  pause() tells the processor that a loop waits
 floating_mode(), set_floating_mode(m)       whether subnormal numbers are taken for zero, as an int64 (x86-64 alone)
@@ -146,11 +147,29 @@ def _call_address(builder: Any, address: Value, table: Value) -> Value:
     return Value("void", builder.call(builder.inttoptr(address.ir, kind.as_pointer()), [table.ir]))
 
 
-def _call_part(builder: Any, address: Value, table: Value, thread: Value, threads: Value) -> Value:
+def _call_part(builder: Any, address: Value, table: Value, *numbers: Value) -> Value:
     whole = KINDS["i64"]
-    kind = ir.FunctionType(ir.VoidType(), [whole.as_pointer(), whole, whole])
+    kind = ir.FunctionType(ir.VoidType(), [whole.as_pointer(), *(whole for _ in numbers)])
     function = builder.inttoptr(address.ir, kind.as_pointer())
-    return Value("void", builder.call(function, [table.ir, thread.ir, threads.ir]))
+    return Value("void", builder.call(function, [table.ir, *(number.ir for number in numbers)]))
+
+
+def _fork(builder: Any, table: Value, part: Value, place: Value, size: Value) -> Value:
+    """The address of a team is at that place of the table (0: none), and at the beginning of its block that of fork."""
+    team = Value("i64", builder.load(builder.gep(table.ir, [place.ir], inbounds=True)))
+    with builder.if_else(builder.icmp_signed("==", team.ir, ir.Constant(KINDS["i64"], 0))) as (alone, together):
+        with alone:
+            _call_part(builder, part, table, constant("i64", 0), constant("i64", 1))
+        with together:
+            fork = Value("i64", builder.load(builder.inttoptr(team.ir, llvm_type("i64*"))))
+            _call_part(builder, fork, table, part, place, size)
+    return Value("void", None)
+
+
+def _barrier(builder: Any, team: Value) -> Value:
+    """The second in the block of a team is the address of barrier."""
+    second = builder.gep(team.ir, [ir.Constant(KINDS["i64"], 1)], inbounds=True)
+    return _call_address(builder, Value("i64", builder.load(second)), team)
 
 
 def _atomic_load(builder: Any, place: Value) -> Value:
@@ -268,6 +287,8 @@ EMITTERS: Mapping[str, Emitter] = MappingProxyType(
         "reduce_max": _extremum("maximum", ("nsz",)),
         "call_address": _call_address,
         "call_part": _call_part,
+        "fork": _fork,
+        "barrier": _barrier,
         "atomic_load": _atomic_load,
         "atomic_store": _atomic_store,
         "atomic_add": _atomic_add,

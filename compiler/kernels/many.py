@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from ..team import build, record, team
+from ..team import record, team
 from .driver import POSITIONS, REASON_NUMBERS, loop_address
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,32 +41,31 @@ def part(table, thread, threads):
                 call_address(table[DRIVE], control)
 
 def many(table):
-    fork(table, part, TEAM)
+    fork(table, part, TEAM, 1)
 """
 
 
 @cache
 def _many() -> int:
-    fork, extern = build("fork")
     names: dict[str, native.Value] = {
-        **PLACES, "NEXT": _next(), **POSITIONS, **REASON_NUMBERS, "MONOTONIC": time.CLOCK_MONOTONIC, "fork": extern,
+        **PLACES, "NEXT": _next(), **POSITIONS, **REASON_NUMBERS, "MONOTONIC": time.CLOCK_MONOTONIC,
         "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
     }  # fmt: skip
     used = set(re.findall(r"\w+", SOURCE))
     namespace = {name: value for name, value in names.items() if name in used}
-    return native.build_source(SOURCE, "many", namespace, (fork,), passes="scalar").address
+    return native.build_source(SOURCE, "many", namespace, passes="scalar").address
 
 
 def _next() -> int:
     """The place of the counter, behind what `fork` keeps."""
-    return PLACES["TEAM"] + len(record(0, 1))
+    return PLACES["TEAM"] + len(record(1))
 
 
 def run(images: Array, threads: int) -> Iterator[int]:
     """Run the loops in the rows of `images` (int64, a control block first) to their ends; gives after each slice of
     time how many go on.  Python is entered between slices, so that Ctrl-C arrives."""
     reasons, slice_length = images[:, POSITIONS["REASON"]], FIRST_SLICE
-    fixed = [loop_address(), images.ctypes.data, images.strides[0], len(images), 0, *record(team().address, threads), 0]
+    fixed = [loop_address(), images.ctypes.data, images.strides[0], len(images), 0, *record(threads), 0]
     while left := int(np.count_nonzero(reasons == REASON_NUMBERS["SLICE_OVER"])):
         yield left
         fixed[PLACES["END"]] = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + slice_length

@@ -206,7 +206,7 @@ class Call:
         self.slots = kernel.slots
         self.table: Array = np.zeros(max(self.slots.values()) + 1, np.int64)
         if divided:
-            self.table = np.append(self.table[:-1], team.record(team.team().address, self.threads))
+            self.table = np.append(self.table[:-1], team.record(self.threads))
         self.status: Array = np.zeros(1, np.int64)
         self._integers: list[str] = kernel.manifest["integers"]
         self._numbers: Array = np.array([integers[name] for name in self._integers], np.int64)
