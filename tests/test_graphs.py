@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,16 @@ def test_the_club_in_the_examples_is_that_of_networkx() -> None:
     text = (Path(__file__).parent.parent / "examples" / "karate.py").read_text()
     officers = [member for member in club if club.nodes[member]["club"] != "Mr. Hi"]
     assert f"officers = {officers}" in text
+
+
+def test_what_an_adjacency_makes_of_a_batch_lies_row_by_row_so_that_the_gradient_of_weights_is_a_product() -> None:
+    net = sn.Network(
+        input=(12, 5),
+        constants={"A": {"edges": np.array([[k, (k + 3) % 12] for k in range(12)]), "nodes": 12}},
+        layers=[sn.graph_conv(6, graph="A", activation="relu", name="g"), sn.graph_conv(4, graph="A", name="o")],
+        loss="softmax_cross_entropy",
+    )
+    model = net.compile("adam", seed=0)
+    model.prepare(np.ones((3, 12, 5)), np.zeros((3, 12), int), batch_size=3)
+    for name in ("d_W1_product", "d_W2_product"):
+        assert re.search(rf"product\d+\(.*# {name}\[i,j\] = ", model.source), model.source

@@ -94,6 +94,7 @@ class _Writer:
             named = _indices((*pair[0], *pair[1]), equation.domain)
             operands = [self._operand(self._reduced(g, groups, equation), equation) for g in pair]
             kept = _beside_sparse([i for i in equation.domain if i in named and i in wanted], rest)
+            kept = _by_rows(kept, operands)
             summed = [i for i in equation.domain if i in set(nodes(*operands)) and i not in kept]
             access = self._tensor(f"{equation.tensor.name}_part", kept, summed, sp.Mul(*operands))
             groups = _grouped([*rest, (access,)], equation.domain)
@@ -153,6 +154,18 @@ def _beside_sparse(kept: list[Index], rest: Sequence[Group]) -> list[Index]:
     gathered = set(nodes(*(f for group in rest for f in group if _is_sparse(f))))
     inside, outside = [i for i in kept if i in gathered], [i for i in kept if i not in gathered]
     return [*outside[:-1], *inside, *outside[-1:]] if inside else kept
+
+
+def _by_rows(kept: list[Index], operands: Sequence[Access]) -> list[Index]:
+    """What a sparse tensor makes of another is laid out as that is, row for row."""
+    sparse, dense = sorted(operands, key=lambda a: not a.tensor.sparse)
+    lines = [n for n in nodes(sparse) if isinstance(n, Index)]
+    if not sparse.tensor.sparse or not any(i in kept for i in lines):
+        return kept
+    order = [n for n in nodes(dense) if isinstance(n, Index)]
+    row = next(i for i in lines if i in kept)
+    order = [i if i in kept else row for i in order]
+    return [*(i for i in kept if i not in order), *(i for i in dict.fromkeys(order) if i in kept)]
 
 
 def _layout(group: Group) -> list[Index]:
