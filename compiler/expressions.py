@@ -78,7 +78,7 @@ class Expressions:
 
     def fresh(self, stem: str) -> str:
         self.count += 1
-        return f"{stem}{self.count}"
+        return f"{self.prefix}{stem}{self.count}"
 
     @property
     def indent(self) -> str:
@@ -93,7 +93,7 @@ class Expressions:
         key = repr(number)
         if key not in self.constants:
             text = {"inf": "1e999", "-inf": "-1e999"}.get(key, key)
-            self.constants[key] = self.fresh(f"{self.prefix}k")
+            self.constants[key] = self.fresh("k")
             self.header.append(f"    {self.constants[key]} = {self.real}({text})")
         return self.constants[key]
 
@@ -105,7 +105,7 @@ class Expressions:
                 text = f"{self.real}({self.double.expression(expression)})"
             else:
                 text = self._compose(expression)
-            self.constants[expression] = self.fresh(f"{self.prefix}c")
+            self.constants[expression] = self.fresh("c")
             self.header.append(f"    {self.constants[expression]} = {text}")
         return self.constants[expression]
 

@@ -6,6 +6,7 @@ better?  Then `python -m tests.test_generated` writes the files of tests/golden/
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,13 @@ def generated(name: str) -> str:
 def test_the_generated_source_is_the_one_that_was_looked_at(name: str) -> None:
     expected = (FOLDER / f"{name}.txt").read_text()
     assert generated(name) == expected, "`python -m tests.test_generated` writes it again: read the difference"
+
+
+@pytest.mark.parametrize("name", ["windows", "elman"])
+def test_what_is_computed_in_float64_at_the_start_shares_no_name_with_the_loops(name: str) -> None:
+    """A name has one type: with the same numbers in both, kernels of float32 would not compile."""
+    found = re.findall(r"^    (\w+) = \(+s[a-z]\d+\b", (FOLDER / f"{name}.txt").read_text(), re.MULTILINE)
+    assert found and all(re.fullmatch(r"s[a-z]\d+", each) for each in found)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,14 @@ def table(workload: Workload, workers: list[Worker], missing: list[str]) -> tupl
         loss = f"{ours.loss:.6g}" if worker is ours else (f"{off:.0e} off" if off else "equal")
         cells += [set_up(worker, ours), f"{worker.peak / 1e6:.0f}", loss]
         lines.append(f"| {' | '.join([peer.label, *cells])} |")
+    spread = ", ".join(f"{PEERS[w.name].label} {span(w, ours)}" for w in workers[1:] if w.times)
+    lines += [f"\nRatios of the rounds: {spread}."] * bool(spread)
     return "\n".join([*lines, *(f"\nLeft out: {line}" for line in missing)]), wrong
+
+
+def span(worker: Worker, ours: Worker) -> str:
+    found = sorted(theirs / own for theirs, own in zip(worker.times, ours.times))
+    return f"{digits(found[0])} to {digits(found[-1])}"
 
 
 def ratio(worker: Worker, ours: Worker) -> float:
