@@ -23,11 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import llvmlite.binding as llvm
 
 from . import cache as disk
+
+if TYPE_CHECKING:
+    from .translate import Lanes
 from .kernels import blas
 
 # For LLVM's own vectorizer, if the processor has them; loops ran up to 1.4 times as fast as with 256.
@@ -85,6 +88,7 @@ def build_source(
     subnormals: bool = True,
     passes: Passes = "all",
     by_numba: bool = False,
+    lanes: Lanes | None = None,
 ) -> Native:
     """The function `entry`, the last of the text, C type `void f(int64_t *table)`; translate.py has its dialect.
 
@@ -94,18 +98,19 @@ def build_source(
     x86-64; the state of the processor is put back at the end): arithmetic with them is a hundred times slower, and
     an optimizer's moments decay into them.  Where the loops of the text itself take no time, `passes="scalar"` compiles
     it twice as fast.  With `by_numba` Numba compiles the text, to the same function: a judge of
-    the translator, ten times as slow.
+    the translator, ten times as slow.  lanes: for so many tables of arguments at once (translate.py).
     """
     with _LOCK:
         depends = tuple(depends)
         names = {name: _plain(value) for name, value in (namespace or {}).items()}
         described = json.dumps(sorted(names.items()))
         options = f"{VECTOR_BITS} {subnormals} {passes} {by_numba}"
+        options += f" {lanes.count} {sorted(lanes.shared)}" if lanes else ""
         key = disk.key("source", text, entry, described, *[d.key for d in depends], options)
         found = restore(key)
         if found is not None:
             return found
-        ir = source_ir(text, entry, names, subnormals, by_numba)
+        ir = source_ir(text, entry, names, subnormals, by_numba, lanes)
         return _finish(key, entry, f"{entry}_{key[:16]}", ir, tuple(d.key for d in depends), passes)
 
 
@@ -253,21 +258,28 @@ def _attributed(ir: str) -> str:
 BODY = "body"  # the function that the C entry calls
 
 
-def source_ir(text: str, entry: str, names: Mapping[str, Any], subnormals: bool = True, by_numba: bool = False) -> str:
+def source_ir(
+    text: str,
+    entry: str,
+    names: Mapping[str, Any],
+    subnormals: bool = True,
+    by_numba: bool = False,
+    lanes: Lanes | None = None,
+) -> str:
     """The LLVM IR of generated source with its C entry, before optimization; the text becomes a file to look at."""
     name = f"{entry}_{sha256(text.encode()).hexdigest()[:16]}"
     path = disk.write_source(f"{name}.py", text)
     try:
-        made = _numba_ir(text, entry, names) if by_numba else _translated(text, entry, names)
+        made = _numba_ir(text, entry, names) if by_numba else _translated(text, entry, names, lanes)
     except Exception as error:
         raise NativeError(f"{path or name}: {error}") from error
     return _with_entry(made, entry, subnormals, _arguments(text))
 
 
-def _translated(text: str, entry: str, names: Mapping[str, Any]) -> str:
+def _translated(text: str, entry: str, names: Mapping[str, Any], lanes: Lanes | None) -> str:
     from .translate import translate
 
-    return translate(text, entry, names).replace(f'@"{entry}"', f'@"{BODY}"')
+    return translate(text, entry, names, lanes).replace(f'@"{entry}"', f'@"{BODY}"')
 
 
 def _arguments(text: str) -> int:

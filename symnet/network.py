@@ -186,7 +186,7 @@ class Network(Judged, Readable):
         """First values by name, float64; a pure function of the spec and the seed."""
         from .run.plan import first_values, plan_parameters
 
-        return first_values(plan_parameters(self), seed)
+        return {name: values[0] for name, values in first_values(plan_parameters(self), [seed]).items()}
 
     @property
     def hyper(self) -> Mapping[str, float]:

@@ -21,7 +21,7 @@ from .errors import Quoted, complaint, unknown
 from .run.group import Group
 from .run.interruption import terminable
 from .run.loop import whole_number
-from .run.plan import hyper_values, structure
+from .run.plan import first_values, hyper_values, structure
 from .run.training import Model, compile_network
 from .settings import Networks, Setting, arrays, seed_numbers, settings
 from .sweeps import Row, Sweep, frame
@@ -164,8 +164,7 @@ def _first_values(model: Model, seeds: Array, initial: Mapping[str, Any]) -> dic
     for name in initial:
         if name not in known:
             raise unknown("train_many, initial", "parameter", name, known)
-    drawn = [model.kernels.plan.initial(int(seed)) for seed in seeds]
-    made = {name: np.stack([values[name] for values in drawn]) for name in known if name not in initial}
+    made = first_values(model.kernels.plan.parameters, seeds.tolist())
     for name, given in initial.items():
         values, shape = np.asarray(given, np.float64), (len(seeds), *known[name].shape)
         if values.shape != shape or not np.isfinite(values).all():

@@ -13,13 +13,17 @@ batches have come: the order is a pure function of the two, and no step waits fo
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import native
 from ..team import team
+
+if TYPE_CHECKING:
+    from ..translate import Lanes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -90,6 +94,9 @@ CONTROL = (
     ("HISTORY_START", "EPOCH of its first row"),
     ("LATEST", "1: it has one row, of the latest epoch; 0: a row for each"),
     ("CLOCK", "nanoseconds spent in this loop so far"),
+    ("KEYS", "of lanes: address of int64[2, lanes]: the keys of their orders, and scratch"),
+    ("ITEMS", "of lanes: address of int64[ARRAYS]: bytes of an element of each data array"),
+    ("FAILED", "of lanes: address of int64[lanes]: the STEP in which a guard was not finite, 0: none"),
     ("NUMBERS", "address of float64[], see below"),
     ("NOW", "scratch: seconds of the clock"),
     ("NOW_NANOSECONDS", "scratch: and nanoseconds"),
@@ -103,6 +110,7 @@ NUMBERS = (
     ("CORRECT", "validation rows classified correctly so far"),
     ("BEST", "the best so far of the correct rows, or of minus the sum that decides; -inf at the start"),
     ("TOLERANCE", "an epoch is better if it is above BEST by more than this"),
+    ("LOST", "of lanes: loss of the step that FAILED"),
 )
 NUMBER_POSITIONS = {name: place for place, (name, _) in enumerate(NUMBERS)}
 
@@ -313,10 +321,16 @@ def drive(c):
 @cache
 def loop_address() -> int:
     """The address of the native loop: built once for this machine, then loaded from the cache."""
+    return build(SOURCE)
+
+
+def build(text: str, lanes: Lanes | None = None, more: Mapping[str, int] | None = None) -> int:
+    """The address of a loop.  lanes: for so many copies at once (driver_lanes.py); more: names in its text."""
     namespace: dict[str, native.Value] = {
         **POSITIONS,
         **NUMBER_POSITIONS,
         **REASON_NUMBERS,
+        **(more or {}),
         "HISTORY_COLUMNS": HISTORY_COLUMNS,
         "MONOTONIC": time.CLOCK_MONOTONIC,
         "clock_gettime": native.Extern("clock_gettime", "i32(i32,i64*)"),
@@ -325,7 +339,7 @@ def loop_address() -> int:
     # The moments of an optimizer decay to subnormal numbers and stay there (0.9 times the smallest is rounded back to
     # it), which cost some hundred cycles each: a step of a small network took 200 us instead of 10.  So the loop runs
     # with them taken for 0, as XLA's does and PyTorch's on request, and the thread gets its mode back at the end.
-    return native.build_source(SOURCE, "drive", namespace, subnormals=False, passes="scalar").address
+    return native.build_source(text, "drive", namespace, subnormals=False, passes="scalar", lanes=lanes).address
 
 
 def ready() -> None:

@@ -52,10 +52,18 @@ WAITING: Mapping[str, str] = dict.fromkeys(("x86_64", "AMD64"), "llvm.x86.sse2.p
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An LLVM value and its kind: i1, i8, i32, i64, f32, f64, or a pointer to one of these, such as "f32*"."""
+    """An LLVM value and its kind: i1, i8, i32, i64, f32, f64, or a pointer to one of these, such as "f32*".
+
+    Its LLVM type may be that of a vector of these: a value for each lane; a pointer then points to such vectors.
+    """
 
     kind: str
     ir: Any
+
+    @property
+    def lanes(self) -> int:
+        """0 for a scalar, and for a pointer."""
+        return self.ir.type.count if isinstance(self.ir.type, ir.VectorType) else 0
 
     @property
     def element(self) -> str:
@@ -75,6 +83,29 @@ def constant(kind: str, number: float) -> Value:
     return Value(kind, ir.Constant(KINDS[kind], number))
 
 
+def spread(builder: Any, value: Value, lanes: int) -> Value:
+    """The same in every lane; what has lanes, and what is no number, stays as it is."""
+    if not lanes or value.lanes or value.kind not in KINDS:
+        return value
+    kind = ir.VectorType(value.ir.type, lanes)
+    if isinstance(value.ir, ir.Constant):
+        return Value(value.kind, ir.Constant(kind, value.ir.constant))
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value.ir, ir.Constant(KINDS["i32"], 0))
+    zeros = ir.Constant(ir.VectorType(KINDS["i32"], lanes), 0)
+    return Value(value.kind, builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros))
+
+
+def together(builder: Any, *values: Value) -> list[Value]:
+    """All with lanes, if one has them."""
+    lanes = max(value.lanes for value in values)
+    return [spread(builder, value, lanes) for value in values]
+
+
+def like(value: Value, kind: str) -> Any:
+    """The LLVM type of a kind with the lanes of the value."""
+    return ir.VectorType(KINDS[kind], value.lanes) if value.lanes else KINDS[kind]
+
+
 def converted(builder: Any, value: Value, kind: str) -> Value:
     """The value in another kind; integers are signed, except for i1 and i8."""
     made, found = value.ir, value.kind
@@ -82,14 +113,14 @@ def converted(builder: Any, value: Value, kind: str) -> Value:
         return value
     if found not in KINDS:
         raise TypeError(f"{found} is no number")
-    target = KINDS[kind]
+    target = like(value, kind)
     if found in FLOATS and kind in FLOATS:
         made = builder.fpext(made, target) if kind == "f64" else builder.fptrunc(made, target)
     elif kind in FLOATS:
         made = builder.uitofp(made, target) if found in ("i1", "i8") else builder.sitofp(made, target)
     elif found in FLOATS:
         made = builder.fptosi(made, target)
-    elif target.width < KINDS[found].width:
+    elif KINDS[kind].width < KINDS[found].width:
         made = builder.trunc(made, target)
     else:
         made = builder.zext(made, target) if found in ("i1", "i8") else builder.sext(made, target)
@@ -100,6 +131,13 @@ def declared(module: Any, kind: Any, name: str) -> Any:
     """The function of this name in the module, declared if need be."""
     found = module.globals.get(name)
     return found if found is not None else ir.Function(module, kind, name)
+
+
+def intrinsic(module: Any, name: str, value: Value, arguments: int) -> Any:
+    """LLVM's function of so many values like this one, to such a value."""
+    kind = value.ir.type
+    suffix = f"v{value.lanes}{value.kind}" if value.lanes else value.kind
+    return declared(module, ir.FunctionType(kind, [kind] * arguments), f"llvm.{name}.{suffix}")
 
 
 # ---------------------------------------------------------------------------------------------- emitters
@@ -121,24 +159,25 @@ def _offset(builder: Any, pointer: Value, count: Value) -> Value:
 
 
 def _select(builder: Any, condition: Value, a: Value, b: Value) -> Value:
-    return Value(a.kind, builder.select(condition.ir, a.ir, converted(builder, b, a.kind).ir))
+    condition, a, b = together(builder, condition, a, converted(builder, b, a.kind))
+    return Value(a.kind, builder.select(condition.ir, a.ir, b.ir))
 
 
 def _extremum(name: str, flags: tuple[str, ...]) -> Emitter:
     def emit(builder: Any, a: Value, b: Value) -> Value:
-        kind = KINDS[a.kind]
-        function = declared(builder.module, ir.FunctionType(kind, [kind, kind]), f"llvm.{name}.{a.kind}")
-        return Value(a.kind, builder.call(function, [a.ir, b.ir], fastmath=flags))
+        a, b = together(builder, a, b)
+        return Value(a.kind, builder.call(intrinsic(builder.module, name, a, 2), [a.ir, b.ir], fastmath=flags))
 
     return emit
 
 
 def _reduce_add(builder: Any, running: Value, term: Value) -> Value:
-    term = converted(builder, term, running.kind)
+    running, term = together(builder, running, converted(builder, term, running.kind))
     return Value(running.kind, builder.fadd(running.ir, term.ir, flags=("reassoc", "contract")))
 
 
 def _quotient(builder: Any, a: Value, b: Value) -> Value:
+    a, b = together(builder, a, b)
     return Value(a.kind, vectormath.emit(vectormath.quotient, builder, a.ir, b.ir))
 
 
@@ -218,7 +257,7 @@ def _set_floating_mode(builder: Any, mode: Value) -> Value:
 
 
 def _isfinite(builder: Any, x: Value) -> Value:
-    kind = KINDS["i32" if x.kind == "f32" else "i64"]
+    kind = like(x, "i32" if x.kind == "f32" else "i64")
     exponent = ir.Constant(kind, 0x7F800000 if x.kind == "f32" else 0x7FF0000000000000)
     bits = builder.and_(builder.bitcast(x.ir, kind), exponent)
     return Value("i1", builder.icmp_unsigned("!=", bits, exponent))
@@ -253,6 +292,8 @@ def _by_cases(name: str) -> Emitter:
         x = _real(builder, x)
         if has_fma():
             return Value(x.kind, vectormath.emit(partial(variants.emit, vectormath.CIRCULAR[name]), builder, x.ir))
+        if x.lanes:
+            raise TypeError(f"{name} of lanes needs a fused multiply-add")
         kind = ir.FunctionType(KINDS[x.kind], [KINDS[x.kind]])
         symbol = name + ("f" if x.kind == "f32" else "")
         return Value(x.kind, builder.call(declared(builder.module, kind, symbol), [x.ir]))
@@ -262,7 +303,7 @@ def _by_cases(name: str) -> Emitter:
 
 def _uniform(kind: str) -> Emitter:
     def emit(builder: Any, *keys: Value) -> Value:
-        wide = [converted(builder, key, "i64").ir for key in keys]
+        wide = [key.ir for key in together(builder, *(converted(builder, key, "i64") for key in keys))]
         return Value(kind, random.emit_uniform(builder, wide, "float64" if kind == "f64" else "float32"))
 
     return emit

@@ -18,10 +18,11 @@ import numpy as np
 from .. import native
 from ..team import record, team
 from .driver import POSITIONS, REASON_NUMBERS, loop_address
+from .driver_lanes import lanes_address
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PLACES = {name: place for place, name in enumerate(("DRIVE", "FIRST", "STRIDE", "COUNT", "END", "TEAM"))}
-FIRST_SLICE, SLICE = 1_000_000, 100_000_000  # nanoseconds; the others of the team come while the first goes on
+SLICE = 100_000_000  # nanoseconds
 
 SOURCE = """
 def part(table, thread, threads):
@@ -61,14 +62,15 @@ def _next() -> int:
     return PLACES["TEAM"] + len(record(1))
 
 
-def run(images: Array, threads: int) -> Iterator[int]:
-    """Run the loops in the rows of `images` (int64, a control block first) to their ends; gives after each slice of
-    time how many go on.  Python is entered between slices, so that Ctrl-C arrives."""
-    reasons, slice_length = images[:, POSITIONS["REASON"]], FIRST_SLICE
-    fixed = [loop_address(), images.ctypes.data, images.strides[0], len(images), 0, *record(threads), 0]
+def run(images: Array, threads: int, lanes: int = 0) -> Iterator[int]:
+    """Run the loops in the rows of `images` (int64, a control block first) to their ends; gives before each slice of
+    time how many go on.  Python is entered between slices, so that Ctrl-C arrives.
+
+    lanes: each of them is the loop of so many copies (driver_lanes.py)."""
+    reasons, drive = images[:, POSITIONS["REASON"]], lanes_address(lanes) if lanes else loop_address()
+    fixed = [drive, images.ctypes.data, images.strides[0], len(images), 0, *record(threads), 0]
     while left := int(np.count_nonzero(reasons == REASON_NUMBERS["SLICE_OVER"])):
         yield left
-        fixed[PLACES["END"]] = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + slice_length
+        fixed[PLACES["END"]] = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + SLICE
         table = np.array(fixed, np.int64)  # the record is a new one, so that all may take part
         team().call(_many(), table.ctypes.data, threads)
-        slice_length = SLICE

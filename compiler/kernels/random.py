@@ -39,13 +39,13 @@ def uniform_of(*keys: int, dtype: str = "float64") -> float:
 
 # ---------------------------------------------------------------------------------------------- as LLVM instructions
 def emit_hash(builder: Any, keys: Iterable[Any]) -> Any:
-    """The hash of values of type i64."""
+    """The hash of values of type i64, or of vectors of these."""
     from llvmlite import ir
 
-    wide = ir.IntType(64)
+    keys = list(keys)
 
     def constant(number: int) -> Any:
-        return ir.Constant(wide, number)
+        return ir.Constant(keys[0].type, number)
 
     h: Any = constant(START)
     for key in keys:
@@ -57,9 +57,12 @@ def emit_hash(builder: Any, keys: Iterable[Any]) -> Any:
 
 
 def emit_uniform(builder: Any, keys: Iterable[Any], dtype: str) -> Any:
-    """The uniform number of values of type i64."""
+    """The uniform number of values of type i64, or of vectors of these."""
     from llvmlite import ir
 
     kind, shift, unit = (ir.DoubleType(), 11, 2.0**-53) if dtype == "float64" else (ir.FloatType(), 40, 2.0**-24)
-    bits = builder.lshr(emit_hash(builder, keys), ir.Constant(ir.IntType(64), shift))
+    mixed = emit_hash(builder, keys)
+    if isinstance(mixed.type, ir.VectorType):
+        kind = ir.VectorType(kind, mixed.type.count)
+    bits = builder.lshr(mixed, ir.Constant(mixed.type, shift))
     return builder.fmul(builder.sitofp(bits, kind), ir.Constant(kind, unit))

@@ -34,10 +34,15 @@ class Cases:
 
 
 def emit(cases: Cases, x: Real) -> Real:
-    """The function of a scalar; its definition is added to the module if need be."""
-    module = x.builder.module
+    """The function of a scalar, or of a vector; its definition is added to the module if need be."""
+    module, kind = x.builder.module, x.value.type
     name = f"symnet.{cases.library}.{x.format.name}"
-    function = module.globals.get(name) or _scalar(module, name, cases, x)
+    if isinstance(kind, ir.VectorType):
+        one = Real(x.builder, ir.Constant(kind.element, 0.0), x.format)
+        scalar = module.globals.get(name) or _scalar(module, name, cases, one)
+        function = module.globals.get(f"{name}.{kind.count}") or _vector(module, cases, scalar, kind.count, one)
+    else:
+        function = module.globals.get(name) or _scalar(module, name, cases, x)
     return Real(x.builder, x.builder.call(function, [x.value]), x.format)
 
 

@@ -474,6 +474,8 @@ FORMULAS: dict[str, Callable[[Real], Real]] = {
 
 
 def emit(formula: Callable[..., Real], builder: Any, *values: Any) -> Any:
-    """Emit the formula's instructions for LLVM values of type float or double; the result's value."""
-    format: Format = FORMATS["float32" if isinstance(values[0].type, ir.FloatType) else "float64"]
+    """Emit the formula's instructions for LLVM values of type float or double, or vectors of these; the value."""
+    kind = values[0].type
+    kind = kind.element if isinstance(kind, ir.VectorType) else kind
+    format: Format = FORMATS["float32" if isinstance(kind, ir.FloatType) else "float64"]
     return formula(*(Real(builder, value, format) for value in values)).value

@@ -9,7 +9,8 @@ Sources: glorot: Glorot and Bengio 2010; he: He et al. 2015; lecun: LeCun et al.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Quoted, complaint, unknown
+from . import streams
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Draw = Callable[[np.random.Generator, tuple[int, ...], int, int, Mapping[str, Any]], Array]
@@ -30,16 +32,18 @@ class Row:
     draw: Draw
     parameters: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    half_width: Callable[[int, int], float] | None = None  # of a uniform distribution, and no more than that
+    random: bool = True
 
 
-def _uniform(half_width: Callable[[int, int], float]) -> Draw:
+def _uniform(name: str, half_width: Callable[[int, int], float], *aliases: str) -> Row:
     def draw(
         rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int, _: Mapping[str, Any]
     ) -> Array:
         a = half_width(fan_in, fan_out)
         return rng.uniform(-a, a, shape)
 
-    return draw
+    return Row(name, draw, aliases=aliases, half_width=half_width)
 
 
 def _normal(deviation: Callable[[int, int], float]) -> Draw:
@@ -74,16 +78,18 @@ def _filled(values: Any, shape: tuple[int, ...]) -> Array:
 
 # fmt: off
 ROWS: tuple[Row, ...] = (
-    Row("glorot_uniform", _uniform(lambda i, o: (6 / (i + o)) ** 0.5), aliases=("glorot", "xavier_uniform")),
+    _uniform("glorot_uniform", lambda i, o: (6 / (i + o)) ** 0.5, "glorot", "xavier_uniform"),
     Row("glorot_normal", _normal(lambda i, o: (2 / (i + o)) ** 0.5), aliases=("xavier_normal",)),
-    Row("he_uniform", _uniform(lambda i, o: (6 / i) ** 0.5), aliases=("he", "kaiming_uniform")),
+    _uniform("he_uniform", lambda i, o: (6 / i) ** 0.5, "he", "kaiming_uniform"),
     Row("he_normal", _normal(lambda i, o: (2 / i) ** 0.5), aliases=("kaiming_normal",)),
-    Row("lecun_uniform", _uniform(lambda i, o: (3 / i) ** 0.5), aliases=("lecun",)),
+    _uniform("lecun_uniform", lambda i, o: (3 / i) ** 0.5, "lecun"),
     Row("lecun_normal", _normal(lambda i, o: (1 / i) ** 0.5)),
     Row("orthogonal", _orthogonal, {"gain": 1.0, "stacked": 0}),
-    Row("zeros", lambda rng, shape, i, o, options: np.zeros(shape)),
-    Row("constant", lambda rng, shape, i, o, options: np.full(shape, float(options["value"])), {"value": 0.0}),
-    Row("given", lambda rng, shape, i, o, options: _filled(options["values"], shape), {"values": ()}),
+    Row("zeros", lambda rng, shape, i, o, options: np.zeros(shape), random=False),
+    Row("constant", lambda rng, shape, i, o, options: np.full(shape, float(options["value"])), {"value": 0.0},
+        random=False),
+    Row("given", lambda rng, shape, i, o, options: _filled(options["values"], shape), {"values": ()},
+        random=False),
 )
 # fmt: on
 TABLE: Mapping[str, Row] = MappingProxyType({name: row for row in ROWS for name in (row.name, *row.aliases)})
@@ -122,3 +128,23 @@ def initial(
     row = TABLE[name]
     rng = np.random.default_rng([seed, position])
     return row.draw(rng, shape, *fans, {**row.parameters, **options})
+
+
+def initials(
+    name: str,
+    options: Mapping[str, Any],
+    shape: tuple[int, ...],
+    fans: tuple[int, int],
+    seeds: Sequence[int],
+    position: int,
+) -> Array:
+    """The same for each seed: shape (seeds, ...)."""
+    row, first = TABLE[name], initial(name, options, shape, fans, seeds[0], position)
+    if not row.random or len(seeds) == 1:
+        return np.repeat(first[None], len(seeds), axis=0)
+    if row.half_width is not None and len(seeds) > math.prod(shape):
+        a = row.half_width(*fans)
+        made = -a + (a - -a) * streams.uniform(seeds, position, math.prod(shape)).reshape(-1, *shape)
+        if (made[0] == first).all():  # as NumPy rounds it here
+            return made
+    return np.stack([first, *(initial(name, options, shape, fans, seed, position) for seed in seeds[1:])])

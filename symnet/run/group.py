@@ -16,6 +16,7 @@ from compiler.kernels.driver import NUMBER_POSITIONS, REASONS
 from ..errors import SymnetError
 from .copies import Copies, size
 from .history import Epochs
+from .lanes import vectorized
 from .loop import LOSS, NORM, Loop, Progress, not_finite
 from .training import Model, compile_network
 
@@ -41,6 +42,10 @@ class Group:
         self._rows = np.zeros((count, loop.columns))
         self._sums = np.zeros((count, 1 + loop.control["PARTS"]))
         self._errors: dict[int, str] = {}
+        values = [hyper[k] for k in np.unique(settings)]
+        varying = {name for name in values[0] if len({given[name] for given in values}) > 1}
+        found = vectorized(loop, varying) if count > 1 else None
+        self._lanes, self._kernels = (found.lanes, found.kernels) if found and found.lanes <= count else (0, ())
 
     def places(self, name: str) -> Array:
         """Where the elements of a parameter stand among those of a copy, in its declared shape."""
@@ -54,7 +59,8 @@ class Group:
         """All copies, from the first values in `persistent`; Ctrl-C arrives between slices of time."""
         with self.loop.running():
             self._set_out()
-            together = max(threads, TOGETHER // size(self.loop))
+            width = max(self._lanes, 1)
+            together = max(threads, TOGETHER // size(self.loop) // width) * width
             for first in range(0, len(self.seeds), together):
                 part = slice(first, first + together)
                 copies = self._begun(part)
@@ -67,13 +73,20 @@ class Group:
         size_of_state = loop.model.memory.persistent.nbytes
         loop.control.set(EPOCHS_END=self._epochs, LATEST=int(not keeps), PERSISTENT_BYTES=size_of_state)
         loop.control.address(HISTORY=self._history, KEPT=self._kept)
+        if self._lanes:
+            loop.control.address(KEYS=np.zeros(2, np.int64), FAILED=np.zeros(1, np.int64))
         loop.attach()
 
     def _begun(self, part: slice) -> Copies:
         loop, seeds = self.loop, self.seeds[part]
-        copies = Copies(loop, len(seeds))
+        copies = Copies(loop, len(seeds), self._lanes)
         copies.put(loop.model.memory.persistent, self.persistent[part])
-        copies.put_cell("SEED", seeds)
+        if self._lanes:
+            copies.put(loop.control.arrays["KEYS"], np.stack([seeds, seeds], axis=1))
+            for name, address in zip(("STEP_KERNEL", "CHECK_KERNEL"), self._kernels, strict=False):
+                copies.put_cell(name, address)
+        else:
+            copies.put_cell("SEED", seeds)
         for call in loop.calls:
             copies.put(call.hyper, self._values(call.kernel.manifest["hyper"])[self._settings[part]])
             if (place := call.place("seed")) is not None:
@@ -93,7 +106,11 @@ class Group:
         self._sums[part, 0] = copies.get(c.numbers)[:, NUMBER_POSITIONS["LOSS_SUM"]]
         if c["PARTS"]:
             self._sums[part, 1:] = copies.get(c.arrays["PART_SUMS"])
-        losses = copies.get(c.arrays["STEP_LOSS"])[:, 0]
+        if self._lanes:
+            losses = copies.get(c.numbers)[:, NUMBER_POSITIONS["LOST"]]
+            self._end_lanes(cells, copies.get(c.arrays["FAILED"])[:, 0])
+        else:
+            losses = copies.get(c.arrays["STEP_LOSS"])[:, 0]
         for k in np.flatnonzero(cells["REASON"] == REASONS.index("NOT_FINITE")):
             start = int(cells["POSITION"][k])
             rows = range(start, min(start + c["BATCH"], c["ROWS"]))
@@ -114,6 +131,20 @@ class Group:
             self.cells[name][part] = values
         for k in np.flatnonzero(~np.isfinite(self.persistent[part]).all(axis=1)):
             self._repeat(part.start + int(k), first[k])
+
+    def _end_lanes(self, cells: dict[str, Array], failed: Array) -> None:
+        """What the control block of each lane would have; failed: the number of the step that was not finite, or 0."""
+        c = self.loop.control
+        done, batches = failed - 1, -(-c["ROWS"] // c["BATCH"])
+        ended: dict[str, Any] = {
+            "REASON": REASONS.index("NOT_FINITE"),
+            "STEP": done,
+            "EPOCH": done // batches,
+            "POSITION": done % batches * c["BATCH"],
+        }
+        for name, values in ended.items():
+            cells[name] = np.where(failed > 0, values, cells[name])
+        cells["CLOCK"] = cells["CLOCK"] // self._lanes
 
     def _repeat(self, k: int, first: Array) -> None:
         """Train copy k again, by itself: an update made something that is not finite, and it shall stop before it."""

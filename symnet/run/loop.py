@@ -121,15 +121,18 @@ class Loop:
 
     def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
         """Tell the native loop where the arrays of `data` are, and which slots of the kernel read them."""
-        rows = []
+        rows, items = [], []
         for name, array in data.arrays.items():
             if name in call.slots:
                 buffer = np.empty((batch, *array.shape[1:]), array.dtype)
                 call.put(name, buffer)
                 width = array.itemsize * int(np.prod(array.shape[1:], dtype=int))
                 rows.append([array.ctypes.data, width, buffer.ctypes.data, call.slots[name]])
+                items.append(array.itemsize)
         self.control.set(**{count: len(rows)})
         self.control.address(**{table: np.array(rows, np.int64)})
+        if call is self._call:
+            self.control.address(ITEMS=np.array(items, np.int64))
 
     def validate(self, data: Data, monitor: Monitor) -> None:
         """Evaluate on these data after each epoch."""

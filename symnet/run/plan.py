@@ -71,21 +71,22 @@ class Plan:
 
     def initial(self, seed: int) -> dict[str, Array]:
         """First values of parameters by name; a pure function of the plan and the seed."""
-        return first_values(self.parameters, seed)
+        return {name: values[0] for name, values in first_values(self.parameters, [seed]).items()}
 
 
-def first_values(parameters: Sequence[Parameter], seed: int) -> dict[str, Array]:
-    """First values by name.  Each draws by its position in the network, as if repeated layers stood one by one."""
+def first_values(parameters: Sequence[Parameter], seeds: Sequence[int]) -> dict[str, Array]:
+    """First values by name, a row for each seed.  Each parameter draws by its position in the network, as if repeated
+    layers stood one by one."""
     values: dict[str, Array] = {}
     position = 0
     for _, group in itertools.groupby(parameters, lambda p: p.name.rpartition(".")[0]):
         layer = list(group)
         for number, p in enumerate(layer):
             made = [
-                initializers.initial(p.initializer, p.options, p.shape[bool(p.stack) :], p.fans, seed, at)
+                initializers.initials(p.initializer, p.options, p.shape[bool(p.stack) :], p.fans, seeds, at)
                 for at in range(position + number, position + number + max(p.stack, 1) * len(layer), len(layer))
             ]
-            values[p.name] = np.stack(made) if p.stack else made[0]
+            values[p.name] = np.stack(made, axis=1) if p.stack else made[0]
         position += len(layer) * max(1, *(p.stack for p in layer))
     return values
 
