@@ -94,8 +94,9 @@ class _Function:
         lanes: Lanes | None,
         wide: set[str],
     ) -> None:
-        self.lanes, self.wide = lanes, wide
-        self.mask: Value | None = None  # the lanes that take part; None: all
+        self.lanes, self.wide, self.vectors = lanes, wide, frozenset(wide)
+        self.mask: Value | None = None  # the lanes for which the conditions around hold; None: all
+        self.going: Value | None = None  # the lanes that have not returned; None: all
         self.target = ""  # the variable that is being given a value
         self.depth = 0  # of blocks that run on some condition
         self.names, self.module, self.functions = names, module, functions
@@ -148,7 +149,7 @@ class _Function:
                 self._while(test, body)
             case ast.For(target=ast.Name(id=name), iter=ast.Call(func=ast.Name(id="range"), args=bounds), orelse=[]):
                 self._for(name, bounds, statement.body)
-            case ast.Return(value=None) if self.mask is None:
+            case ast.Return(value=None) if self.mask is None and self.going is None:
                 self.builder.ret_void()
             case ast.Pass():
                 pass
@@ -173,10 +174,11 @@ class _Function:
         value = spread(self.builder, value, kind.count if isinstance(kind, ir.VectorType) else 0)
         if value.ir.type != kind:
             raise Untranslatable(f"a value for each lane in one place, {ast.unparse(what)}")
-        if self.mask is not None:
-            if not value.lanes:
-                raise Untranslatable("a scalar changes in some lanes only")
-            value = Value(value.kind, self.builder.select(self.mask.ir, value.ir, self._load(place)))
+        for mask in (self.mask, self.going):
+            if mask is not None:
+                if not value.lanes:
+                    raise Untranslatable("a scalar changes in some lanes only")
+                value = Value(value.kind, self.builder.select(mask.ir, value.ir, self._load(place)))
         made = self.builder.store(value.ir, place)
         if value.lanes:
             made.align = _size(kind.element)
@@ -186,7 +188,7 @@ class _Function:
         return self.builder.load(place, align=_size(kind.element) if isinstance(kind, ir.VectorType) else None)
 
     def _assign(self, name: str, value: Value) -> None:
-        lanes = self.lanes.count if self.lanes is not None and name in self.wide else 0
+        lanes = self.lanes.count if self.lanes is not None and name in self.vectors else 0
         if name not in self.variables:
             value = spread(self.builder, value, lanes)
             self.variables[name] = Value(value.kind, self.entry.alloca(value.ir.type, name=name))
@@ -232,10 +234,10 @@ class _Function:
         self._block(body[:-1] if ends else body)
         self.mask = before
         if ends:
-            if self.depth or before is not None:
+            if self.depth or before is not None or self.going is not None:
                 raise Untranslatable("a return of some lanes within a block")
             status = self._value(ast.parse("status[0]", mode="eval").body)
-            self.mask = self._compared("==", status, constant("i64", 0))
+            self.going = self._compared("==", status, constant("i64", 0))
 
     def _while(self, test: ast.expr, body: list[ast.stmt]) -> None:
         head, inside, after = self._new("head"), self._new("inside"), self._new("after")
@@ -462,7 +464,7 @@ class _Function:
         name, given = node.func.id, tuple(self._value(a) for a in node.args)
         if isinstance(self.names.get(name), tuple):
             symbol, result, kinds = self.names[name]
-            if any(value.lanes for value in given) or self.mask is not None:
+            if any(value.lanes for value in given) or self.mask is not None or self.going is not None:
                 raise Untranslatable(f"a call of {name} in each lane")
             return emit_extern(self.builder, symbol, result, kinds, given)
         if name not in EMITTERS:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import symnet as sn
+from compiler.kernels.matmul import target
 from symnet.population import Population
 from symnet.settings import settings
 
@@ -90,16 +91,71 @@ def test_first_values_may_be_given() -> None:
         np.testing.assert_array_equal(found.parameters["dense1.W"][k], model.parameters["dense1.W"])
 
 
+def lanes(found: Population) -> set[int]:
+    return {group.lanes for _, group in found.groups}
+
+
+def close(found: Population, X: Any, y: Any, dtype: str, tolerance: float, given: Any = None) -> None:
+    parameters = found.parameters
+    for k, row in enumerate(found):
+        model, history = alone(found, k, X, y, given, dtype)
+        for name, value in model.parameters.items():
+            np.testing.assert_allclose(parameters[name][k], value, tolerance, tolerance)
+        np.testing.assert_allclose(row["loss"], history.loss[-1], tolerance)
+
+
+def test_lanes_give_the_bits_of_a_tiny_network_alone() -> None:
+    grid = {"learning_rate": [0.01, 0.1], "beta1": [0.9, 0.5]}
+    found = sn.train_many(TINY, CORNERS, XOR, 5, grid, dtype="float64", epochs=30)
+    assert lanes(found) == {target().bytes // 8}
+    check(found, CORNERS, XOR, dtype="float64")
+
+
+def test_lanes_take_rows_in_their_own_order_on_each_fold() -> None:
+    net = sn.Network(4, [sn.dense(3, "tanh"), sn.dropout(0.2), sn.dense(2)], "squared_error", l2=1e-2)
+    found = sn.train_many(net, X[:15], X[:15, :2], range(7, 20), None, 2, dtype="float64", epochs=4, batch_size=3)
+    assert 0 not in lanes(found) and len({row["loss"] for row in found}) == len(found)
+    close(found, X[:15], X[:15, :2], "float64", 1e-12)
+
+
+def test_lanes_count_what_is_classified_correctly() -> None:
+    net = sn.Network(4, [sn.dense(3, "tanh"), sn.dense(3)], "softmax_cross_entropy")
+    y = np.digitize(X[:, 0], [-0.5, 0.5])
+    found = sn.train_many(net, X[:4], y[:4], 20, None, None, (X[:9], y[:9]), dtype="float64", epochs=9)
+    assert 0 not in lanes(found) and len(set(found.columns["accuracy"])) > 1
+    close(found, X[:4], y[:4], "float64", 1e-12, (X[:9], y[:9]))
+    for k in range(5):
+        assert found[k]["accuracy"] == alone(found, k, X[:4], y[:4], (X[:9], y[:9]), "float64")[1].accuracy[-1]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_lanes_sum_the_rows_of_a_batch_one_by_one_and_a_model_alone_in_vectors(dtype: str, tolerance: float) -> None:
+    found = sn.train_many(TINY, X[:, :2], X[:, 2], 17, epochs=5, dtype=dtype)
+    assert 0 not in lanes(found)
+    close(found, X[:, :2], X[:, 2], dtype, tolerance)
+
+
+def test_what_has_no_lanes_is_trained_copy_by_copy() -> None:
+    assert lanes(sn.train_many(NET, X, Y, 20, epochs=1)) == {0}
+    assert lanes(sn.train_many(TINY, CORNERS, XOR, 1, epochs=1)) == {0}
+    given = (CORNERS, XOR)
+    assert lanes(sn.train_many(TINY, CORNERS, XOR, 20, None, None, given, epochs=1, patience=1)) == {0}
+
+
 @pytest.mark.parametrize("net", [TINY, sn.Network(2, [sn.dense(12, "relu"), sn.dense(1)], "squared_error")])
 @pytest.mark.parametrize("rate", [1e6, 1e308])  # a loss that is not finite, and parameters after an update
 def test_a_copy_that_diverges_stops_alone_and_says_where(net: sn.Network, rate: float) -> None:
     rates = [0.01, rate, 0.02]
-    found = sn.train_many(net, CORNERS, XOR, 5, {"learning_rate": rates}, None, None, "sgd", "float64", epochs=60)
+    found = sn.train_many(
+        net, CORNERS, XOR, 5, {"learning_rate": rates}, None, None, "sgd", "float64", epochs=60, batch_size=3
+    )
+    assert (0 in lanes(found)) == (net is not TINY)
     for k, row in enumerate(found):
         model, history = alone(found, k, CORNERS, XOR, dtype="float64")
         for name, value in model.parameters.items():
             np.testing.assert_array_equal(found.parameters[name][k], value)
             assert np.isfinite(value).all()
+        assert found.model(k).progress == model.progress
         if isinstance(history, sn.SymnetError):
             assert row["error"].partition(",")[0] == str(history).partition(",")[0] and np.isnan(row["loss"])
         else:

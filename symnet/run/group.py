@@ -45,7 +45,7 @@ class Group:
         values = [hyper[k] for k in np.unique(settings)]
         varying = {name for name in values[0] if len({given[name] for given in values}) > 1}
         found = vectorized(loop, varying) if count > 1 else None
-        self._lanes, self._kernels = (found.lanes, found.kernels) if found and found.lanes <= count else (0, ())
+        self.lanes, self._kernels = (found.lanes, found.kernels) if found and found.lanes <= count else (0, ())
 
     def places(self, name: str) -> Array:
         """Where the elements of a parameter stand among those of a copy, in its declared shape."""
@@ -59,7 +59,7 @@ class Group:
         """All copies, from the first values in `persistent`; Ctrl-C arrives between slices of time."""
         with self.loop.running():
             self._set_out()
-            width = max(self._lanes, 1)
+            width = max(self.lanes, 1)
             together = max(threads, TOGETHER // size(self.loop) // width) * width
             for first in range(0, len(self.seeds), together):
                 part = slice(first, first + together)
@@ -73,15 +73,15 @@ class Group:
         size_of_state = loop.model.memory.persistent.nbytes
         loop.control.set(EPOCHS_END=self._epochs, LATEST=int(not keeps), PERSISTENT_BYTES=size_of_state)
         loop.control.address(HISTORY=self._history, KEPT=self._kept)
-        if self._lanes:
+        if self.lanes:
             loop.control.address(KEYS=np.zeros(2, np.int64), FAILED=np.zeros(1, np.int64))
         loop.attach()
 
     def _begun(self, part: slice) -> Copies:
         loop, seeds = self.loop, self.seeds[part]
-        copies = Copies(loop, len(seeds), self._lanes)
+        copies = Copies(loop, len(seeds), self.lanes)
         copies.put(loop.model.memory.persistent, self.persistent[part])
-        if self._lanes:
+        if self.lanes:
             copies.put(loop.control.arrays["KEYS"], np.stack([seeds, seeds], axis=1))
             for name, address in zip(("STEP_KERNEL", "CHECK_KERNEL"), self._kernels, strict=False):
                 copies.put_cell(name, address)
@@ -106,7 +106,7 @@ class Group:
         self._sums[part, 0] = copies.get(c.numbers)[:, NUMBER_POSITIONS["LOSS_SUM"]]
         if c["PARTS"]:
             self._sums[part, 1:] = copies.get(c.arrays["PART_SUMS"])
-        if self._lanes:
+        if self.lanes:
             losses = copies.get(c.numbers)[:, NUMBER_POSITIONS["LOST"]]
             self._end_lanes(cells, copies.get(c.arrays["FAILED"])[:, 0])
         else:
@@ -144,7 +144,7 @@ class Group:
         }
         for name, values in ended.items():
             cells[name] = np.where(failed > 0, values, cells[name])
-        cells["CLOCK"] = cells["CLOCK"] // self._lanes
+        cells["CLOCK"] = cells["CLOCK"] // self.lanes
 
     def _repeat(self, k: int, first: Array) -> None:
         """Train copy k again, by itself: an update made something that is not finite, and it shall stop before it."""
@@ -164,6 +164,7 @@ class Group:
         except SymnetError as error:
             self._errors[k] = str(error)
             self.persistent[k] = model.memory.persistent
+            self._sums[k] = [c.number("LOSS_SUM"), *model.progress.part_sums]
             for name in CELLS:
                 self.cells[name][k] = c[name]
 
