@@ -49,13 +49,14 @@ FILES = (
     *(
         f"compiler/{name}.py"
         for name in (
-            "dependence", "expressions", "flat", "fuse", "graph", "layout", "lower", "memory", "nest", "pack", "pad",
-            "prepare", "product", "recurrence", "slots", "source", "spans", "translate",
+            "dependence", "divide", "executable", "expressions", "flat", "fuse", "graph", "layout", "legend",
+            "live_slots", "lower", "memory", "nest", "pack", "pad", "prepare", "product", "recurrence", "slots",
+            "source", "spans", "spell", "team", "translate",
         )
     ),
 )  # fmt: skip
 # What judges a file, by the first pattern that it matches: what is fast, and for those that survive it the rest.  Files
-# named like the mutant's come first.  The numbers are blocks of the fuzzer's programs.
+# named like the mutant's come first, listed or not.  The numbers are blocks of the fuzzer's programs.
 DERIVATION, PASSES, NESTS, COMPILED = (
     f"tests/test_fuzz.py::{name}[{{}}]"
     for name in (
@@ -66,7 +67,7 @@ DERIVATION, PASSES, NESTS, COMPILED = (
     )
 )
 BLOCKS = range(0, 80, 20)
-NETWORKS, GENERATED = "tests/test_fuzz_networks.py", "tests/test_generated.py"
+NETWORKS, GENERATED, THREADS = "tests/test_fuzz_networks.py", "tests/test_generated.py", "tests/test_threads.py"
 NATIVE = ("tests/test_translate.py", "tests/test_native.py", "tests/test_vectormath.py")
 LOWERING = ("tests/test_lowering.py", "tests/test_windows.py")
 JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
@@ -84,6 +85,8 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("compiler/kernels/driver.py", ("tests/test_driver.py",), ("tests/test_training.py",)),
     ("compiler/kernels/*", (*NATIVE, "tests/test_driver.py"), ("tests/test_matmul.py", COMPILED.format(0))),
     ("compiler/translate.py", NATIVE[:2], (COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py")),
+    ("compiler/divide.py", (THREADS,), (GENERATED, NATIVE[1])),
+    ("compiler/team.py", (THREADS,), (NATIVE[1],)),
     (
         "compiler/*",
         (GENERATED, NESTS.format(0), "tests/test_memory_plan.py", "tests/test_spans.py"),
@@ -290,7 +293,9 @@ def tests_for(file: str) -> tuple[list[str], list[str]]:
             found += [path + ("::" + test if test else "") for path in matching]
         return sorted(found, key=lambda path: not any(word in path for word in words))
 
-    return paths(fast), paths(slow)
+    own = f"tests/test_{Path(file).stem}.py"
+    first = [own] if (ROOT / own).exists() else []
+    return [*first, *(path for path in paths(fast) if path != own)], [path for path in paths(slow) if path != own]
 
 
 def run(tree: Path, mutant: Mutant, stages: int = 2) -> tuple[bool, str]:
@@ -347,6 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--quick", action="store_true", help="only the first tests: what survives may be killed by others"
     )
     parser.add_argument("--kinds", nargs="+", help='kinds of mistakes to draw from, such as "a sign" (default: all)')
+    parser.add_argument("--slice", default="1/1", help="2/4: only the second of four parts of them")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants to judge again")
     options = parser.parse_args(arguments)
 
@@ -355,7 +361,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only:
         chosen = [m for place in every if place.number in options.only and (m := made(place)) is not None]
     else:
-        chosen = draw(every, options.count, options.seed)
+        slice_, slices = map(int, options.slice.split("/"))
+        chosen = draw(every, options.count, options.seed)[slice_ - 1 :: slices]
     print(f"{len(chosen)} of {len(every)} mutants of {len(files)} files", flush=True)
 
     survivors, start = [], time.perf_counter()
