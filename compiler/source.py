@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from keyword import iskeyword
 
 import sympy as sp
 from sympy import Expr
@@ -237,7 +238,8 @@ class Writer(Expressions):
         self.lines[start:] = [*frame.prelude, f"{self.indent}for {frame.text} in range({low}, {high}):", *inner]
 
     def _loop_name(self, stem: str) -> str:
-        stem = stem if stem.isidentifier() and stem not in RESERVED and len(stem) <= 8 else "i"
+        usable = stem.isidentifier() and not iskeyword(stem) and stem not in RESERVED
+        stem = stem if usable and len(stem) <= 8 else "i"
         taken = {f.text for f in self.frames}
         number, name = 1, stem
         while name in taken or re.fullmatch(r"[ckprvxe]\d+", name):

@@ -7,9 +7,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symnet as sn
 from compiler.passes import STRICT, run_passes
+from compiler.passes.keep_digits import BOUNDED, keep_digits
+from compiler.program import Equation, Index, Program, Tensor
 from symnet.declare.activations import ROWS as ACTIVATIONS
 from symnet.errors import SymnetError
 from tests.accuracy import ROWS, exact, points, trained
@@ -110,3 +113,16 @@ def test_a_function_maps_arrays_of_any_shape_and_shows_its_formula() -> None:
     assert str(f.expr) == "logistic(2*x[n])*x[n]" and "logistic" in repr(f.derivative())
     large = np.linspace(-5, 5, 150_000, dtype=np.float32)
     assert sn.function("relu", "float32")(large).tolist() == np.maximum(large, 0).tolist()
+
+
+@pytest.mark.parametrize("bounded", BOUNDED, ids=str)
+def test_what_decays_wins_over_what_grows_whatever_bounded_function_is_in_it(bounded) -> None:
+    n = Index("n", 5)
+    x, y = Tensor("x", (5,), "input"), Tensor("y", (5,))
+    program = Program(
+        (Equation(y[n], (n,), x[n] * (2 + bounded(1 + 0 * x[n] + 1 / (1 + x[n] ** 2))) * sp.exp(x[n])),), (y,)
+    )
+    values = np.array([-math.inf, -1e308, -800.0, -1.0, 2.0])
+    before, after = (sn.evaluate(p, {"x": values})["y"] for p in (program, keep_digits(program)))
+    assert after[0] == 0 and after[1] == 0
+    np.testing.assert_allclose(after[3:], before[3:], rtol=1e-14)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import subprocess
@@ -375,3 +376,20 @@ def test_what_is_infinite_is_computed_and_not_written_down(width: int) -> None:
     found = interpret(program, values, {"N": 3}, plain=False)
     for tensor, sign in zip(y, (1, 1, -1, 1), strict=True):
         np.testing.assert_array_equal(found[tensor.name], np.full(3, sign * np.inf), tensor.name)
+
+
+@pytest.mark.parametrize("name", ["2x", "i'", "for", "M", "very long name", "\u00e9\u00e9", "p3"])
+def test_any_name_of_an_index_gives_a_source_that_runs(name: str) -> None:
+    i, j = Index(name, 3), Index("j", 4)
+    x, y = Tensor("x", (3, 4), "input"), Tensor("y", (3,))
+    program = Program((Equation(y[i], (i, j), x[i, j]),), (y,))
+    x_values = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(interpret(program, {"x": x_values}, {})["y"], x_values.sum(1))
+
+
+def test_times_of_lowering_and_compiling_are_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compiler.executable.perf_counter", itertools.count().__next__)  # a second passes between calls
+    found = compile_program(network((3, 2)).training_program("adam"), "float32", None, {"N": 2}).manifest[
+        "milliseconds"
+    ]
+    assert found["compile"] == 1000 and found["lower"] >= 1000 and found["lower"] % 1000 == 0

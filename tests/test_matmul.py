@@ -198,6 +198,33 @@ def test_the_operands_of_a_single_panel_are_read_where_they_are(n: int, packed: 
     assert ("alloca" in matmul(spec, TILES["avx512"])[1]) is packed
 
 
+# ------------------------------------------------------------------------------------------- how it is divided
+@pytest.mark.parametrize("row", TILES)
+def test_panels_are_as_few_and_tiles_as_high_as_registers_allow(row: str) -> None:
+    """Their sizes, at every width and height: nothing else shows in a result."""
+    target = TILES[row]
+    for size in range(1, 130):
+        made = module._Generator(specified(32, size, 40, FORMS[0]), target)
+        each, rest = made.split()
+        vectors = len(made.columns(size))
+        assert each <= made.wide and size // (each * made.lanes) + len(rest) == -(-vectors // made.wide), size
+        tall = module._Generator(specified(size, 64, 40, FORMS[0]), target)
+        best, height = target.rows[min(tall.split()[0], len(target.rows)) - 1], tall.height()
+        assert height <= best, size
+        assert (size % height == 0 and 3 * height > 2 * best) or -(-size // height) == -(-size // best), size
+
+
+@pytest.mark.parametrize("row", TILES)
+def test_the_accumulators_of_a_tile_leave_registers_for_the_operands(row: str) -> None:
+    """A loop over k carries them all: at most three quarters of the registers."""
+    registers = {"avx512": 32, "neon": 32}.get(row, 16)
+    sizes = [(64, 10), (64, 17), (128, 1), (130, 24), (32, 64), (7, 200), (1, 300)]
+    for (M, N), a in itertools.product(sizes, "mk"):
+        text = matmul(specified(M, N, 40, (a, "n", "zero", "float32")), TILES[row])[1]
+        carried = [len(re.findall(r"= phi (?!ptr|i64)", block)) for block in re.split(r"^\w+:", text, flags=re.M)]
+        assert max(carried) <= registers * 3 // 4, (M, N, a, max(carried))
+
+
 def test_one_function_serves_every_number_of_rows() -> None:
     spec = specified(40, 48, 300, ("k", "n", "bias", "float32"), "m")
     for rows in (0, 1, 7, 8, 9, 40, 100):

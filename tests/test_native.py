@@ -223,3 +223,10 @@ def test_compiled_source_is_a_file_that_a_debugger_can_open(folder: Path) -> Non
     build_source(LOOPS, "loops")
     digest = hashlib.sha256(LOOPS.encode()).hexdigest()[:16]
     assert (folder / f"loops_{digest}.py").read_text() == LOOPS
+
+
+def test_who_waits_tells_the_processor() -> None:
+    text = native.source_ir("def f(table):\n    while table[0] == 0:\n        pause()\n", "f", {})
+    assert (platform.machine() in ("x86_64", "AMD64")) == (
+        "call void @llvm.x86.sse2.pause" in re.sub('"', "", str(text))
+    )

@@ -43,6 +43,7 @@ TEXTS = {
     ),
     "chains of comparisons": "for k in range(10):\n    i[k] = 1 if 2 <= k < 7 != 5 else 0",
     "integers and reals together are real": "x[0] = 7 / 2 + 3*x[1]\nx[2] = -x[1] - -2\nk = 1.5\nk = 2\nx[3] = k/4",
+    "a variable of integers takes truths, too": "k = 5\nk = i[1] > 0\ni[0] = k + 1\nk = i[1] < 0\ni[2] = 3*k",
     "powers": "for k in range(4):\n    x[k] = x[k + 4]**3 + x[k + 4]**1 + (1 + x[k + 4]**2)**0.5",
     "comparisons with NaN": "n = x[0] - x[0]\nn = n/n\ni[0] = 1 if n != n else 0\ni[1] = 1 if n < 1 or n >= 1 else 0",
     "a return ends it": "i[0] = 1\nif x[0] < 1e9:\n    return\ni[0] = 2",

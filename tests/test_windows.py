@@ -184,3 +184,10 @@ def test_a_kernel_sums_over_segments(target: Any, segments: tuple[tuple[int, int
         call = native.callable_from(function, SIGNATURE[dtype])
         call(A[first:].ctypes.data, B.ctypes.data, C.ctypes.data, D.ctypes.data, rows, columns, depth)
         np.testing.assert_allclose(C, expected, rtol=2e-4 if dtype == "float32" else 1e-12, atol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "is_gathered"), [(2 * P, True), (2 * P + 1, False)])
+def test_a_scatter_over_an_axis_more_than_twice_as_long_stays_one(length: int, is_gathered: bool) -> None:
+    program = backward(1, 0, length)
+    run(program)
+    assert (gather(program).equations[0].lhs.subscripts != program.equations[0].lhs.subscripts) is is_gathered
