@@ -27,7 +27,7 @@ from .program import (
     position,
     subscript_in_range,
 )
-from .spans import Span, ordered, spans, sparse_rows, usable, without
+from .spans import Span, ordered, spans, sparse_rows, usable, whole_rows, without
 
 Place = Tensor | str  # what is read or written: a tensor, or a register
 
@@ -251,7 +251,7 @@ class Names:
 def build(equation: Equation, kind: str, layout: Layout, names: Names, plain: bool = False) -> list[Node]:
     """Loops over the free indices and over the bound ones, the scalar expression inside."""
     new = {i: names.index(i) for i in equation.domain}
-    equation, original = equation.substitute(new), equation
+    equation, original = whole_rows(equation.substitute(new)), equation
     order = loop_order(equation, layout, plain)
     split = len(order)
     while split and order[split - 1] in equation.bound:

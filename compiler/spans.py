@@ -8,13 +8,13 @@ of sequences and places of maxima cost what is there, not what could be.  Stands
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from .program import Access, Equation, Index, indices, outer_accesses, sorted_args
+from .program import Access, Equation, Index, indices, outer_accesses, sorted_args, subscript_in_range
 
 LESS = (sp.StrictLessThan, sp.LessThan, sp.Eq)
 MORE = (sp.StrictGreaterThan, sp.GreaterThan, sp.Eq)
@@ -50,6 +50,22 @@ def sparse_rows(equation: Equation) -> dict[Index, Access]:
             if isinstance(row, Index) and isinstance(column, Index) and column not in found and row not in found:
                 found[column] = access
     return found
+
+
+def whole_rows(equation: Equation) -> Equation:
+    """What is stored says which columns of a sparse tensor are visited, so an index of columns runs over all of them,
+    and one of rows over no others; where their ranges are others, conditions keep these."""
+    for column, access in sparse_rows(equation).items():
+        row = access.subscripts[0]
+        for index, extent, partly in zip((row, column), access.tensor.shape, (True, False), strict=True):
+            whole = Index(index.name, extent)
+            if index == whole or (partly and subscript_in_range(index, extent)):
+                continue
+            new = equation.substitute({index: whole})
+            ends = [whole >= index.low] if index.low != 0 else []
+            ends += [whole < index.high] if index.high != extent else []
+            equation = replace(new, where=sp.And(new.where, *ends))
+    return equation
 
 
 def relations(where: Boolean) -> list[Boolean]:

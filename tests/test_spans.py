@@ -13,7 +13,9 @@ from sympy.logic.boolalg import Boolean
 
 from compiler.calling import interpret
 from compiler.executable import generate
+from compiler.passes import run_passes
 from compiler.program import Access, Equation, Index, Program, Tensor
+from compiler.verify import verify
 from symnet.differentiate import pullback
 from symnet.oracle.reference import evaluate
 
@@ -69,6 +71,32 @@ def test_rows_of_sparse_tensors_keep_their_conditions(where: Boolean, left: Acce
         values = {**VALUES, "S": csr_array(np.where(np.arange(V * V).reshape(V, V) % 3, 0.0, 1.5))}
         found = interpret(program, values, {}, plain=False)["y"]
         np.testing.assert_allclose(found, evaluate(program, values)["y"], rtol=1e-12)
+
+
+FEWER, LATER, MORE = Index("v", V - 1), Index("w", V, 1), Index("w", V + 2)
+Z = Tensor("Z", (V, V, F))
+
+
+@pytest.mark.parametrize(("a", "b"), [(v, w), (FEWER, w), (v, LATER), (v, MORE)])
+@pytest.mark.parametrize("plain", [False, True])
+def test_rows_of_sparse_tensors_keep_the_ranges_of_their_indices(a: Index, b: Index, plain: bool) -> None:
+    values = {**VALUES, "S": csr_array(np.where(np.arange(V * V).reshape(V, V) % 3, 1.5, 0.0))}
+    for left in (y[n, a, f], y[n, a - 1, f], y[n, b + 1, f], y[n, 0, f], Z[a, b, f], Z[b, a + 1, f]):
+        for factor in (S[a, b], S[b, a]):
+            for rest in (x[n, a, f], x[n, a - 1, f] * x[n, b + 1, 0]):
+                program = Program((Equation(left, (n, a, f, b), factor * rest),), (left.tensor,))
+                found = interpret(program, values, {}, plain=plain)[left.tensor.name]
+                expected = evaluate(program, values)[left.tensor.name]
+                np.testing.assert_allclose(found, expected, 1e-12, 1e-12, str(program.equations[0]))
+
+
+@pytest.mark.parametrize("where", [sp.Eq(v, 0), sp.Eq(v, length[n]), sp.Eq(w, v)])
+def test_no_pass_puts_anything_else_in_the_place_of_an_index_of_a_sparse_tensor(where: Boolean) -> None:
+    values = {**VALUES, "S": csr_array(np.where(np.arange(V * V).reshape(V, V) % 3, 1.5, 0.0))}
+    choice = sp.Piecewise((0, x[n, w, 0] > 0), (x[n, v, f], True))
+    program = Program((Equation(y[n, v, f], (n, v, f, w), S[v, w] * choice * x[n, w, f], "sum", where),), (y,))
+    run_passes(program, verify=verify)
+    np.testing.assert_allclose(interpret(program, values, {}, plain=False)["y"], evaluate(program, values)["y"])
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "an edge has one target"])

@@ -189,6 +189,12 @@ def is_infinite(expression: Basic) -> bool:
     return expression.has(sp.zoo, sp.nan, sp.oo, -sp.oo, sp.AccumBounds)
 
 
+def keeps_rows(equation: Equation) -> bool:
+    """The subscripts of sparse tensors are distinct indices, as the language asks: nothing has taken their place."""
+    found = (a for a in reads(equation.rhs) if a.tensor.sparse)
+    return all(len({s for s in a.subscripts if isinstance(s, Index)}) == a.tensor.rank for a in found)
+
+
 def is_zero(expression: Basic) -> bool:
     """The number 0; SymPy's own question, of expressions too, searches through assumptions for milliseconds."""
     return bool(expression.is_Number and expression.is_zero)

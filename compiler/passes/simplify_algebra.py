@@ -28,6 +28,7 @@ from .rewriting import (
     is_constant,
     is_infinite,
     is_zero,
+    keeps_rows,
     live,
     nodes,
     operations,
@@ -172,7 +173,7 @@ def _use_identities(equation: Equation, identities: dict[Tensor, Equation]) -> E
             done = {old: replace(new, {step[0]: step[1]}) for old, new in done.items()} | {step[0]: step[1]}
             current = _put(current, step[0], step[1])
         else:
-            if all(covers(one, replace(s, done)) for one, s in first.items()):
+            if keeps_rows(current) and all(covers(one, replace(s, done)) for one, s in first.items()):
                 return _use_identities(current, identities)
     return equation
 
@@ -200,9 +201,8 @@ def _solve_conditions(equation: Equation, program: Program) -> Equation:
                 continue
             rest = sp.And(*(r for r in sp.And.make_args(equation.where) if r is not relation))
             new = _put(Equation(equation.lhs, equation.domain, equation.rhs, "sum", rest), index, value)
-            if not is_outside(new.lhs) and not is_infinite(
-                new.rhs
-            ):  # else nothing is written, which the condition says without naming an element
+            allowed = keeps_rows(new) and not is_infinite(new.rhs)
+            if allowed and not is_outside(new.lhs):  # else nothing is written: the condition names no element then
                 return _solve_conditions(new, program)
     return equation
 
@@ -242,11 +242,13 @@ def _simpler(node: Basic) -> Basic:
 
 
 def _into_arms(node: Expr) -> Expr:
-    """c * Piecewise((0, p), (e, True)) -> Piecewise((0, p), (c*e, True))"""
+    """c * Piecewise((0, p), (e, True)) -> Piecewise((0, p), (c*e, True)); what is sparse stays a factor of all"""
     for factor in node.args:
         if isinstance(factor, sp.Piecewise) and any(is_zero(arm) for arm, _ in factor.args):
-            rest = sp.Mul(*(f for f in node.args if f is not factor))
-            return piecewise((_into_arms(arm * rest) if not is_zero(arm) else arm, p) for arm, p in factor.args)
+            sparse = [f for f in node.args if any(a.tensor.sparse for a in reads(f))]
+            rest = sp.Mul(*(f for f in node.args if f is not factor and f not in sparse))
+            arms = ((_into_arms(arm * rest) if not is_zero(arm) else arm, p) for arm, p in factor.args)
+            return sp.Mul(*sparse, piecewise(arms))
     return node
 
 
