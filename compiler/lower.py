@@ -163,8 +163,9 @@ def _whole(tensor: Tensor, like: Sequence[Equation] = ()) -> Equation:
 def _share_storage(
     program: Program, equations: list[Equation], needs: dict[Equation, list[Equation]], layout: Layout
 ) -> list[tuple[Tensor, Tensor]]:
-    """A next value takes the place of its state where every reader of the old value can run before; else it is copied
-    at the end.  Adds the dependences that this asks for, and returns the pairs to copy."""
+    """A next value takes the place of its state where every reader of the old value can run before, or where there is
+    none and nothing forbids the update; else it is copied at the end.  Adds the dependences that this asks for, and
+    returns the pairs to copy."""
     copies = []
     written: dict[Tensor, list[Equation]] = {}
     readers: dict[Tensor, list[Equation]] = {}
@@ -178,7 +179,8 @@ def _share_storage(
     for state, new in program.updates:
         mine = written.get(new, [])
         others = [e for e in readers.get(state, ()) if e not in mine]
-        ok = bool(mine) and _writes_once(mine) and new not in layout.owner
+        free = not program.guards and state not in readers
+        ok = bool(mine) and (free or _writes_once(mine)) and new not in layout.owner
         ok = ok and all(a.subscripts == e.lhs.subscripts for e in mine for a in e.reads() if a.tensor == state)
         if ok and not reachable(mine, followers).intersection(others):
             layout.owner[new] = state

@@ -84,6 +84,7 @@ _HOMES = {
     "History": "run.history",
     "Epoch": "run.history",
     "Checkpoint": "run.checkpoint",
+    "Ranks": "run.ranks",
     "pullback": "differentiate",
     "pushforward": "differentiate",
     "evaluate": "oracle.reference",
@@ -140,6 +141,7 @@ __all__ = [
     "History",
     "Epoch",
     "Checkpoint",
+    "Ranks",
     "pullback",
     "pushforward",
     "evaluate",
@@ -196,6 +198,7 @@ if TYPE_CHECKING:
     from .run.function import Function, function
     from .run.history import Epoch, History
     from .run.model_file import load
+    from .run.ranks import Ranks
     from .run.training import Model
     from .sweeps import ensemble, sweep
 

@@ -10,6 +10,7 @@
     symnet predict model data.csv       print a prediction a line
     symnet --version
 
+`mpirun -n 4 symnet train spec.toml` trains with four processes together, on one machine or on several (run/ranks.py).
 The last part of the data is for the test alone: neither training nor the choice of the best epoch sees it.  What a user
 got wrong is one message on stderr and exit code 2.  Ctrl-C or SIGTERM while training write the model as it is (and the
 checkpoint, if there is one); exit code 130 or 143.
@@ -18,6 +19,7 @@ checkpoint, if there is one); exit code 130 or 143.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
@@ -65,6 +67,7 @@ try:
 
 if TYPE_CHECKING:
     from .network import Network
+    from .run.ranks import Ranks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="N", help="so often; else every 60")
     train.add_argument("--checkpoint-epochs", type=int, metavar="N", help="after every N epochs, too")
     train.add_argument("--resume", metavar="FILE", help="go on from a checkpoint, to the same bits")
+    train.add_argument(
+        "--pieces", type=int, metavar="P", help="under mpirun: parts of a batch, which decide the bits; else 4"
+    )
+    train.add_argument(
+        "--sync-every", type=int, metavar="K", help="under mpirun: K steps alone, then an average, not a sum each step"
+    )
     train.set_defaults(run=_train)
     show = commands.add_parser("show", help="print a network's equations and gradients")
     show.add_argument("spec", help="a TOML file")
@@ -170,7 +179,28 @@ def _bytes(text: str) -> int:
 
 
 # ---------------------------------------------------------------------------------------------- train, report
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> int:
+    from .run.ranks import Ranks, launched, watched
+
+    count, rank = launched()
+    if count == 1 and options.pieces is options.sync_every is None:
+        _train_with(options, None)
+        return 0
+    resume = f"--resume {options.checkpoint}"
+    with watched(options.checkpoint, resume) if rank == 0 < count - 1 else contextlib.nullcontext():
+        ranks = Ranks(options.pieces, options.sync_every or 1)
+        try:
+            with ranks.guard():
+                _train_with(options, ranks)
+        except (SymnetError, KeyboardInterrupt, SystemExit) as ended:
+            if not ranks.rank:
+                raise
+            # rank 0 says it
+            return 2 if isinstance(ended, SymnetError) else 130 if isinstance(ended, KeyboardInterrupt) else 143
+    return 0
+
+
+def _train_with(options: argparse.Namespace, ranks: Ranks | None) -> None:
     from .network import Network
     from .run.checkpoint import Checkpoint
     from .run.training_job import train
@@ -193,6 +223,7 @@ def _train(options: argparse.Namespace) -> None:
         checkpoint,
         options.resume,
         options.threads,
+        ranks,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .declare.initializers import Array
     from .declare.optimizers import Update
+    from .differentiate import Derivation
     from .formulation.layers import Built, Parameter, State
     from .formulation.objective import Joint
     from .gradient import Gradient
@@ -323,21 +324,28 @@ class Network(Judged, Readable):
         return self._gradients[key]
 
     def _derive(self, forward: tuple[Equation, ...], loss: Joint) -> Gradients:
+        swept = self.swept(forward, loss, 1 / loss.ell.shape[0])
+        by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
+        equations = (*swept.equations, *self.penalty_gradients)
+        return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
+
+    def swept(self, forward: tuple[Equation, ...], loss: Joint, scale: Any = 1) -> Derivation:
+        """The sweep from the losses of the samples, each seeded with 1.  scale: a factor of the gradients."""
         from .differentiate import pullback
 
-        def name(tensor: Tensor) -> str:
-            net_input = re.fullmatch(r"z(\d+)", tensor.name)
-            return f"delta{net_input[1]}" if net_input else f"d_{tensor.name}"
-
         wrt = tuple(dict.fromkeys(self.tensors.values()))
-        swept = pullback((*forward, *loss.equations), {loss.ell: 1}, wrt, name=name, scale=1 / loss.ell.shape[0])
-        equations = swept.equations
-        if self._penalties:
-            read = {access.tensor for equation in self._penalties for access in equation.reads()}
-            weights = [weight for weight in self.weights if weight in read]
-            equations += pullback(self._penalties, {regularizers.penalty(): 1}, weights, name=name).equations
-        by_name = {key: swept.adjoints[tensor] for key, tensor in self.tensors.items()}
-        return Gradients(equations, MappingProxyType(by_name), MappingProxyType(swept.adjoints))
+        return pullback((*forward, *loss.equations), {loss.ell: 1}, wrt, name=_adjoint, scale=scale)
+
+    @cached_property
+    def penalty_gradients(self) -> tuple[Equation, ...]:
+        """What the penalty adds to the gradients."""
+        from .differentiate import pullback
+
+        if not self._penalties:
+            return ()
+        read = {access.tensor for equation in self._penalties for access in equation.reads()}
+        weights = [weight for weight in self.weights if weight in read]
+        return pullback(self._penalties, {regularizers.penalty(): 1}, weights, name=_adjoint).equations
 
     # ------------------------------------------------------------------------------------------ programs
     def update(self, optimizer: Optimizer, target: Given = None) -> Update:
@@ -468,6 +476,12 @@ class Network(Judged, Readable):
         from .run.risk import value_and_gradient
 
         return value_and_gradient(self, parameters, X, y, dtype, sample_weight, training, accuracy)
+
+
+def _adjoint(tensor: Tensor) -> str:
+    """The textbook's name of an adjoint."""
+    net_input = re.fullmatch(r"z(\d+)", tensor.name)
+    return f"delta{net_input[1]}" if net_input else f"d_{tensor.name}"
 
 
 def _described(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[str]:

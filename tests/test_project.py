@@ -171,6 +171,7 @@ def test_only_declared_dependencies_are_imported(root: Path, project: dict) -> N
     # a module, or a folder of modules -> what its extra installs
     extras = {
         "plots.py": {"matplotlib"},
+        "ranks.py": {"mpi4py"},
         "sklearn": {"sklearn", "threadpoolctl"},
         "sweeps.py": {"joblib", "pandas"},
     }

@@ -36,6 +36,8 @@ CONTROL = (
     ("SEED", "key of the order"),
     ("PERMUTATION", "address of int64[ROWS], the order of this epoch as far as PERMUTED"),
     ("PERMUTED", "places of PERMUTATION that are final; -1: none, and the rest is not the identity either"),
+    ("SKIP_FIRST", "so many rows at the beginning of a full batch are not gathered: other processes see to them"),
+    ("SKIP_LAST", "and so many at its end"),
     ("ARRAYS", "number of data arrays"),
     ("ARRAY_TABLE", "address of int64[ARRAYS, 4]: data, bytes a row, buffer of BATCH rows, slot of the step kernel"),
     # the step kernel
@@ -149,7 +151,6 @@ def drive(c):
     check_parts = c[CHECK_PARTS]
     check_part_table = pointer_i64(c[CHECK_PART_TABLE])
     check_part_sums = pointer_f64(c[CHECK_PART_SUMS])
-    steps_end = c[STEPS_END]
     time_limit = c[SLICE]
     elapsed = 0
     # The clock is read every `stride` calls, which adapts so that this happens about every 0.5 to 2 ms.
@@ -158,7 +159,7 @@ def drive(c):
         # ------------------------------------------------------------------ the batches of one epoch
         position = c[POSITION]
         while position < rows:
-            if c[STEP] == steps_end:
+            if c[STEP] == c[STEPS_END]:
                 clock_gettime(MONOTONIC, now)
                 c[CLOCK] = spent + 1000000000 * now[0] + now[1] - start
                 c[REASON] = STEPS_DONE
@@ -179,6 +180,8 @@ def drive(c):
                     permutation[permuted] = row
                     permuted += 1
                 c[PERMUTED] = permuted
+                low = c[SKIP_FIRST] if size == batch else 0
+                high = size - c[SKIP_LAST] if size == batch else size
                 for array in range(array_count):
                     data = arrays[4 * array]
                     width = arrays[4 * array + 1]
@@ -187,10 +190,10 @@ def drive(c):
                     if width == 8:
                         cells = pointer_i64(data)
                         gathered = pointer_i64(buffer)
-                        for row in range(size):
+                        for row in range(low, high):
                             gathered[row] = cells[permutation[position + row]]
                     else:
-                        for row in range(size):
+                        for row in range(low, high):
                             memcpy(buffer + row * width, data + permutation[position + row] * width, width)
             else:
                 for array in range(array_count):

@@ -90,7 +90,7 @@ class Keeper:
             raise complaint("resume", resume, "the path of a checkpoint")
         self._to = to if to is None or isinstance(to, Checkpoint) else Checkpoint(to)
         self._model = loop.model
-        self._settings = {} if to is resume is None else _settings(loop)
+        self._settings = {} if to is resume is None else settings(loop)
         self._resume = None if resume is None else Path(resume)
         if self._resume and self._to and self._resume.absolute() == Path(self._to.path).absolute():
             self._resume = self._resume if self._resume.exists() else None  # the first start of a run that may go on
@@ -208,7 +208,7 @@ _FIELDS: dict[str, type] = {
 }  # fmt: skip
 
 
-def _settings(loop: Loop) -> dict[str, Any]:
+def settings(loop: Loop) -> dict[str, Any]:
     """What decides the course of a `fit`, as it begins, in terms of JSON."""
     model = loop.model
     spec, optimizer = model.network.spec, {"name": model.optimizer.name, **model.optimizer.mapping}

@@ -6,6 +6,7 @@ filled, ready to run on rows.  Stands between compiler/executable.py and trainin
     training      one step on at most `capacity` rows: forward, backward, update; with risk: it gives R, too
     evaluation    summed loss and number of hits          prediction    labels, probabilities or values
     gradient      R and the gradient of every parameter; training gradient: the same of a step of training
+    sums, update  a step in two parts (formulation/divided.py); update with risk: it gives R, too
 
 A kernel that an earlier process made is found by its key in the disk cache, with neither SymPy nor Numba loaded.
 """
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ROWS = 256  # rows a call of everything but training: one kernel serves any number of rows
+DIVIDED = ("sums", "update", "update with risk")
+SIGNS = 4  # numbers that processes which divide a step add up with the sums
 WITHOUT_FACTS = ", without facts"  # ends a variant whose data do not keep the promises of the program
 ALIGNMENT = 64
 CANARY = np.frombuffer(b"symnet: a kernel that writes here is out of its bounds, a defect!"[:64], np.uint8)
@@ -82,6 +85,13 @@ class Kernels:
         cache.store(key, json.dumps(record).encode())
         return Storage.from_json(record)
 
+    @cached_property
+    def with_sums(self) -> Storage:
+        """The same with the sums of a divided step behind it."""
+        from ..formulation.divided import with_sums
+
+        return with_sums(self.storage, self.network, SIGNS)
+
     @seldom()
     def get(self, purpose: str, variant: str = "", capacity: int = ROWS) -> Kernel:
         """The kernel for a purpose; `variant`: how targets are given, or what is predicted."""
@@ -99,16 +109,23 @@ class Kernels:
         from compiler.executable import compile_program
 
         program, capacities = self._program(purpose, variant), {"N": capacity}
-        made = compile_program(program, self.dtype, self.storage, capacities, accuracy=self.accuracy)
+        storage = self.with_sums if purpose in DIVIDED else self.storage
+        made = compile_program(program, self.dtype, storage, capacities, accuracy=self.accuracy)
         self.compiled += 1
         cache.store(key, json.dumps({"manifest": made.manifest, "source": made.source}).encode())
         return Kernel(made.address, made.source, made.manifest)
 
     def _program(self, purpose: str, variant: str) -> Program:
+        from ..formulation.divided import sums_program, update_program
+
         network, given = self.network, variant.removesuffix(WITHOUT_FACTS)
         match purpose:
             case "training" | "training with risk":
                 program = network.training_program(self.optimizer, given, purpose != "training")
+            case "sums":
+                program = sums_program(network, given)
+            case "update" | "update with risk":
+                program = update_program(network, self.optimizer, given, purpose != "update")
             case "evaluation":
                 program = network.evaluation_program(given)
             case "prediction":
@@ -209,11 +226,11 @@ class Call:
             self.table = np.append(self.table[:-1], team.record(self.threads))
         self.status: Array = np.zeros(1, np.int64)
         self._integers: list[str] = kernel.manifest["integers"]
-        self._numbers: Array = np.array([integers[name] for name in self._integers], np.int64)
+        self.numbers: Array = np.array([integers[name] for name in self._integers], np.int64)
         self._alive: dict[str, Array] = {}
         self.put("hyper", np.empty(len(kernel.manifest["hyper"])))
         self.take(hyper)
-        self.put("integers", self._numbers)
+        self.put("integers", self.numbers)
         self.put("status", self.status)
 
     def put(self, name: str, array: Array) -> Array:
@@ -226,6 +243,16 @@ class Call:
     def take(self, hyper: Mapping[str, float]) -> None:
         """Values of the hyper-parameters, from now on."""
         self._alive["hyper"][:] = [hyper[name] for name in self.kernel.manifest["hyper"]]
+
+    @property
+    def address(self) -> int:
+        """Of the native function."""
+        return self.kernel.address
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it gives."""
+        return self.kernel.outputs
 
     def array(self, name: str) -> Array:
         """What was put in under this name."""
@@ -243,7 +270,7 @@ class Call:
 
     def place(self, name: str) -> tuple[Array, int] | None:
         """The integers, and where among them this one is; None if the kernel does not take it."""
-        return (self._numbers, self._integers.index(name)) if name in self._integers else None
+        return (self.numbers, self._integers.index(name)) if name in self._integers else None
 
     def number(self, name: str) -> int:
         """The address of an integer argument, 0 if the kernel does not take it."""

@@ -14,7 +14,6 @@ import numpy as np
 
 from .checkpoint import Keeper, Standing
 from .history import Epoch, History
-from .interruption import terminable
 from .loop import Loop
 
 
@@ -24,9 +23,10 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
     Of a checkpoint's, those that were done count, too.
     """
     began, model, c = time.perf_counter(), loop.model, loop.control
-    with model.lock:
+    with loop.guard(), model.lock:
         loop.refuse_nested()
-        start = keeper.begin(count, loop.columns) or _fresh(loop)
+        start = loop.begin(lambda: keeper.begin(count, loop.columns)) or _fresh(loop)
+        each_epoch = loop.first(lambda: bool(callbacks) or keeper.each_epoch)
         rows, done = np.zeros((count, loop.columns)), len(start.history)
         rows[:done] = start.history
         kept = np.empty_like(model.memory.persistent) if loop.monitor.restore_best else None
@@ -51,8 +51,8 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
         def write() -> None:
             keeper.write(standing())
 
-        with terminable(), loop.running():
-            c.set(STEPS_END=-1, EPOCHS_END=start.epoch + count, EACH_EPOCH=int(bool(callbacks) or keeper.each_epoch))
+        with loop.terminable(), loop.running():
+            c.set(STEPS_END=-1, EPOCHS_END=start.epoch + count, EACH_EPOCH=int(each_epoch))
             c.set(HISTORY_START=start.epoch, PERSISTENT_BYTES=model.memory.persistent.nbytes, CLOCK=start.clock)
             c.set(BEST_EPOCH=start.best[0], BEST_STEP=start.best[1], SINCE_BEST=start.best[2])
             c.put_number("BEST", start.best_value)
@@ -64,13 +64,14 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
                 assigned = model.memory.changes
                 try:
                     asked = [bool(callback(made[-1])) for callback in callbacks]
+                    ends = loop.any(any(asked))
                 except (KeyboardInterrupt, SystemExit):
                     if model.memory.changes == assigned:  # callbacks of this epoch are not called again
                         write()
                     raise
                 if reason != "EPOCH_DONE":
                     stopped = "epochs" if reason == "EPOCHS_DONE" else "patience"
-                elif any(asked):
+                elif ends:
                     stopped = "callback"
                 elif keeper.due(len(made)):
                     write()

@@ -7,10 +7,10 @@ In: a Model and checked Data.  Out: steps made, the model's parameters and progr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,12 +21,15 @@ from .data import Data
 from .diagnosis import diagnose
 from .execution import ROWS, Call, assert_intact, variant
 from .history import Epochs, share
+from .interruption import terminable
 from .rewind import Rewind
 
 if TYPE_CHECKING:
+    from .checkpoint import Standing
     from .training import Model
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Loop:
         # The sum over one batch that holds all rows does not depend on their order.
         self.order = (data.rows, batch, bool(shuffle) and batch < data.rows)
         purpose = "training" if monitor is None else "training with risk"
-        self._call: Call = model.new_call(purpose, variant(data), _capacity(batch_size, data.rows))
+        self._call = self._made_call(purpose, variant(data), _capacity(batch_size, data.rows))
         model.step_kernel = self._call.kernel
         self._check: Call | None = None
         self.validation: Data | None = None
@@ -103,8 +106,8 @@ class Loop:
         self._last: object = None
         c.set(ROWS=data.rows, BATCH=batch, SHUFFLE=int(self.order[2]), SEED=model.seed)
         c.set(SINGLE=int(model.dtype == "float32"))
-        loss, *parts = (self._call.put(name, np.zeros(1, model.dtype)) for name in self._call.kernel.outputs)
-        c.set(STEP_KERNEL=self._call.kernel.address, STEP_SIZE=self._call.slots["size:N"])
+        loss, *parts = (self._call.put(name, np.zeros(1, model.dtype)) for name in self._call.outputs)
+        c.set(STEP_KERNEL=self._call.address, STEP_SIZE=self._call.slots["size:N"])
         c.set(STEP_NUMBER=self._call.number("step"))
         c.address(STEP_TABLE=self._call.table, STEP_LOSS=loss, STEP_STATUS=self._call.status)
         self._part_sums = np.zeros(len(parts))
@@ -117,7 +120,13 @@ class Loop:
             self._stop_by(monitor, data.rows)
         c.address(PERMUTATION=np.empty(data.rows if self.order[2] else 0, np.int64))
         self._arrays(self._call, data, "ARRAYS", "ARRAY_TABLE", batch if self.order[2] else 0)
-        self._rewind = Rewind(model.memory, c, self._part_sums)
+        self._rewind = self._made_rewind()
+
+    def _made_call(self, purpose: str, variant: str, capacity: int) -> Call:
+        return self.model.new_call(purpose, variant, capacity)
+
+    def _made_rewind(self) -> Rewind:
+        return Rewind(self.model.memory, self.control, self._part_sums)
 
     def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
         """Tell the native loop where the arrays of `data` are, and which slots of the kernel read them."""
@@ -241,7 +250,7 @@ class Loop:
             while True:
                 self.attach()
                 self._rewind.keep()
-                reason = self.control.enter(self._call.threads)
+                reason = self.enter()
                 self.note()
                 over = reason in reasons
                 writes = not over and due()
@@ -258,13 +267,40 @@ class Loop:
             write()
             raise
 
+    def enter(self) -> str:
+        """Enter the native loop once; why it returned."""
+        return self.control.enter(self._call.threads)
+
+    # What several processes that train together do in another way (together.py).
+    is_first = True
+
+    def begin(self, read: Callable[[], Standing | None]) -> Standing | None:
+        """What a checkpoint says, if a `fit` begins with one."""
+        return read()
+
+    def first(self, make: Callable[[], Result]) -> Result:
+        """What the first process makes."""
+        return make()
+
+    def any(self, flag: bool) -> bool:
+        """Is it so in any process?"""
+        return flag
+
+    def guard(self) -> AbstractContextManager[None]:
+        """In here no process waits for one that has ended."""
+        return nullcontext()
+
+    def terminable(self) -> AbstractContextManager[None]:
+        """In here Ctrl-C and SIGTERM end the training as they should."""
+        return terminable()
+
     def _check_finite(self, reason: str) -> None:
         if not self.model.memory.finite:
             self._rewind.back()
             self.note()
             raise self._not_finite("a parameter")
         if reason == "NOT_FINITE":
-            loss = self._call.array(self._call.kernel.outputs[0])
+            loss = self._call.array(self._call.outputs[0])
             raise self._not_finite(NORM if np.isfinite(loss).all() else LOSS)
 
     def attach(self) -> None:
@@ -324,9 +360,8 @@ class Loop:
         """Where the step after this one left the finite numbers."""
         c = self.control
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
-        given = {name: array[first:last] for name, array in self.data.arrays.items()}
-        if self.order[2]:
-            given = {name: self._call.array(name)[: last - first] for name in given}
+        rows = self.control.arrays["PERMUTATION"][first:last] if self.order[2] else slice(first, last)
+        given = {name: array[rows] for name, array in self.data.arrays.items()}
         diagnosis = diagnose(self.model, given, variant(self.data), c["STEP"] + 1)
         return SymnetError(not_finite(c["STEP"], c["EPOCH"], range(first, last), what, diagnosis))
 

@@ -27,9 +27,13 @@ OFF = {"CHECK_KERNEL": 0, "HISTORY": 0, "EPOCHS_END": -1, "EACH_EPOCH": 0, "PATI
 
 
 class Rewind:
-    """Of one loop.  sums: the array of sums over the epoch, which belongs to its state."""
+    """Of one loop.  sums: the array of sums over the epoch, which belongs to its state.
 
-    def __init__(self, memory: Memory, control: Control, sums: Array) -> None:
+    share: a copy is made when so many times as long as it took has gone by.  repeats: steps can be repeated.
+    """
+
+    def __init__(self, memory: Memory, control: Control, sums: Array, share: int = SHARE, repeats: bool = True) -> None:
+        self._share, self._repeats = share, repeats
         self._memory, self._control, self._sums = memory, control, sums
         self._changes, self._due = -1, 0.0
 
@@ -49,7 +53,7 @@ class Rewind:
         self._loss_sum, self._kept_sums = c.number("LOSS_SUM"), self._sums.copy()
         self._persistent, self._changes = self._memory.persistent.copy(), self._memory.changes
         now = time.perf_counter()
-        self._due = now + SHARE * (now - start)
+        self._due = now + self._share * (now - start)
 
     def forget(self) -> None:
         """Something else has trained the model since."""
@@ -72,6 +76,8 @@ class Rewind:
         bad = c["STEP"]
         try:
             self._restore()
+            if not self._repeats:
+                return
             c.set(**OFF)
             while bad - self._cells["STEP"] > 1:
                 middle = (bad + self._cells["STEP"]) // 2

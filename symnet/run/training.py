@@ -35,10 +35,12 @@ from .report import describe
 from .risk import chunks
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
+from .together import together
 
 if TYPE_CHECKING:
     from ..look.inspection import Inspection
     from ..look.tracing import Where
+    from .ranks import Ranks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Callback = Callable[[Epoch], Any]
@@ -134,6 +136,7 @@ class Model:
         tolerance: float = 0.0,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         resume: str | os.PathLike[str] | None = None,
+        ranks: Ranks | None = None,
     ) -> History:
         """Train for `epochs` passes over the data, in one native loop; goes on where the last `fit` ended.
 
@@ -154,18 +157,23 @@ class Model:
         as the `fit` that wrote it (or more epochs) this one goes on and ends with the same bits as if that one had
         never stopped.  Where both are one path and no file is there yet, it begins anew.
 
+        ranks: the processes that mpirun started and that train this model together, each by this call with the same
+        arguments: see ranks.py.  Callbacks run on all of them, files are read and written by rank 0 alone.
+
         A step whose loss, gradient or new parameters are not finite raises SymnetError; the parameters before it are
         kept.  Ctrl-C raises KeyboardInterrupt, SIGTERM SystemExit(143) (unless it has a handler), within about 100 ms,
         or one step if that is longer; the model stays usable.
         """
         if verbose not in (0, 1):
             raise complaint("fit, verbose", verbose, "0 or 1")
-        watching = [*_functions(callbacks), *([_printed] if verbose else [])]
+        watching = _functions(callbacks)
         loop = self.fitting(
             X, y, epochs, batch_size, validation_data, validation_split, shuffle, patience, restore_best, monitor,
-            sample_weight, tolerance,
+            sample_weight, tolerance, ranks,
         )  # fmt: skip
-        return train(loop, epochs, watching, Keeper(loop, checkpoint, resume))
+        if verbose and loop.is_first:
+            watching.append(_printed)
+        return train(loop, epochs, watching, Keeper(loop, *((checkpoint, resume) if loop.is_first else (None, None))))
 
     def fitting(
         self,
@@ -181,6 +189,7 @@ class Model:
         monitor: str = "loss",
         sample_weight: Any = None,
         tolerance: float = 0.0,
+        ranks: Ranks | None = None,
     ) -> Loop:
         """The loop that `fit` runs, everything checked."""
         whole_number("epochs", epochs, 1, 10**8)
@@ -195,14 +204,22 @@ class Model:
                 raise complaint("fit, monitor", monitor, "'loss', say, with validation data", "It is of training.")
         elif validation is None and (patience is not None or restore_best):
             raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
-        loop = Loop(self, data, batch_size, shuffle, watched if monitor == RISK else None)
+        loop = together(self, data, batch_size, shuffle, watched if monitor == RISK else None, ranks)
         if validation is not None:
             loop.validate(validation, watched)
         return loop
 
-    def prepare(self, X: Any, y: Any, batch_size: int = 32, shuffle: bool = True, sample_weight: Any = None) -> Loop:
+    def prepare(
+        self,
+        X: Any,
+        y: Any,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        ranks: Ranks | None = None,
+    ) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
-        return Loop(self, self._checked(X, y, weights=sample_weight), batch_size, shuffle)
+        return together(self, self._checked(X, y, weights=sample_weight), batch_size, shuffle, None, ranks)
 
     def scale(self, X: Any, kind: str = "common") -> None:
         """Scale inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py.
@@ -353,9 +370,13 @@ class Model:
         """The same with a table of its own."""
         kernel = self.kernels.get(purpose, variant, capacity)
         call = Call(kernel, self.memory, self.hyper, {"step": 1, "seed": self.seed}, self.threads)
+        self.put_constants(call)
+        return call
+
+    def put_constants(self, call: Call) -> None:
+        """The constants of the network, into a call of one of its kernels."""
         for name, array in self.constants.items():
             call.put(name, array)
-        return call
 
     @cached_property
     def constants(self) -> dict[str, Array]:

@@ -6,6 +6,7 @@ data is for the test alone: neither training nor the choice of the best epoch se
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..network import Network
     from .checkpoint import Checkpoint
     from .history import Epoch, History
+    from .ranks import Ranks
     from .training import Model
 
 FEW = 20  # rows below which an accuracy says little
@@ -48,12 +50,16 @@ def train(
     checkpoint: Checkpoint | None = None,
     resume: str | None = None,
     threads: int | None = None,
+    ranks: Ranks | None = None,
 ) -> Trained:
     """Train on the data that the spec names.  target: the model's file; None: no file is written.
 
     `say` gets the progress, a line at a time.  Ctrl-C and SIGTERM write the model as it is.  checkpoint, resume: as
-    `fit` takes them.
+    `fit` takes them.  ranks: the processes that train together; one of them speaks and writes.
     """
+    if ranks is not None and ranks.rank:
+        target, say = None, lambda line: None
+    is_first = ranks is None or ranks.rank == 0
     spec = network.spec
     train = spec.train
     if train is None:
@@ -75,14 +81,18 @@ def train(
         if 0 < len(rows) < FEW:
             what = "accuracy" if network.is_classifier else "loss"
             say(f"the {name} {what} is of {len(rows)} row{'s' * (len(rows) > 1)} only: it says little")
+    if ranks is not None:
+        say(_shared(ranks))
+        threads = threads or ranks.threads
     say("compiling ...")
     start = time.perf_counter()
     model = network.compile(train.optimizer, train.dtype, seed, limit, threads, train.accuracy)
     if train.scale != "none":
         model.scale(some(X, parts.train), train.scale)
-    model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2])
-    if len(parts.validation) or len(parts.test):
-        model.evaluate(*given(parts.train[:1]))
+    with contextlib.nullcontext() if ranks is None else ranks.in_turn():
+        model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2], ranks)
+        if len(parts.validation) or len(parts.test):
+            model.evaluate(*given(parts.train[:1]))
     how = "compiled in" if model.kernels.compiled else "from the cache in"
     say(f"{how} {time.perf_counter() - start:.1f} s")
     validated = len(parts.validation) > 0
@@ -110,6 +120,7 @@ def train(
             sample_weight=chosen[2],
             checkpoint=checkpoint,
             resume=resume,
+            ranks=ranks,
         )
     except (KeyboardInterrupt, SystemExit):
         if model.progress.step and target is not None:
@@ -120,9 +131,17 @@ def train(
         model.save(target)
         say(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
     say(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
-    if len(parts.test):
+    if len(parts.test) and is_first:
         say(f"test {_tested(model.evaluate(*given(parts.test)))}")
     return Trained(model, history, X, y, parts)
+
+
+def _shared(ranks: Ranks) -> str:
+    """Who does what."""
+    count = f"{ranks.size} rank{'s' * (ranks.size > 1)}"
+    if ranks.sync_every > 1:
+        return f"{count}, averaged every {ranks.sync_every} steps"
+    return f"{count}, each batch in {ranks.pieces} pieces: the same bits for any number of ranks up to that"
 
 
 def _tested(found: dict[str, float]) -> str:

@@ -1,0 +1,225 @@
+"""Ranks: the processes that train one model together, on MPI, and what they say to each other.
+
+    mpirun -n 4 symnet train spec.toml             each process is a rank, from 0; rank 0 reports and writes files
+
+A batch is cut into `pieces`, a power of 2 that does not depend on the number R of ranks, itself a power of 2.  Rank r
+makes the sums of gradients and losses over pieces r P/R to (r+1) P/R - 1, piece by piece with one kernel, and adds them
+as neighbours in a tree, which the ranks go on with:
+
+    ((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7))          1 rank: all; 2: a half each; 4: the inner brackets each
+
+So the sum has the same bits for every number of ranks.  MPI_Allreduce would leave the order to the implementation (the
+standard only recommends that it be the same from run to run), so `sum` is made of exchanges of pairs, which leave
+nothing open: rank r and rank r xor d, for d = 1, 2, 4, ..., exchange what they have, and both add the upper rank's to
+the lower's (recursive doubling).  Where more than LONG elements are left and it is not the last exchange, each of a
+pair adds one half only, and the sums come back on the way home (Rabenseifner 2004): the same tree for each element, and
+at most twice the array is sent, however many ranks there are.  How long it takes, beside MPI_Allreduce, stands in
+tests/RESULTS.md (python -m tests.ranks).
+
+sync_every = k > 1: each rank makes k steps on its own rows alone, then parameters and states of all are averaged, as at
+the end of an epoch.  What comes out then depends on the number of ranks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+
+from compiler import team
+
+from ..errors import Quoted, SymnetError, complaint
+from .loop import whole_number
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Result = TypeVar("Result")
+PIECES = 4  # of a batch, unless told; as many as there are ranks, if there are more
+LONG = 2**14  # elements above which an exchange is of halves
+GRACE = 1.0  # seconds that a rank waits with its message: if rank 0 has the same to say, it says it first
+# How launchers tell a process the number of ranks and its own: MPICH and its kin, Open MPI, MVAPICH.
+LAUNCHERS = (("PMI_SIZE", "PMI_RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+             ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"))  # fmt: skip
+
+
+def launched() -> tuple[int, int]:
+    """How many processes the launcher started, and which of them this is; (1, 0) without one.  Loads no MPI."""
+    for size, rank in LAUNCHERS:
+        if os.environ.get(size, "").isdecimal() and os.environ.get(rank, "").isdecimal():
+            return int(os.environ[size]), int(os.environ[rank])
+    return 1, 0
+
+
+class Ranks:
+    """The processes that train a model together: `model.fit(X, y, ranks=Ranks())` in each of them, with the same data.
+
+    pieces: a power of 2, at least the number of ranks: trainings with equal pieces have the same bits, whatever the
+    number of ranks.  None: 4, or as many as there are ranks.  sync_every: steps between two averages of parameters, if
+    not every gradient is summed.  comm: a communicator of mpi4py; None: all processes that mpirun started, or this one
+    alone.
+    """
+
+    def __init__(self, pieces: int | None = None, sync_every: int = 1, comm: Any = None) -> None:
+        self.comm = _world() if comm is None else comm
+        self.size: int = 1 if self.comm is None else self.comm.Get_size()
+        self.rank: int = 0 if self.comm is None else self.comm.Get_rank()
+        if self.size & (self.size - 1):
+            raise complaint("ranks", Quoted(f"{self.size} processes"), "a power of 2: 1, 2, 4, 8, ...")
+        self.pieces = whole_number("pieces", max(PIECES, self.size) if pieces is None else pieces, 1)
+        if self.pieces & (self.pieces - 1) or self.pieces < self.size:
+            raise complaint("pieces", pieces, f"a power of 2, at least {self.size}: the number of ranks")
+        self.sync_every = whole_number("sync_every", sync_every, 1)
+        self.agreed = False  # all ranks know that the training ends here, and why
+        self._node: Any = None
+        self._room: Array = np.empty(0)
+
+    def __repr__(self) -> str:
+        return f"Ranks({self.rank} of {self.size}, pieces={self.pieces}, sync_every={self.sync_every})"
+
+    # ------------------------------------------------------------------------------------------ exchanges
+    def sum(self, flat: Array) -> None:
+        """The sum over all ranks, in place, in the order of the tree: the same bits on all of them."""
+        if len(self._room) < len(flat) or self._room.dtype != flat.dtype:
+            self._room = np.empty_like(flat)
+        low, high, distance = 0, len(flat), 1
+        halved = []
+        while distance < self.size:
+            partner, upper = self.rank ^ distance, bool(self.rank & distance)
+            mine = theirs = slice(low, high)
+            if 2 * distance < self.size and high - low > LONG:
+                halves = slice(low, (low + high) // 2), slice((low + high) // 2, high)
+                mine, theirs = halves[::-1] if upper else halves
+                halved.append((partner, mine, theirs))
+            own, got = flat[mine], self._room[mine]
+            self.comm.Sendrecv(flat[theirs], partner, recvbuf=got, source=partner)
+            np.add(*((got, own) if upper else (own, got)), out=own)
+            low, high, distance = mine.start, mine.stop, 2 * distance
+        for partner, mine, theirs in reversed(halved):
+            self.comm.Sendrecv(flat[mine], partner, recvbuf=flat[theirs], source=partner)
+
+    def first(self, make: Callable[[], Result]) -> Result:
+        """What rank 0 makes, on all ranks; what it raises, too."""
+        if self.size == 1:
+            return make()
+        made: tuple[Any, Exception | None] = (None, None)
+        if self.rank == 0:
+            try:
+                made = make(), None
+            except Exception as error:
+                made = None, error
+        result, refused = self.comm.bcast(made)
+        if refused is not None:
+            self.agreed = True
+            raise refused
+        return result
+
+    def any(self, flag: bool) -> bool:
+        """Is it so on one rank at least?"""
+        return flag if self.size == 1 else any(self.comm.allgather(flag))
+
+    def copy(self, array: Array) -> None:
+        """What rank 0 has, on all ranks."""
+        if self.size > 1:
+            self.comm.Bcast(array)
+
+    def compare(self, what: str, has: object) -> None:
+        """SymnetError, on all ranks, unless all have the same."""
+        if self.size == 1:
+            return
+        found = self.comm.allgather(has)
+        other = next((rank for rank in range(self.size) if found[rank] != found[0]), None)
+        if other is not None:
+            self.agreed = True
+            raise complaint("ranks", Quoted(f"other {what} on rank {other} than on rank 0"), "the same on all ranks")
+
+    # ------------------------------------------------------------------------------------------ the machine
+    @property
+    def node(self) -> Any:
+        """The communicator of the ranks on this machine."""
+        if self._node is None:
+            self._node = self.comm.Split_type(_mpi().COMM_TYPE_SHARED)
+        return self._node
+
+    @property
+    def threads(self) -> int:
+        """For each rank: the processors of this machine divided among its ranks."""
+        return team.processors() if self.size == 1 else max(1, team.processors() // self.node.Get_size())
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """One rank of each machine goes first, so that the others find in the disk cache what it has compiled."""
+        if self.size == 1:
+            yield
+            return
+        if self.node.Get_rank() == 0:
+            yield
+        done = self.node.Ibarrier()
+        while not done.Test():
+            time.sleep(0.01)  # MPI's own waiting would take the processor
+        if self.node.Get_rank():
+            yield
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """What ends one rank ends the job, with its message: the others would wait for it for ever."""
+        try:
+            yield
+        except BaseException as error:
+            if self.size == 1 or self.agreed:
+                raise
+            if self.rank:
+                time.sleep(GRACE)
+            if not isinstance(error, SymnetError | OSError | KeyboardInterrupt | SystemExit):
+                traceback.print_exc()
+            print(f"symnet: rank {self.rank}: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
+            self.comm.Abort(2)
+            raise
+
+
+def _mpi() -> Any:
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it is there, but no library of MPI
+        expected = 'mpi4py with a library of MPI: pip install "symnet[mpi]"'
+        raise complaint("ranks", Quoted(f"{launched()[0]} processes without MPI ({error})"), expected) from None
+    return MPI
+
+
+def _world() -> Any:
+    """All processes that a launcher started; None where there is none."""
+    count, _ = launched()
+    if count == 1:
+        return None
+    world = _mpi().COMM_WORLD
+    if world.Get_size() != count:
+        expected = f"{count}, as its launcher started: use the mpirun of the library that mpi4py has loaded"
+        raise complaint("ranks", Quoted(f"an MPI of {world.Get_size()} processes"), expected)
+    return world
+
+
+@contextmanager
+def watched(checkpoint: str | None, resume: str) -> Iterator[None]:
+    """Say what to do if this process is killed in here: MPI ends all ranks with one that died, and they say nothing.
+
+    A shell waits for a line from this process.  It starts before MPI does, which bears no forks on some networks.
+    resume: the command that goes on from the checkpoint.
+    """
+    script = 'read done || if [ -n "$1" ] && [ -e "$1" ]; then echo "$2" >&2; else echo "$3" >&2; fi'
+    died = "symnet: a rank died, and so the training ended."
+    texts = (f"{died}  From its last checkpoint it goes on with {resume}", f"{died}  There is no checkpoint.")
+    shell = ["/bin/sh", "-c", script, "sh", checkpoint or "", *texts]
+    try:
+        watcher = subprocess.Popen(shell, stdin=subprocess.PIPE, start_new_session=True)
+    except OSError:  # no shell: nothing is said
+        yield
+        return
+    try:
+        yield
+    finally:
+        watcher.communicate(b"done\n")
