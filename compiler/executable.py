@@ -26,7 +26,7 @@ from .lower import Lowered, lower, storage_orders
 from .memory import Arena, place_persistent, place_values, register_tensors
 from .nest import Alone, Barrier, Call, Guarded, Loop, Node
 from .passes import PIPELINES, PassReport, run_passes
-from .prepare import prepare
+from .prepare import copy_sparse, prepare
 from .program import Program, Tensor
 from .source import Writer
 from .storage import Storage
@@ -144,7 +144,7 @@ def generate(
 ) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
     """The source text, the products that it calls by name, the tree, and the manifest without a key."""
     item = ITEM_SIZE[dtype]
-    prepared, report = (program.live(), ()) if plain else optimized(program, accuracy)
+    prepared, report = (copy_sparse(program.live()), ()) if plain else optimized(program, accuracy)
     if storage is None:
         storage = place_persistent(prepared, {} if plain else storage_orders(prepared), item)
     orders = {**({} if plain else storage_orders(prepared)), **storage.orders}

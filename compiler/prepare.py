@@ -17,19 +17,43 @@ from .live_slots import drop_unread
 from .pack import pack_operands, turn_operands
 from .pad import pad_windows
 from .passes.definitions import is_whole
-from .passes.rewriting import is_infinite
+from .passes.rewriting import free_name, is_infinite, names
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
 from .slots import pad_slots, spread_steps
+from .spans import sparse_rows
 from .spell import spell_out
 
 CHEAP = 6  # operations that cost less than a store and a load
 
 
 def prepare(program: Program) -> Program:
+    program = copy_sparse(program)
     program = trim_domains(spread_steps(drop_unread(program)), only_sums=True)
     program = trim_domains(pad_slots(program))
     program = pack_operands(pad_windows(spell_out(choose_instead_of_skip(program))))
     return turn_operands(split_short_rows(inline_cheap_maps(merge_maps(program))))
+
+
+def copy_sparse(program: Program) -> Program:
+    """One sparse tensor says which points a loop visits; a second one at the same points is read from a dense copy."""
+    copies: dict[Tensor, Equation] = {}
+    taken = names(program)
+
+    def read(equation: Equation) -> Equation:
+        visited = sparse_rows(equation).values()
+        table: dict[Basic, Basic] = {}
+        for access in outer_accesses(equation.rhs):
+            tensor = access.tensor
+            if tensor.sparse and access not in visited:
+                if tensor not in copies:
+                    every = tuple(Index(name, extent) for name, extent in zip("ij", tensor.shape, strict=True))
+                    copy = Tensor(free_name(f"{tensor.name}_dense", taken), tensor.shape)
+                    copies[tensor] = Equation(Access(copy, *every), every, Access(tensor, *every))
+                table[access] = Access(copies[tensor].tensor, *access.subscripts)
+        return equation.map(lambda e: e.xreplace(table)) if table else equation
+
+    changed = [read(equation) for equation in program.equations]
+    return program.with_equations([*copies.values(), *changed])
 
 
 def trim_domains(program: Program, only_sums: bool = False) -> Program:

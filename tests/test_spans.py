@@ -99,6 +99,28 @@ def test_no_pass_puts_anything_else_in_the_place_of_an_index_of_a_sparse_tensor(
     np.testing.assert_allclose(interpret(program, values, {}, plain=False)["y"], evaluate(program, values)["y"])
 
 
+u, S2, X = Index("u", V), Tensor("S2", (V, V), "constant", sparse=True), x[0, w, f]
+SEVERAL = {
+    "two at the same points": ((v, w), S[v, w] * S2[v, w] * X),
+    "one and its transpose": ((v, w), S[v, w] * S[w, v] * X),
+    "a square": ((v, w), S[v, w] ** 2 * X),
+    "a path": ((v, w, u), S[v, u] * S2[u, w] * X),
+    "common columns": ((v, w, u), S[v, u] * S2[w, u] * X),
+    "a circle": ((v, w, u), S[v, w] * S[w, u] * S[u, v] * X),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("plain", [False, True])
+def test_several_sparse_tensors_in_one_product(name: str, plain: bool) -> None:
+    over, product = SEVERAL[name]
+    program = Program((Equation(y[0, v, f], (*over, f), product),), (y,))
+    drawn = np.random.default_rng(3).normal(size=(2, V, V))
+    values = {**VALUES, **{k: csr_array(d * (d > 0)) for k, d in zip(("S", "S2"), drawn, strict=True)}}
+    found = interpret(program, values, {}, plain=plain)["y"]
+    np.testing.assert_allclose(found, evaluate(program, values)["y"], 1e-12, 1e-12)
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name != "an edge has one target"])
 def test_loops_run_between_the_ends_and_test_nothing(name: str) -> None:
     text, *_ = generate(Program((CASES[name],), (y,)), "float64", None, {})
