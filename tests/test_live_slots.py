@@ -56,6 +56,14 @@ def test_the_values_are_the_same(read_all: bool) -> None:
         np.testing.assert_allclose(found["y"], by_hand(**values, read_all=read_all), rtol=1e-13)
 
 
+@pytest.mark.parametrize("slot", range(T))
+def test_one_place_is_enough_only_if_what_is_read_behind_the_loop_was_made_last(slot: int) -> None:
+    *made, _ = recurrence(read_all=False).equations
+    y = Tensor("y", (3,))
+    tree = lower(Program((*made, Equation(Access(y, N), (N,), Access(made[0].tensor, slot, N))), outputs=(y,)))
+    assert ("a" in single_slots(tree.body, tree.layout, {y})) == (slot == T - 1)
+
+
 def test_a_slot_that_nobody_reads_is_not_made() -> None:
     """The gradient of the input of a stack of layers: slot 0 of what flows back."""
     d, w, t = Tensor("d", (T, 3)), Tensor("w", (T - 1, 3), "input"), Index("t", T - 1)

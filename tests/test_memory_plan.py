@@ -9,7 +9,7 @@ import symnet as sn
 from compiler.executable import generate, plan_storage
 from compiler.memory import _alive_at_once, _by_size, _by_time
 from compiler.passes.cost import cost, equation_cost
-from compiler.program import Tensor
+from compiler.program import Program, Tensor
 from symnet.run.report import describe
 
 
@@ -76,3 +76,5 @@ def test_cost_is_counted_by_hand() -> None:
     found = equation_cost(product, {"N": 5})
     assert (found.operations, found.elements) == (5 * 2 * 3 * 2, 10 + 6 + 15)
     assert equation_cost(bias, {"N": 5}).operations == 0
+    both = cost(Program((product, bias), (bias.tensor,)), {"N": 5})
+    assert (both.operations, both.elements) == (5 * 2 * 3 * 2, 10 + 6 + 15 + 10 + 2)

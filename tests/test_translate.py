@@ -69,6 +69,16 @@ def test_the_dialect_means_what_it_means_in_python(claim: str) -> None:
     np.testing.assert_allclose(reals, space["x"], rtol=4e-16)
 
 
+def test_a_name_has_the_kind_of_what_it_is_first_given() -> None:
+    reals = np.zeros(3)
+    run(
+        "f = F32(1)\nf = x[2] + 0.1\nx[0] = f\nd = 0.1\nd = F32(x[2] + 0.1)\nx[1] = d + 0.1",
+        np.zeros(1, np.int64),
+        reals,
+    )
+    assert reals.tolist() == [np.float32(0.1), float(np.float32(0.1)) + 0.1, 0]
+
+
 @pytest.mark.parametrize(
     "text",
     [
