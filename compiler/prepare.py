@@ -11,6 +11,7 @@ from dataclasses import replace
 import sympy as sp
 from sympy import Basic, Expr
 
+from .dependence import loop_axes
 from .fuse import EXPENSIVE, SHORT_ROW
 from .graph import at_least, box
 from .live_slots import drop_unread
@@ -35,12 +36,16 @@ def prepare(program: Program) -> Program:
 
 
 def copy_sparse(program: Program) -> Program:
-    """One sparse tensor says which points a loop visits; a second one at the same points is read from a dense copy."""
+    """One sparse tensor says which points a loop visits; a second one at the same points is read from a dense copy, and
+    so is one whose columns are the steps of a recurrence."""
+    if not any(tensor.sparse for tensor in program.tensors):
+        return program
     copies: dict[Tensor, Equation] = {}
-    taken = names(program)
+    steps, taken = loop_axes(program.equations), names(program)
 
     def read(equation: Equation) -> Equation:
-        visited = sparse_rows(equation).values()
+        outside = indices(*(equation.lhs.subscripts[axis] for axis in steps.get(equation.tensor, ())))
+        visited = [access for column, access in sparse_rows(equation).items() if column not in outside]
         table: dict[Basic, Basic] = {}
         for access in outer_accesses(equation.rhs):
             tensor = access.tensor

@@ -121,6 +121,17 @@ def test_several_sparse_tensors_in_one_product(name: str, plain: bool) -> None:
     np.testing.assert_allclose(found, evaluate(program, values)["y"], 1e-12, 1e-12)
 
 
+@pytest.mark.parametrize("factor", [S[v, w], S[w, v]])
+def test_steps_of_a_recurrence_may_be_rows_or_columns_of_a_sparse_tensor(factor: Access) -> None:
+    h = Tensor("h", (V,))
+    steps = (Equation(h[v], (v, w), factor * h[v - 1] * x[0, w, 0]), Equation(h[v], (v,), x[1, v, 0]))
+    program = Program((*steps, Equation(s[()], (v,), h[v] ** 2)), (s,))
+    values = {**VALUES, "S": csr_array(np.where(np.arange(V * V).reshape(V, V) % 3, 1.5, 0.0))}
+    for plain in (False, True):
+        found = interpret(program, values, {}, plain=plain)["s"]
+        np.testing.assert_allclose(found, evaluate(program, values)["s"], 1e-12)
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name != "an edge has one target"])
 def test_loops_run_between_the_ends_and_test_nothing(name: str) -> None:
     text, *_ = generate(Program((CASES[name],), (y,)), "float64", None, {})
