@@ -91,7 +91,7 @@ def _trimmed(equation: Equation, all_factors: bool) -> Equation:
 def _without_single(equation: Equation) -> Equation:
     """A sum over one value of an index is no sum; and i+u with one value of u is i."""
     new: dict[Basic, Basic] = {i: i.low for i in equation.domain if i.extent == 1 and i not in equation.lhs.subscripts}
-    if equation.op != "sum" or not new or any(a.tensor.sparse for a in outer_accesses(equation.rhs)):
+    if equation.op != "sum" or not new or _is_sparse(equation):
         return equation
     domain = tuple(i for i in equation.domain if i not in new)
     single = replace(equation.map(lambda e: e.xreplace(new)), lhs=equation.lhs.xreplace(new), domain=domain)
@@ -106,6 +106,7 @@ def choose_instead_of_skip(program: Program) -> Program:
     for equation in program.equations:
         whole = replace(equation, where=sp.true)
         alone = len(program.definitions[equation.tensor]) == 1
+        alone = alone and not _is_sparse(equation)
         if alone and equation.op == "sum" and not equation.bound and equation.where != True and box(whole) is not None:  # noqa: E712
             rhs = sp.Piecewise((equation.rhs, equation.where), (sp.Integer(0), True), evaluate=False)
             equation = replace(whole, rhs=rhs)
@@ -122,7 +123,7 @@ def merge_maps(program: Program) -> Program:
     for equations in program.definitions.values():
         groups: dict[object, list[Equation]] = {}
         for equation in equations:
-            if not equation.bound and equation.op == "sum" and _plain(equation.lhs):
+            if not equation.bound and equation.op == "sum" and _plain(equation.lhs) and not _is_sparse(equation):
                 whole = box(replace(equation, where=sp.true))
                 if whole is not None:
                     groups.setdefault(whole, []).append(equation)
@@ -141,6 +142,11 @@ def merge_maps(program: Program) -> Program:
     return program.with_equations(e for e in result if e is not None)
 
 
+def _is_sparse(equation: Equation) -> bool:
+    """It visits what is stored, no more, and the sparse tensor stays a factor of all of it."""
+    return any(access.tensor.sparse for access in outer_accesses(equation.rhs))
+
+
 def _plain(lhs: Access) -> bool:
     return all(isinstance(s, Index) for s in lhs.subscripts) and len(set(lhs.subscripts)) == len(lhs.subscripts)
 
@@ -157,7 +163,7 @@ def inline_cheap_maps(program: Program) -> Program:
         [*_, equation] = equations
         if len(equations) != 1 or tensor in kept or equation.bound or equation.op != "sum" or tensor.kind != "real":
             continue
-        if equation.where != True or not is_whole(equation) or not _is_cheap(equation.rhs):  # noqa: E712
+        if equation.where != True or not is_whole(equation) or not _is_cheap(equation.rhs) or _is_sparse(equation):  # noqa: E712
             continue
         if any(_is_product(r) or not _reads_inside(r, tensor) or r.tensor == tensor for r in readers.get(tensor, [])):
             continue

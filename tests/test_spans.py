@@ -121,6 +121,23 @@ def test_several_sparse_tensors_in_one_product(name: str, plain: bool) -> None:
     np.testing.assert_allclose(found, evaluate(program, values)["y"], 1e-12, 1e-12)
 
 
+def test_maps_of_sparse_tensors_stay_by_themselves() -> None:
+    c, d, one = Tensor("c", (V, V)), Tensor("d", (V, V)), Index("v", 1)
+    program = Program(
+        (
+            Equation(c[v, w], (v, w), S[v, w]),
+            Equation(c[v, w], (v, w), x[0, v, 0]),
+            Equation(d[v, w], (v, w), S[v, w] / 3, "sum", v >= w),
+            Equation(s[()], (one, w), sp.tanh(d[one, w]) + c[one, w]),
+        ),
+        (s, c),
+    )
+    values = {**VALUES, "S": csr_array(np.where(np.arange(V * V).reshape(V, V) % 3, 1.5, 0.0))}
+    found, expected = interpret(program, values, {}, plain=False), evaluate(program, values)
+    for name in ("s", "c"):
+        np.testing.assert_allclose(found[name], expected[name], 1e-12)
+
+
 @pytest.mark.parametrize("factor", [S[v, w], S[w, v]])
 def test_steps_of_a_recurrence_may_be_rows_or_columns_of_a_sparse_tensor(factor: Access) -> None:
     h = Tensor("h", (V,))
