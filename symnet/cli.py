@@ -183,11 +183,10 @@ def _train(options: argparse.Namespace) -> int:
     from .run.ranks import Ranks, launched, watched
 
     count, rank = launched()
-    if count == 1 and options.pieces is options.sync_every is None:
+    if count == 1 and options.pieces is None and options.sync_every is None:
         _train_with(options, None)
         return 0
-    resume = f"--resume {options.checkpoint}"
-    with watched(options.checkpoint, resume) if rank == 0 < count - 1 else contextlib.nullcontext():
+    with watched(options.checkpoint) if count > 1 and rank == 0 else contextlib.nullcontext():
         ranks = Ranks(options.pieces, options.sync_every or 1)
         try:
             with ranks.guard():

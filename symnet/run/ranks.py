@@ -204,15 +204,17 @@ def _world() -> Any:
 
 
 @contextmanager
-def watched(checkpoint: str | None, resume: str) -> Iterator[None]:
+def watched(checkpoint: str | None) -> Iterator[None]:
     """Say what to do if this process is killed in here: MPI ends all ranks with one that died, and they say nothing.
 
     A shell waits for a line from this process.  It starts before MPI does, which bears no forks on some networks.
-    resume: the command that goes on from the checkpoint.
     """
     script = 'read done || if [ -n "$1" ] && [ -e "$1" ]; then echo "$2" >&2; else echo "$3" >&2; fi'
     died = "symnet: a rank died, and so the training ended."
-    texts = (f"{died}  From its last checkpoint it goes on with {resume}", f"{died}  There is no checkpoint.")
+    texts = (
+        f"{died}  From its last checkpoint it goes on with --resume {checkpoint}",
+        f"{died}  No checkpoint is left.",
+    )
     shell = ["/bin/sh", "-c", script, "sh", checkpoint or "", *texts]
     try:
         watcher = subprocess.Popen(shell, stdin=subprocess.PIPE, start_new_session=True)

@@ -267,7 +267,8 @@ class Together(Loop):
             step.deadline = math.inf
             c.set(STEPS_END=end)
         if step.error is not None:
-            raise step.error
+            error, step.error = step.error, None
+            raise error
         if step.status[0]:
             self.ranks.agreed = True
             return reason
@@ -277,6 +278,10 @@ class Together(Loop):
             self.ranks.agreed = True
             _end(step.signal)
         return "SLICE_OVER" if reason == "STEPS_DONE" and c["STEP"] != end else reason
+
+    def run(self, steps: int) -> float:
+        with self.guard():
+            return super().run(steps)
 
     def begin(self, read: Callable[[], Standing | None]) -> Standing | None:
         """Rank 0 reads the checkpoint; all begin where it does."""
