@@ -3,8 +3,9 @@
     python -m tests.ranks                        one process, its step as usual and divided; and the model
     mpirun -n 2 python -m tests.ranks            two ranks, and so on
 
-Measured are networks of two square hidden layers: the step of one process, the same divided, the sum alone, and
-MPI_Allreduce of the same array beside it.  Modelled is the step on R machines with a processor each, like this one:
+Measured are networks of two square hidden layers: the step of one process, the same divided into 4 pieces, and into as
+many as there are ranks; the sum alone, and MPI_Allreduce of the same array beside it.  Modelled is the step on R
+machines with a processor each, like this one:
 
     t(R) = c B/R + u G + (P/R - 1) g G + messages(R) alpha + bytes(R)/beta        and t(1) = c B + u G
 
@@ -82,6 +83,8 @@ def measured(width: int, ranks: sn.Ranks) -> dict[str, float]:
         alone = loop(width, None)
         runs["usual"] = lambda: alone.run(steps)
     else:
+        fewest = loop(width, sn.Ranks(ranks.size))
+        runs["fewest pieces"] = lambda: fewest.run(steps)
         from mpi4py import MPI
 
         runs["sum"] = lambda: [ranks.sum(flat) for _ in range(steps)]
@@ -132,7 +135,7 @@ def modelled(width: int) -> list[str]:
 def main() -> None:
     ranks = sn.Ranks()
     first = ranks.rank == 0
-    names = ("divided", "usual") if ranks.size == 1 else ("divided", "sum", "allreduce")
+    names = ("divided", "usual") if ranks.size == 1 else ("divided", "fewest pieces", "sum", "allreduce")
     if first:
         print(f"measured, {ranks.size} ranks of one thread, batch {BATCH}, float32, adam; microseconds a step\n")
         print(f"| width | parameters | {' | '.join(names)} |\n|--:|--:|{'--:|' * len(names)}")
