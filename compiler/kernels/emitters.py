@@ -198,7 +198,11 @@ def _fork(builder: Any, table: Value, part: Value, place: Value, size: Value) ->
     team = Value("i64", builder.load(builder.gep(table.ir, [place.ir], inbounds=True)))
     with builder.if_else(builder.icmp_signed("==", team.ir, ir.Constant(KINDS["i64"], 0))) as (alone, together):
         with alone:
-            _call_part(builder, part, table, constant("i64", 0), constant("i64", 1))
+            # by an address in memory: LLVM would make a second part for 0 of 1
+            place_of_part = builder.alloca(KINDS["i64"])
+            builder.store_atomic(part.ir, place_of_part, "monotonic", 8)
+            address = Value("i64", builder.load_atomic(place_of_part, "monotonic", 8))
+            _call_part(builder, address, table, constant("i64", 0), constant("i64", 1))
         with together:
             fork = Value("i64", builder.load(builder.inttoptr(team.ir, llvm_type("i64*"))))
             _call_part(builder, fork, table, part, place, size)
