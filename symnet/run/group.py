@@ -44,8 +44,8 @@ class Group:
         self._errors: dict[int, str] = {}
         values = [hyper[k] for k in np.unique(settings)]
         varying = {name for name in values[0] if len({given[name] for given in values}) > 1}
-        found = vectorized(loop, varying) if count > 1 else None
-        self.lanes, self._kernels = (found.lanes, found.kernels) if found and found.lanes <= count else (0, ())
+        found = vectorized(loop, varying, count)
+        self.lanes, self._kernels = (found.lanes, found.kernels) if found else (0, ())
 
     def places(self, name: str) -> Array:
         """Where the elements of a parameter stand among those of a copy, in its declared shape."""

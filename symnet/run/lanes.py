@@ -28,7 +28,7 @@ class Vectorized:
     kernels: tuple[int, ...]
 
 
-def vectorized(loop: Loop, varying: Collection[str]) -> Vectorized | None:
+def vectorized(loop: Loop, varying: Collection[str], copies: int) -> Vectorized | None:
     c, monitor = loop.control, loop.monitor
     if sum(np.size(value) for value in loop.model.parameters.values()) > PARAMETERS:
         return None
@@ -37,6 +37,9 @@ def vectorized(loop: Loop, varying: Collection[str]) -> Vectorized | None:
     from compiler.kernels.matmul import target
 
     lanes = target().bytes // loop.model.memory.dtype.itemsize
+    if copies < lanes:
+        return None
+    lanes *= 2 if copies >= 2 * lanes else 1  # two registers: one waits for a root or a quotient less often
     try:
         kernels = tuple(_translated(loop, call, lanes, varying) for call in loop.calls)
     except native.NativeError:  # of some texts there is no such translation
