@@ -66,7 +66,7 @@ SUMS = """
 """
 # The text of driver.py from the first words up to the second ones, and what stands in its place.
 OTHERWISE = (
-    ("    steps_end = c[STEPS_END]", "    time_limit", f"{HEAD}    steps_end = c[STEPS_END]\n"),
+    ("    elapsed = 0", "    # The clock", f"{HEAD}    elapsed = 0\n"),
     ("                permuted = c[PERMUTED]", "            else:\n                for array", ORDER),
     ("            status[0] = 0", "            call_address(kernel", ""),
     ("            if status[0] != 0:", "            for part in range(parts)", SUMS),
