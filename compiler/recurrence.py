@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import sympy as sp
-from sympy import Basic, Expr
+from sympy import Basic, Expr, Integer
 from sympy.logic.boolalg import Boolean
 
 from .dependence import Edge, Shift, shifted_axes
@@ -119,10 +119,16 @@ def _recurrence(
 
 
 def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:
+    """The smallest or largest; where that depends on sizes (N or 2), a bound of both: each equation has its guard."""
     best = values[0]
     for value in values[1:]:
-        if at_least(best, value) if smallest else at_least(value, best):
-            best = value
+        small, large = (best, value) if at_least(value, best) else (value, best)
+        if at_least(large, small):
+            best = small if smallest else large
+        else:  # no size is below 1, and no end shrinks with one
+            least = {end: end.xreplace(dict.fromkeys(end.free_symbols, Integer(1))) for end in (best, value)}
+            ends = least.values()
+            best = sp.Min(*ends) if smallest else sp.Max(*ends) + sp.Add(*(end - least[end] for end in least))
     return best
 
 

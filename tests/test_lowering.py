@@ -393,3 +393,15 @@ def test_times_of_lowering_and_compiling_are_in_milliseconds(monkeypatch: pytest
         "milliseconds"
     ]
     assert found["compile"] == 1000 and found["lower"] >= 1000 and found["lower"] % 1000 == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_loop_over_steps_reaches_a_slot_beyond_a_small_size(rows: int) -> None:
+    t, j = Index("t", N), Index("j", 2)
+    a, b, s = Tensor("a", (N,)), Tensor("b", (3,)), Tensor("s")
+    x = Tensor("x", (N,), "input")
+    steps = (Equation(a[t], (t,), x[t] + b[t] / 2), Equation(b[j + 1], (j,), sp.tanh(a[j]) + 1))
+    program = Program((*steps, Equation(s[()], (t,), a[t]), Equation(s[()], (j,), b[j + 1])), (s,))
+    values = {"x": np.arange(1.0, rows + 1)}
+    found = interpret(program, values, {"N": rows}, plain=False)["s"]
+    np.testing.assert_allclose(found, evaluate(program, values, {"N": rows})["s"], 1e-13)
