@@ -115,10 +115,12 @@ def train_many(
     network, grid, seeds, folds, validation_data, fit: as `sweep` takes them.  initial: first values by parameter, an
     array of shape (seeds, ...); the others are drawn from the seed.  threads: how many; None: all processors.
 
-    Copies are independent: each is what `Model.fit` alone makes of its seed, its options and its rows.  One whose loss,
+    Copies are independent: each is what `Model.fit` alone makes of its seed, its options and its rows, bit for bit; to
+    rounding, where tiny networks run in the lanes of vectors and `fit` sums in another order.  One whose loss,
     gradient or parameters are not finite stops there, and its row has the error; the others go on.  Ctrl-C raises
     KeyboardInterrupt within about 100 ms, and nothing is left of them.
 
+    >>> from symnet import Network
     >>> net = Network(2, layers=[{"kind": "dense", "units": 1}])
     >>> X, y = np.eye(2), np.array([1.0, 2.0])
     >>> found = train_many(net, X, y, seeds=3, grid={"learning_rate": [0.1, 0.01]}, epochs=2)
