@@ -22,7 +22,7 @@ from .layout import Layout
 from .nest import Loop, Statement
 from .program import accesses
 
-SHORTEST = 1024  # elements of a loop that is worth its being there twice
+SHORTEST, LONGEST = 1024, 2**16  # elements of a loop that is worth its being there twice; above, memory is slower
 # of the constant term, and of all factors, by powers of two; a root is at most 2^64 (2^512)
 LOW = {"F32": -90, "F64": -900}
 HIGH = {"F32": 30, "F64": 400}
@@ -35,7 +35,7 @@ def divisors(loop: Loop, layout: Layout, places: Places) -> dict[Expr, list[Expr
         return {}
     extent = sp.Mul(*(c.index.high for c in chain)) if loop.count is None else sp.Integer(loop.count)
     statements = [s for s in chain[-1].body if isinstance(s, Statement)]
-    if not (extent.is_Integer and extent >= SHORTEST) or any(s.kind != "store" for s in statements):
+    if not (extent.is_Integer and SHORTEST <= extent <= LONGEST) or any(s.kind != "store" for s in statements):
         return {}
     found = {d: _factors(d, places) for s in statements for d in _divided_by(s.rhs)}
     return {divisor: factors for divisor, factors in found.items() if factors}

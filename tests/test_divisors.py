@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 from compiler.calling import call
-from compiler.divisors import SHORTEST
+from compiler.divisors import LONGEST, SHORTEST
 from compiler.executable import compile_program, generate
 from compiler.program import Access, Equation, Index, Program, Tensor
 
@@ -23,8 +23,9 @@ def root(count: int, constant: bool = True) -> Program:
     return Program((Equation(a[i], (i,), g[i] / (first + c * sp.sqrt(v[i]))),), (a,))
 
 
-def test_a_loop_is_there_twice_only_if_it_is_long_and_its_bounds_can_be_known() -> None:
-    for program, times in ((root(SHORTEST), 1), (root(SHORTEST - 1), 0), (root(SHORTEST, constant=False), 0)):
+def test_a_loop_is_there_twice_only_if_it_is_worth_it_and_its_bounds_can_be_known() -> None:
+    lengths = ((root(SHORTEST - 1), 0), (root(SHORTEST), 1), (root(LONGEST), 1), (root(LONGEST + 1), 0))
+    for program, times in (*lengths, (root(SHORTEST, constant=False), 0)):
         text, *_ = generate(program, "float32", None, {})
         assert text.count("quotient(") == times
 
