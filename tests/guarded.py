@@ -213,8 +213,8 @@ def same(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- networks
-def networks() -> dict[str, tuple[sn.Network, Any]]:
-    """Every kind of layer, of sizes that fill no vector: name -> (network, how many classes or values)."""
+def networks() -> dict[str, sn.Network]:
+    """Every kind of layer, of sizes that fill no vector."""
     edges = {"A": {"edges": [[0, 1], [1, 2], [2, 0], [3, 1]], "nodes": 5}}
 
     def made(shape: Any, *layers: Any, loss: str = "softmax_cross_entropy", **more: Any) -> sn.Network:

@@ -21,6 +21,7 @@ class Benchmark(NamedTuple):
     choices: ModuleType
     run: ModuleType
     ablation: ModuleType
+    overhead: ModuleType
 
 
 @pytest.fixture
@@ -99,6 +100,13 @@ def test_every_choice_can_be_switched_off_and_is_as_before_behind_it(benchmark: 
             assert all(one is not other for one, other in zip(before, inside)), choice.name
         after = [getattr(importlib.import_module(module), name) for module, name in places]
         assert all(one is other for one, other in zip(before, after)), choice.name
+
+
+def test_the_loop_takes_less_than_a_tenth_of_a_microsecond_beside_its_kernel(benchmark: Benchmark) -> None:
+    overhead = benchmark.overhead
+    loop, bare = overhead.loops([2, 2, 1], rows=8, batch=4, shuffled=False)
+    found = [overhead.nanoseconds(loop.run, 20_000) - overhead.nanoseconds(bare, 20_000) for _ in range(5)]
+    assert min(found) < overhead.ALLOWED
 
 
 def test_an_ablation_tells_what_buys_nothing(benchmark: Benchmark) -> None:

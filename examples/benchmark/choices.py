@@ -134,7 +134,7 @@ CHOICES = {
         Choice("start from a row", "the bias is where the sums of a product begin",
                {"compiler.lower:_start_from_row": instead(lambda *_: None)}),
         Choice("packing", "blocks of large operands are copied to the stack",
-               {"compiler.kernels.matmul:PACK_B": instead(2**60)}),
+               {"compiler.kernels.matmul:PACK_B": instead(2**60)}, in_text=False),
         Choice("wide tiles", "tiles of the processor's widest vectors, not of 16 bytes",
                {"compiler.kernels.matmul:target": small_tiles}, in_text=False),
         Choice("storage orders", "parameters and steps are stored as products want them",
