@@ -69,7 +69,7 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
                 continue
             done.update(component)
             touched = (t for e in component for t in (e.tensor, *(a.tensor for a in e.reads())))
-            for tensor in dict.fromkeys(touched):
+            for tensor in touched:
                 if tensor in fills and tensor not in filled:
                     filled.add(tensor)
                     put(zeros(_whole(tensor, program.definitions[tensor]), layout, names))

@@ -11,8 +11,9 @@ from compiler.executable import compile_program, generate
 from compiler.layout import Layout
 from compiler.live_slots import drop_unread, single_slots
 from compiler.lower import lower
+from compiler.nest import Loop, effects
 from compiler.prepare import prepare
-from compiler.program import Access, Equation, Index, Program, Tensor
+from compiler.program import Access, Equation, Index, Program, Tensor, affine
 from symnet.declare.spec import checked_optimizer
 
 N, T = Index("n", 3), 5
@@ -56,11 +57,21 @@ def test_the_values_are_the_same(read_all: bool) -> None:
         np.testing.assert_allclose(found["y"], by_hand(**values, read_all=read_all), rtol=1e-13)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("slot", range(T))
-def test_one_place_is_enough_only_if_what_is_read_behind_the_loop_was_made_last(slot: int) -> None:
+def test_one_place_is_enough_only_if_what_is_read_behind_the_loop_was_made_last(slot: int, ahead: bool) -> None:
     *made, _ = recurrence(read_all=False).equations
+    a, b, c, t = made[0].tensor, made[1].tensor, Tensor("c", (T - 1, 3)), Index("t", T - 1)
+    if ahead:  # a third one in each step, so that a[t+1] is made in the step of b[t]
+        made[2:] = [
+            Equation(Access(c, t, N), (t, N), 3 * Access(b, t, N)),
+            Equation(Access(a, t + 1, N), (t, N), Access(b, t, N) * Access(c, t, N)),
+        ]
     y = Tensor("y", (3,))
-    tree = lower(Program((*made, Equation(Access(y, N), (N,), Access(made[0].tensor, slot, N))), outputs=(y,)))
+    tree = lower(Program((*made, Equation(Access(y, N), (N,), Access(a, slot, N))), outputs=(y,)))
+    loops = [node for node in tree.body if isinstance(node, Loop) and not node.parallel]
+    made_at = [affine(access.subscripts[0]) for loop in loops for access in effects(loop, tree.layout)[1][a]]
+    assert all(at is not None and at.constant == int(ahead) for at in made_at) and len(made_at) == (slot > 0)
     assert ("a" in single_slots(tree.body, tree.layout, {y})) == (slot == T - 1)
 
 
