@@ -405,3 +405,23 @@ def test_a_loop_over_steps_reaches_a_slot_beyond_a_small_size(rows: int) -> None
     values = {"x": np.arange(1.0, rows + 1)}
     found = interpret(program, values, {"N": rows}, plain=False)["s"]
     np.testing.assert_allclose(found, evaluate(program, values, {"N": rows})["s"], 1e-13)
+
+
+def test_a_choice_of_conditions_holds_within_other_conditions() -> None:
+    """y[i] = the sum of the x[j] with (j < i or j > 5) and x[j] < 1/2, and z[i] the same of those before i or of i > 5."""
+    i, j, x = Index("i", 8), Index("j", 8), Tensor("x", (8,), "input")
+    y, z = Tensor("y", (8,)), Tensor("z", (8,))
+    below = sp.Lt(x[j], sp.Rational(1, 2))
+    program = Program(
+        (
+            Equation(y[i], (i, j), x[j], where=sp.And(sp.Or(j < i, j > 5), below)),
+            Equation(z[i], (i, j), sp.Piecewise((x[j], sp.And(below, sp.Or(j < i, i > 5))), (0, True))),
+        ),
+        (y, z),
+    )
+    values = np.random.default_rng(0).normal(size=8)
+    at_i, at_j = np.indices((8, 8))
+    for plain in (True, False):
+        found = interpret(program, {"x": values}, {}, plain=plain)
+        for name, chosen in (("y", (at_j < at_i) | (at_j > 5)), ("z", (at_j < at_i) | (at_i > 5))):
+            np.testing.assert_allclose(found[name], np.where(chosen & (values < 0.5), values, 0).sum(1), rtol=1e-14)
