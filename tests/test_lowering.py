@@ -19,6 +19,7 @@ from sympy import Integer
 from compiler.calling import call, interpret
 from compiler.executable import compile_program, generate, optimized, plan_storage
 from compiler.functions import logistic
+from compiler.graph import reach
 from compiler.program import Access, Equation, Index, Program, ProgramError, Tensor, size
 from symnet.declare.spec import dense
 from symnet.differentiate import pullback
@@ -425,3 +426,37 @@ def test_a_choice_of_conditions_holds_within_other_conditions() -> None:
         found = interpret(program, {"x": values}, {}, plain=plain)
         for name, chosen in (("y", (at_j < at_i) | (at_j > 5)), ("z", (at_j < at_i) | (at_i > 5))):
             np.testing.assert_allclose(found[name], np.where(chosen & (values < 0.5), values, 0).sum(1), rtol=1e-14)
+
+
+def test_the_steps_of_a_recurrence_are_whichever_axis_they_stand_on() -> None:
+    """h[i,t] = x[i,t] + sum_j U[i,j] h[j,t-1]: no loop over i serves."""
+    t, i, j = Index("t", 5), Index("i", 3), Index("j", 3)
+    x, U, h = Tensor("x", (3, 5), "input"), Tensor("U", (3, 3), "input"), Tensor("h", (3, 5))
+    equations = (Equation(h[i, t], (i, t), x[i, t]), Equation(h[i, t], (i, t, j), U[i, j] * h[j, t - 1]))
+    rng = np.random.default_rng(0)
+    values = {"x": rng.normal(size=(3, 5)), "U": rng.normal(size=(3, 3))}
+    expected = values["x"].copy()
+    for step in range(1, 5):
+        expected[:, step] += values["U"] @ expected[:, step - 1]
+    np.testing.assert_allclose(interpret(Program(equations, (h,)), values, {})["h"], expected, rtol=1e-13)
+
+
+def test_what_is_read_ahead_of_what_is_read_ahead_is_made_two_steps_before() -> None:
+    """a[t] = x[t] + b[t+1], b[t] = 2 c[t+1], c[t] = 3 a[t-3]: a[t] = x[t] + 6 a[t-1] where all of them exist."""
+    t, x = Index("t", 8), Tensor("x", (8,), "input")
+    a, b, c = (Tensor(name, (8,)) for name in "abc")
+    equations = (
+        Equation(a[t], (t,), x[t] + b[t + 1]),
+        Equation(b[t], (t,), 2 * c[t + 1]),
+        Equation(c[t], (t,), 3 * a[t - 3]),
+    )
+    values = np.random.default_rng(0).normal(size=8)
+    expected = values.copy()
+    for step in range(1, 6):
+        expected[step] += 6 * expected[step - 1]
+    np.testing.assert_allclose(interpret(Program(equations, (a,)), {"x": values}, {})["a"], expected, rtol=1e-13)
+
+
+def test_what_data_points_to_may_be_any_element() -> None:
+    label, x, i = Tensor("label", (4,), "input", "integer"), Tensor("x", (9, 9), "input"), Index("i", 4)
+    assert reach(x[label[i] + 1, i + 2]) == ((0, 9), (2, 6))

@@ -268,6 +268,11 @@ def test_an_argmax_takes_the_place_of_its_index_also_read_outside_its_range_wher
     assert found[1] == "w[i] = exp(x[i,best[i + 1]])"
 
 
+def test_a_condition_that_gives_an_index_by_itself_is_left_alone() -> None:
+    equation = Equation(w[i], (i, k), x[i, k], "sum", Eq(k, 3 - 2 * k, evaluate=False))
+    assert simplified(equation, outputs=(w,)) == ["w[i] = sum_k x[i,k]  where Eq(k, 3 - 2*k)"]
+
+
 def test_a_condition_of_a_maximum_is_not_solved() -> None:
     equation = Equation(w[i], (i, k), x[i, k], "max", Eq(k, i))
     assert simplified(equation, outputs=(w,)) == [str(equation)]
