@@ -409,7 +409,7 @@ def test_a_loop_over_steps_reaches_a_slot_beyond_a_small_size(rows: int) -> None
 
 
 def test_a_choice_of_conditions_holds_within_other_conditions() -> None:
-    """y[i] = the sum of the x[j] with (j < i or j > 5) and x[j] < 1/2, and z[i] the same of those before i or of i > 5."""
+    """y[i] = the sum of the x[j] < 1/2 with j < i or j > 5; z[i] = that of those with j < i or i > 5."""
     i, j, x = Index("i", 8), Index("j", 8), Tensor("x", (8,), "input")
     y, z = Tensor("y", (8,)), Tensor("z", (8,))
     below = sp.Lt(x[j], sp.Rational(1, 2))
