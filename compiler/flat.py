@@ -103,7 +103,8 @@ def merge_flat_loops(body: list[Node], layout: Layout, offsets: Mapping[Tensor, 
 
 def _equations(loop: Loop, layout: Layout) -> list[Equation]:
     chain = flat_chain(loop, layout)
-    return [s.equation for s in (chain or [loop])[-1].body if isinstance(s, Statement)]
+    assert chain is not None, "it has a form"
+    return [s.equation for s in chain[-1].body if isinstance(s, Statement)]
 
 
 def _adjoins(earlier: _Form, later: _Form, item_size: int) -> bool:

@@ -15,7 +15,7 @@ from sympy import Expr, Integer
 
 from .dependence import loop_axes
 from .fuse import insert
-from .graph import Range, at_least, box, components, dependences, is_cycle, overlap, reach, reachable
+from .graph import Range, box, components, dependences, is_cycle, overlap, reachable
 from .layout import Layout, choose_orders
 from .nest import Call, Check, Loop, Names, Node, build, zeros
 from .product import as_product
@@ -231,8 +231,6 @@ def _meetings(
                 storers.append(equation)
                 continue
             kinds[equation] = "add"
-            if not any(_contains(boxes[s], equation, boxes) for s in storers):
-                fills.add(tensor)
             needs[equation] = list(dict.fromkeys([*needs[equation], *(e for e in earlier if e in storers)]))
         if not _covers([boxes[s] for s in storers], tensor):
             fills.add(tensor)
@@ -271,13 +269,6 @@ def _start_from_row(
                 needs[product_equation] = list(dict.fromkeys([*needs[product_equation], *needs[row]]))
                 return row
     return None
-
-
-def _contains(outer: Box, equation: Equation, boxes: Mapping[Equation, Box]) -> bool:
-    inner = boxes[equation] or reach(equation.lhs)
-    return outer is not None and all(
-        at_least(i[0], o[0]) and at_least(o[1], i[1]) for o, i in zip(outer, inner, strict=True)
-    )
 
 
 def _covers(boxes: Sequence[Box], tensor: Tensor) -> bool:

@@ -14,6 +14,7 @@ import pytest
 import symnet as sn
 from compiler import native
 from compiler.kernels import matmul as module
+from compiler.kernels.emitter import Emitter
 from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
 
 FORMS = list(itertools.product("km", "nk", ("zero", "bias", "c"), ("float32", "float64")))
@@ -284,3 +285,20 @@ def test_the_text_of_a_product_is_the_same_every_time() -> None:
     assert matmul(spec) == matmul(spec)
     names = {specified(32, 64, 64, form, runtime).name for form in FORMS for runtime in ("", "m", "k")}
     assert len(names) == 3 * len(FORMS)
+
+
+@pytest.mark.parametrize(("n", "gap", "packed"), [(32, 1, False), (48, 0, False), (48, 1, True), (96, 0, True)])
+def test_rows_of_b_are_packed_unless_they_are_short_or_one_panel_side_by_side(n: int, gap: int, packed: bool) -> None:
+    spec = Matmul("float32", 256, n, 1024, "k", "n", 1024, n + gap, n, "zero")
+    assert module._Generator(spec, TILES["avx512"]).pack_b is packed
+
+
+def test_a_loop_of_no_turn_or_of_one_is_none() -> None:
+    for first, last, step in itertools.product(range(4), range(8), (1, 2, 3)):
+        turns = len(range(first, last - step + 1, step))
+        emitter, made = Emitter(), []
+        after, values = emitter.loop(first, last, step, lambda i, values, made=made: made.append(i) or values)
+        if turns <= 1:
+            assert (made, after, emitter.lines) == ([first] * turns, first + turns * step, [])
+        else:
+            assert len(made) == 1 and any("phi" in line for line in emitter.lines)

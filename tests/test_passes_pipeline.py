@@ -84,6 +84,14 @@ def _same_with_sizes(before: Program, after: Program, values: dict[str, Any], si
         np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-10, err_msg=name)
 
 
+def test_each_pass_reports_what_it_found_and_what_it_left() -> None:
+    program, _ = network([3, 4, 4])
+    after, reports = run_passes(program)
+    assert [report.name for report in reports] == [name for name, _, _ in PASSES]
+    assert (reports[0].equations[0], reports[-1].equations[1]) == (len(program.equations), len(after.equations))
+    assert all(one.equations[1] == next_.equations[0] for one, next_ in pairwise(reports))
+
+
 def test_a_relu_classifier_ends_in_the_equations_that_one_would_write_by_hand() -> None:
     program, values = network([3, 4, 4])
     after, _ = run_passes(program, verify=verify)

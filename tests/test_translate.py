@@ -119,3 +119,16 @@ def test_the_translator_leaves_numba_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("power", "products"), [(1, 0), (2, 1), (3, 2), (64, 6), (65, 0), (-2, 0)])
+def test_a_whole_power_up_to_64_is_written_as_products(power: int, products: int) -> None:
+    text = translate(f"def f(table):\n    x = pointer_f64(table[0])\n    x[0] = x[1]**{power}\n", "f", {})
+    assert (text.count("fmul "), "pow" in text) == (products, not 0 < power <= 64)
+
+
+def test_a_choice_of_a_truth_or_an_integer_is_an_integer() -> None:
+    for chosen, expected in ((1, 1), (0, 2**62 + 1)):
+        integers = np.array([0, 5, chosen, 2**62 + 1])
+        run("i[0] = i[1] > 0 if i[2] > 0 else i[3]", integers, np.zeros(1))
+        assert integers[0] == expected

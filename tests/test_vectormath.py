@@ -138,3 +138,12 @@ def test_a_quotient_without_the_divider_is_right_to_one_ulp_and_nan_goes_through
     native.callable_from(native.build_source(text, "divide"), "void(i64*)")(table.ctypes.data)
     assert np.isnan(a[:2]).all() and a[2] == 0.0
     assert (np.abs(a[2:] - exact[2:]) <= np.spacing(np.abs(exact[2:]).astype(dtype))).all()
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_the_constants_of_a_format_are_those_of_its_floating_point_numbers(dtype: str) -> None:
+    form, info = FORMATS[dtype], np.finfo(dtype)
+    assert (form.bits, form.fraction, form.tiny) == (info.bits, info.nmant, info.tiny)
+    assert form.magic == 1.5 * 2.0**info.nmant and form.bias == info.maxexp - 1
+    assert form.log2_high + form.log2_low == pytest.approx(np.log(2), rel=float(info.eps) ** 1.5)
+    assert sum(form.half_pi) == pytest.approx(np.pi / 2, rel=float(info.eps) ** 1.5)

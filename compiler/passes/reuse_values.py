@@ -109,7 +109,7 @@ def _rewritten(root: Expr, argument: Access, f: Expr, a: Access) -> Expr:
     stack: list[Basic] = [root]
     while stack:
         node = stack.pop()
-        if node in table or isinstance(node, Access) or not node.args:
+        if node in table:
             continue
         depends = _arguments(node)
         if set(depends) == {argument}:
