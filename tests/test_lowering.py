@@ -460,3 +460,10 @@ def test_what_is_read_ahead_of_what_is_read_ahead_is_made_two_steps_before() -> 
 def test_what_data_points_to_may_be_any_element() -> None:
     label, x, i = Tensor("label", (4,), "input", "integer"), Tensor("x", (9, 9), "input"), Index("i", 4)
     assert reach(x[label[i] + 1, i + 2]) == ((0, 9), (2, 6))
+
+
+def test_a_state_is_not_written_over_before_another_element_of_it_is_read() -> None:
+    i, p, new = Index("i", 1003), Tensor("p", (1003,), "parameter"), Tensor("p_new", (1003,))
+    program = Program((Equation(new[i], (i,), 2 * p[1002 - i]),), (), ((p, new),))
+    values = np.arange(1003.0)
+    np.testing.assert_array_equal(interpret(program, {"p": values}, {}, plain=False)["p"], 2 * values[::-1])

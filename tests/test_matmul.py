@@ -297,7 +297,7 @@ def test_a_loop_of_no_turn_or_of_one_is_none() -> None:
     for first, last, step in itertools.product(range(4), range(8), (1, 2, 3)):
         turns = len(range(first, last - step + 1, step))
         emitter, made = Emitter(), []
-        after, values = emitter.loop(first, last, step, lambda i, values, made=made: made.append(i) or values)
+        after, _ = emitter.loop(first, last, step, lambda i, values, made=made: made.append(i) or values)
         if turns <= 1:
             assert (made, after, emitter.lines) == ([first] * turns, first + turns * step, [])
         else:
