@@ -302,3 +302,8 @@ def test_a_loop_of_no_turn_or_of_one_is_none() -> None:
             assert (made, after, emitter.lines) == ([first] * turns, first + turns * step, [])
         else:
             assert len(made) == 1 and any("phi" in line for line in emitter.lines)
+
+
+@pytest.mark.parametrize(("size", "block"), [(100, None), (300, 100), (250, 50), (257, 86)])
+def test_blocks_are_of_one_size_if_that_takes_less_than_twice_as_many(size: int, block: int | None) -> None:
+    assert module._block(size, 100) == block

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 import symnet as sn
-from compiler import divide, native
+from compiler import divide, native, nest
 from compiler.calling import interpret
+from compiler.lower import lower
+from compiler.prepare import prepare
+from compiler.program import Equation, Index, Program, Tensor, size
 from compiler.team import RECORD, STATES, TEAM, TRIALS, Team, team
 from symnet.run.loop import Loop
 
@@ -225,3 +228,14 @@ def test_a_team_that_is_closed_works_alone() -> None:
 def test_a_number_of_threads_is_checked(threads: Any) -> None:
     with pytest.raises(sn.SymnetError, match="threads"):
         classifier().compile(threads=threads)
+
+
+def test_in_each_step_of_a_recurrence_its_rows_are_divided() -> None:
+    rows, t = size("N"), Index("t", 5)
+    n, i = Index("n", rows), Index("i", 64)
+    x, h = Tensor("x", (5, rows, 64), "input"), Tensor("h", (5, rows, 64))
+    tree = lower(prepare(Program((Equation(h[t, n, i], (t, n, i), x[t, n, i] + h[t - 1, n, i] / 2),), (h,))))
+    divide.choose(tree.body, tree.layout)
+    [steps] = tree.body
+    assert isinstance(steps, nest.Loop) and steps.share is None
+    assert any(getattr(node, "share", None) is not None for node in divide.walk(steps.body))

@@ -191,3 +191,10 @@ def test_a_scatter_over_an_axis_more_than_twice_as_long_stays_one(length: int, i
     program = backward(1, 0, length)
     run(program)
     assert (gather(program).equations[0].lhs.subscripts != program.equations[0].lhs.subscripts) is is_gathered
+
+
+def test_a_packed_operand_has_its_own_indices_and_no_others() -> None:
+    """z[n,p,o] = sum_u,c V[o,u] x[n,p+u,c]: the copy of V is (u, o), whatever else is summed."""
+    V, x, z = Tensor("V", (O, U), "input"), Tensor("x", (N, P + U, C), "input"), Tensor("z", (N, P, O))
+    packed = pack_operands(Program((Equation(z[n, p, o], (n, p, o, u, c), V[o, u] * x[n, p + u, c]),), (z,)))
+    assert [tensor.shape for tensor in packed.tensors if tensor.name == "V_packed"] == [(U, O)]
