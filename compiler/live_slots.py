@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sympy import Basic, Expr, Integer
+from sympy import Expr, Integer
 
 from .dependence import loop_axes
 from .graph import at_least, reach
 from .layout import Layout
 from .nest import Loop, Node, effects
-from .program import Access, Equation, Program, Tensor, affine
+from .program import Access, Program, Tensor, affine
 
 
 # ---------------------------------------------------------------------------------------------- in the language
@@ -39,16 +39,13 @@ def drop_unread(program: Program) -> Program:
             shape = (*tensor.shape[:axis], high - low, *tensor.shape[axis + 1 :])
             change[tensor] = (Tensor(tensor.name, shape, tensor.role, tensor.kind), axis, low)
 
-    def moved(equation: Equation) -> Equation:
-        new: dict[Basic, Basic] = {}
-        for access in (equation.lhs, *equation.reads()):
-            if access.tensor in change:
-                tensor, axis, low = change[access.tensor]
-                subscripts = (s - low if k == axis else s for k, s in enumerate(access.subscripts))
-                new[access] = Access(tensor, *subscripts)
-        return equation.substitute(new) if new else equation
+    def moved(access: Access) -> Access:
+        if access.tensor not in change:
+            return access
+        tensor, axis, low = change[access.tensor]
+        return Access(tensor, *(s - low if k == axis else s for k, s in enumerate(access.subscripts)))
 
-    return program.with_equations(map(moved, program.equations)) if change else program
+    return program.with_equations(e.with_accesses(moved) for e in program.equations) if change else program
 
 
 # ---------------------------------------------------------------------------------------------- in memory

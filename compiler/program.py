@@ -337,6 +337,18 @@ class Equation:
         assert all(isinstance(i, Index) for i in domain), "an index of the domain may only become another index"
         return Equation(self.lhs.xreplace(new), domain, self.rhs.xreplace(new), self.op, self.where.xreplace(new))
 
+    def with_accesses(self, change: Callable[[Access], Expr]) -> Equation:
+        """change(access) in the place of every access, of those inside its subscripts first."""
+
+        def changed(*parts: Basic) -> dict[Basic, Basic]:
+            return {a: change(Access(a.tensor, *_replaced(a.subscripts))) for a in outer_accesses(*parts)}
+
+        def _replaced(subscripts: tuple[Expr, ...]) -> list[Expr]:
+            new = changed(*subscripts)
+            return [s.xreplace(new) for s in subscripts]
+
+        return self.substitute(changed(self.lhs, self.rhs, self.where))
+
     def renamed(self, taken: Iterable[str]) -> Equation:
         """The same equation with its indices renamed apart from the names in `taken`."""
         used = set(taken)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import sympy as sp
-from sympy import Basic, Expr, Integer
+from sympy import Expr, Integer
 
 from .dependence import loop_axes
 from .graph import at_least, overlap
@@ -61,18 +61,19 @@ def pad_slots(program: Program) -> Program:
         new[tensor] = Tensor(tensor.name, shape, tensor.role, tensor.kind)
     if not new:
         return program
+
+    def shifted(access: Access) -> Access:
+        if access.tensor not in new:
+            return access
+        axis, before = axes[access.tensor], ends[access.tensor][0]
+        return Access(new[access.tensor], *(s + before if k == axis else s for k, s in enumerate(access.subscripts)))
+
     moved: list[Equation] = []
     waiting = dict(new)
     for equation in program.equations:
         if equation.tensor in waiting:
             moved += _zeros(waiting.pop(equation.tensor), axes[equation.tensor], ends[equation.tensor])
-        table: dict[Basic, Basic] = {}
-        for access in (equation.lhs, *equation.reads()):
-            if access.tensor in new:
-                subscripts = list(access.subscripts)
-                subscripts[axes[access.tensor]] += ends[access.tensor][0]
-                table[access] = Access(new[access.tensor], *subscripts)
-        moved.append(equation.substitute(table) if table else equation)
+        moved.append(equation.with_accesses(shifted))
     return program.with_equations(moved)
 
 

@@ -137,15 +137,18 @@ def _scalar(key: Key, taken: set[str]) -> Tensor:
 
 def _renamed(equation: Equation, apart: set[Tensor], scalars: dict[Key, Tensor]) -> Equation:
     """The equation with the scalars' names; what nobody writes, and what lies outside of a tensor, is zero."""
-    new: dict[Basic, Basic] = {}
-    for access in (equation.lhs, *equation.reads()):
+
+    def change(access: Access) -> Expr:
         scalar = scalars.get(_key(access)) if access.tensor in apart else None
         if _is_outside(access) or (scalar is None and access.tensor in apart):
-            new[access] = Integer(0)
-        elif scalar is not None:
-            rest = (s for s, n in zip(access.subscripts, access.tensor.shape, strict=True) if not n.is_Integer)
-            new[access] = Access(scalar, *rest)
-    return equation.substitute(new) if new else equation
+            return Integer(0)
+        if scalar is None:
+            return access
+        return Access(
+            scalar, *(s for s, n in zip(access.subscripts, access.tensor.shape, strict=True) if not n.is_Integer)
+        )
+
+    return equation.with_accesses(change)
 
 
 def _is_outside(access: Access) -> bool:

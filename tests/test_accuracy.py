@@ -10,6 +10,7 @@ import pytest
 import sympy as sp
 
 import symnet as sn
+from compiler.functions import logistic
 from compiler.passes import STRICT, run_passes
 from compiler.passes.keep_digits import BOUNDED, keep_digits
 from compiler.program import Equation, Index, Program, Tensor
@@ -113,6 +114,13 @@ def test_a_function_maps_arrays_of_any_shape_and_shows_its_formula() -> None:
     assert str(f.expr) == "logistic(2*x[n])*x[n]" and "logistic" in repr(f.derivative())
     large = np.linspace(-5, 5, 150_000, dtype=np.float32)
     assert sn.function("relu", "float32")(large).tolist() == np.maximum(large, 0).tolist()
+
+
+def test_the_logistic_of_0_is_no_product_with_its_own_other() -> None:
+    n = Index("n", 1)
+    x, y = Tensor("x", (1,), "input"), Tensor("y", (1,))
+    program = Program((Equation(y[n], (n,), x[n] * logistic(sp.Integer(0))),), (y,))
+    assert sn.evaluate(keep_digits(program), {"x": np.array([3.0])})["y"].tolist() == [1.5]
 
 
 @pytest.mark.parametrize("bounded", BOUNDED, ids=str)

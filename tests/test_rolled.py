@@ -11,6 +11,7 @@ import pytest
 
 import symnet
 from compiler.executable import generate
+from compiler.verify import verify
 from symnet import Network, SymnetError, dense, dropout, equations, flatten, layer_norm, softmax, transformer
 from symnet.declare.spec import checked_optimizer
 from symnet.formulation.rolled import SHORTEST
@@ -27,6 +28,7 @@ CASES: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "learned activation": (dense(4, activation="prelu"), (4,)),
     "residual block in equations": (RESIDUAL, (4,)),
     "softmax": (softmax(), (4,)),
+    "a maximum": (symnet.maxout(4, 2), (4,)),
     "layer norm": (layer_norm(), (4,)),
     "batch norm": (symnet.batch_norm(), (4,)),
     "convolution": (symnet.conv1d(2, 3, activation="tanh", padding="same"), (4, 2)),
@@ -69,6 +71,7 @@ def test_repeated_layers_are_the_layers_one_by_one(case: str) -> None:
 
     def gradients(network: Network, values: dict[str, Any]) -> tuple[float, dict[str, Any]]:
         program = network.gradient_program(target)
+        verify(program)
         found = evaluate(program, values, {"N": rows})
         return float(found["R"]), {k: found[t.name] for k, t in network.gradients(target).by_name.items()}
 

@@ -21,6 +21,8 @@ z, s, y = Tensor("z", (N, 3)), Tensor("s", (3,)), Tensor("y", ())
 
 LAYER = (Equation(z[n, i], (n, i, j), W[i, j] * x[n, j]), Equation(s[i], (n, i), sp.tanh(z[n, i])))
 o, m = Tensor("o", (N, N)), Tensor("m", (4,))
+p, t = Tensor("p", (3,), kind="integer"), Tensor("t", (N, 3))
+PLACE = Equation(p[i], (n, i), z[n, i], "argmax")
 SQUARES = Equation(y[()], (i,), s[i] ** 2)
 V, q = Tensor("V", (PARAMETERS + 1,), "parameter"), Index("q", PARAMETERS + 1)
 
@@ -33,6 +35,9 @@ PROGRAMS = {
     ),
     "what nobody writes": (LAYER[0], Equation(s[i + 2], (n, i), z[n, i]), Equation(y[()], (i,), (s[i] + 2) ** 2)),
     "all outside": (*LAYER, Equation(o[n, i - 3], (n, i), z[n, i]), Equation(y[()], (n,), o[n, 0] + x[n, 1])),
+    "the place of a maximum": (
+        *LAYER, PLACE, Equation(t[p[i], i], (i,), z[0, i] + i), Equation(y[()], (n, i), t[n, i] * (n + 2) ** i),
+    ),
     "never": (Equation(z[n, i], (n, i), x[n, 0], "sum", i > 5), *LAYER, SQUARES),
 }  # fmt: skip
 WHOLE = {

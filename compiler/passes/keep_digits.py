@@ -112,7 +112,7 @@ def _bell(node: Expr) -> Expr:
     powers = {base.args[0]: f for f in node.args if isinstance(base := _positive_base(f), logistic)}
     for u, factor in powers.items():
         other = powers.get(-u)
-        if other is not None:
+        if other is not None and other != factor:  # that of 0 is its own other
             e = sp.exp(piecewise([(u, sp.Lt(u, 0, evaluate=False)), (-u, sp.true)]))
             rest = sp.Mul(*(f for f in node.args if f not in (factor, other)))
             rest *= factor / logistic(u) * other / logistic(-u)

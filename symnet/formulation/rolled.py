@@ -190,6 +190,7 @@ def lift(block: Sequence[Built], below: Tensor, count: int, last: str, stride: i
     """
     from compiler.functions import uniform
     from compiler.graph import in_order
+    from compiler.passes.rewriting import free_name
     from compiler.program import Access, Equation, Index, Tensor, fresh_index, indices
 
     from .layers import sample_indices
@@ -212,6 +213,8 @@ def lift(block: Sequence[Built], below: Tensor, count: int, last: str, stride: i
     tensors = {t: Tensor(t.name, (count, *t.shape), t.role, t.kind) for t in (*owned, *made)}
     if not copied:
         del tensors[out]
+    elif out.name == last:
+        tensors[out] = Tensor(free_name(f"{last}_{l.name}", taken | {state.name}), (count, *out.shape))
 
     def lifted(equation: Equation) -> Equation:
         new: dict[Any, Any] = {}
