@@ -387,6 +387,11 @@ _LOCK = threading.RLock()
 _LOADED: dict[str, Native] = {}
 
 
+def loaded() -> int:
+    """How many functions this process has loaded."""
+    return len(_LOADED)
+
+
 @cache
 def _initialize() -> None:
     llvm.initialize_native_target()
