@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from .run.plan import first_values, hyper_values, structure
 from .run.training import Model, compile_network
 from .settings import Networks, Setting, arrays, seed_numbers, settings
 from .sweeps import Row, Sweep, frame
-
-if TYPE_CHECKING:
-    pass
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
