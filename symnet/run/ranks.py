@@ -179,7 +179,7 @@ class Ranks:
                 traceback.print_exc()
             print(f"symnet: rank {self.rank}: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
             self.comm.Abort(2)
-            raise
+            os._exit(2)  # it may return, before the launcher ends this process
 
 
 def _mpi() -> Any:
