@@ -5,8 +5,8 @@ that unit does.  `quotient` leaves it the root alone, if the divisor is neither 
 
     W - a*m/(e + c*sqrt(v)),    LOW <= e <= HIGH  and  0 <= c <= HIGH
 
-What does not change in the kernel (e, c) is looked at before the loop, which is therefore written twice.  An Adam
-update of 6,500 numbers: 1.6 us instead of 2.5.
+What does not change in the kernel (e, c) is looked at before the loop, which is therefore written twice.  A training
+step with Adam took 10 % less with 6,500 parameters and a batch of 32, 21 % less with a batch of 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .expressions import Places
 from .fuse import flat_chain
 from .layout import Layout
 from .nest import Loop, Statement
+from .passes.rewriting import nodes
 from .program import accesses
 
 SHORTEST, LONGEST = 1024, 2**16  # elements of a loop that is worth its being there twice; above, memory is slower
@@ -42,8 +43,8 @@ def divisors(loop: Loop, layout: Layout, places: Places) -> dict[Expr, list[Expr
 
 
 def _divided_by(expression: Expr) -> Iterator[Expr]:
-    for power in expression.atoms(sp.Pow):
-        if power.exp == -1 and power.base.is_Add:
+    for power in nodes(expression):  # in an order that depends on nothing else: it reaches the source
+        if power.is_Pow and power.exp == -1 and power.base.is_Add:
             yield power.base
 
 

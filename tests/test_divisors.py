@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -53,3 +57,31 @@ def test_what_is_not_finite_stays_so() -> None:
     g[:3], v[3:5] = (np.nan, np.inf, -np.inf), (np.nan, -1)
     found = call(compiled, {"g": g, "v": v, "e": 1e-8, "c": 1.0}, {})["a"]
     assert not np.isfinite(found[:5]).any() and np.isfinite(found[5:]).all()
+
+
+SEVERAL = """
+import sympy as sp
+from compiler.executable import generate
+from compiler.program import Access, Equation, Index, Program, Tensor
+
+i, a = Index("i", 2000), Tensor("a", (2000,))
+g, v, w = (Tensor(name, (2000,), "input") for name in "gvw")
+e, c, f, d, h, k = (Access(Tensor(name, (), "hyper")) for name in "ecfdhk")
+pairs = ((g, e, c, v), (v, f, d, w), (w, h, k, g))
+total = sum(x[i] / (first + factor * sp.sqrt(y[i])) for x, first, factor, y in pairs)
+print(generate(Program((Equation(a[i], (i,), total),), (a,)), "float32", None, {})[0])
+"""
+
+
+def test_the_source_of_several_divisors_does_not_depend_on_hashes() -> None:
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SEVERAL],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        for seed in ("1", "2", "3")
+    ]
+    first, *others = (process.communicate()[0] for process in running)
+    assert first.count("quotient(") == 3 and others == [first, first]
