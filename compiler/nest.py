@@ -15,6 +15,7 @@ from sympy import Basic, Expr, Integer
 from sympy.logic.boolalg import Boolean
 
 from .layout import Layout
+from .passes import rewriting
 from .passes.rewriting import is_infinite
 from .product import Product
 from .program import (
@@ -310,7 +311,7 @@ def _unrolled(statement: Statement, over: Sequence[Index]) -> list[Statement]:
         new: dict[Basic, Basic] = {i: Integer(q) for i, q in zip(over, point, strict=True)}
         where = statement.where.xreplace(new)
         if where != False:  # noqa: E712
-            found.append(replace(statement, rhs=statement.rhs.xreplace(new), where=where))
+            found.append(replace(statement, rhs=rewriting.replace(statement.rhs, new), where=where))
     return found
 
 

@@ -17,6 +17,7 @@ from .graph import at_least, box
 from .live_slots import drop_unread
 from .pack import pack_operands, turn_operands
 from .pad import pad_windows
+from .passes import rewriting
 from .passes.definitions import is_whole
 from .passes.rewriting import free_name, is_infinite, names
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
@@ -94,7 +95,7 @@ def _without_single(equation: Equation) -> Equation:
     if equation.op != "sum" or not new or _is_sparse(equation):
         return equation
     domain = tuple(i for i in equation.domain if i not in new)
-    single = replace(equation.map(lambda e: e.xreplace(new)), lhs=equation.lhs.xreplace(new), domain=domain)
+    single = replace(equation.map(lambda e: rewriting.replace(e, new)), lhs=equation.lhs.xreplace(new), domain=domain)
     return equation if is_infinite(single.rhs) else single
 
 
@@ -203,7 +204,7 @@ def _inlined(equation: Equation, table: Mapping[Tensor, Equation]) -> Equation:
             definition = table[access.tensor]
             subscripts = dict(zip(definition.lhs.subscripts, access.subscripts, strict=True))
             new[access] = definition.rhs.xreplace(subscripts)
-        equation = replace(equation, rhs=equation.rhs.xreplace(new))
+        equation = replace(equation, rhs=rewriting.replace(equation.rhs, new))
 
 
 def split_short_rows(program: Program) -> Program:

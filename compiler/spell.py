@@ -23,6 +23,7 @@ import sympy as sp
 from sympy import Basic, Expr, Integer
 
 from .dependence import loop_axes
+from .passes import rewriting
 from .passes.definitions import is_whole
 from .passes.rewriting import is_infinite
 from .program import Access, Equation, Index, Program, Tensor, merge_duplicates
@@ -104,7 +105,7 @@ def _spelled(equation: Equation) -> Iterator[Equation]:
         for point in _points(inside):
             where = equation.where.xreplace({**place, **point})
             if where != False:  # noqa: E712
-                terms.setdefault(where, []).append(equation.rhs.xreplace({**place, **point}))
+                terms.setdefault(where, []).append(rewriting.replace(equation.rhs, {**place, **point}))
         for where, found in terms.items():
             yield replace(equation, lhs=lhs, domain=domain, rhs=sp.Add(*found), where=where)
         if not terms:

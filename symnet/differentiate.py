@@ -24,6 +24,7 @@ import sympy as sp
 from sympy import Expr, Integer, Symbol
 from sympy.logic.boolalg import Boolean
 
+from compiler.functions import log1p
 from compiler.graph import in_order, reachable
 from compiler.program import (
     Access,
@@ -161,7 +162,9 @@ def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
 @lru_cache(maxsize=10_000)
 def _scalar_derivative(scalar: Expr, symbol: Symbol) -> Expr:
     """Equal kernels (layer after layer of one kind) are differentiated once."""
-    return sp.factor_terms(scalar.diff(symbol))
+    slope = scalar.diff(symbol)  # where it has a log(1 + u), of (1 + u)**v, u may be below the last digit of 1
+    near_one = [node for node in slope.atoms(sp.log) if node.args[0].as_coeff_add()[0] == 1]
+    return sp.factor_terms(slope.xreplace({node: log1p(node.args[0] - 1) for node in near_one}))
 
 
 def _between(equations: Sequence[Equation], below: Iterable[Tensor], above: Iterable[Tensor]) -> set[Tensor]:

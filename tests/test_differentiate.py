@@ -166,6 +166,12 @@ def test_gradient_of(name: str) -> None:
     check_gradient(ONE[name], loss, wrt, draw(W, V, v, X, seed=3))
 
 
+def test_a_power_of_almost_one_keeps_the_digits_of_what_it_is_above_one() -> None:
+    check_gradient(
+        [Equation(loss[()], (i, n), (1 + X[n, i] ** 2) ** v[i])], loss, [v], {**draw(v), "X": [[1e-6] * 3] * 2}
+    )
+
+
 def test_a_parameter_in_two_equations_gets_the_sum() -> None:
     encoded, decoded = Tensor("encoded", (2, 3)), Tensor("decoded", (2, 3))
     equations = [

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sympy as sp
 
 from compiler.passes import PASSES
+from compiler.program import Equation, Index, Program, Tensor
 from compiler.verify import verify
 from symnet.oracle.reference import evaluate
 from symnet.oracle.reference_mp import magnitudes
 
 from .cases import Case, case, showing, some_passes
 from .programs import sample
-from .tolerance import judge, tangent_program
+from .tolerance import is_smooth, judge, tangent_program
 
 PROGRAMS, BLOCK, COMPILED = 200, 20, 30
 BLOCKS = pytest.mark.parametrize("block", range(0, PROGRAMS, BLOCK))
@@ -75,6 +77,13 @@ def test_compiled_random_programs_are_right(block: int) -> None:
 
 def test_random_programs_are_the_same_for_the_same_seed_and_differ_between_seeds() -> None:
     assert str(sample(3)) == str(sample(3)) != str(sample(4))
+
+
+def test_a_tie_is_one_in_fifty_digits_and_otherwise_a_kink() -> None:
+    i, x, top = Index("i", 2), Tensor("x", (2,), "input"), Tensor("top")
+    largest = Program((Equation(top[()], (i,), sp.exp(x[i] / 3), "max"),), (top,))
+    for second, smooth in ((1e-18, True), (2e-18, False), (1e-4, False), (1, True)):
+        assert is_smooth(largest, {"x": [1e-18, second]}) == smooth
 
 
 def test_random_programs_cover_the_language() -> None:

@@ -379,6 +379,29 @@ def test_what_is_infinite_is_computed_and_not_written_down(width: int) -> None:
         np.testing.assert_array_equal(found[tensor.name], np.full(3, sign * np.inf), tensor.name)
 
 
+c, k, h = Tensor("c"), Index("k", 3), Index("h", 1)
+
+
+@pytest.mark.parametrize(
+    "number", [sp.log(c[()]), 1 / c[()], sp.sqrt(c[()] - 1), (c[()] - 1) ** sp.Rational(1, 3), sp.log(h)]
+)
+def test_what_is_infinite_or_no_number_is_compared_as_it_is_computed(number: sp.Expr) -> None:
+    x, y, z = Tensor("x", (3,), "input"), Tensor("y", (3,)), Tensor("z", (3,))
+    choice = sp.Piecewise((x[k], number > 0), (2 * x[k], x[k] >= number), (-x[k], True))
+    program = Program(
+        (
+            Equation(c[()], (), Integer(0)),
+            Equation(y[k], (k, h), choice),
+            Equation(z[k], (k,), 1 + choice.xreplace({h: k})),
+        ),
+        (y, z),
+    )
+    values = {"x": np.array([1.0, -2.0, 3.0])}
+    for name, found in interpret(program, values, {}, plain=False).items():
+        if name in "yz":
+            np.testing.assert_array_equal(found, evaluate(program, values)[name], name)
+
+
 @pytest.mark.parametrize("name", ["2x", "i'", "for", "M", "very long name", "\u00e9\u00e9", "p3"])
 def test_any_name_of_an_index_gives_a_source_that_runs(name: str) -> None:
     i, j = Index(name, 3), Index("j", 4)

@@ -45,6 +45,8 @@ SCALARS: list[tuple[Expr, Expr]] = [
     (1 - exp(-x), -expm1(-x)),
     (2 * exp(x) - 2, 2 * expm1(x)),
     (log(1 + x), log1p(x)),
+    (log1p(exp(x)), softplus(x)),
+    (log1p(1 + x), log1p(1 + x)),
     (1 - erf(x), sp.erfc(x)),
     (2 - 2 * erf(x) + x, 2 * sp.erfc(x) + x),
     (1 - tanh(x) ** 2, 1 - tanh(x) ** 2),

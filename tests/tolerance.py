@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import mpmath
 import numpy as np
 
 from compiler.program import Equation, Program, Tensor
@@ -20,7 +21,7 @@ from symnet.oracle.reference_mp import MULTIPRECISION, complex_step, complex_ste
 
 Values = Mapping[str, Any]
 FLOAT64, FLOAT32 = 1e-12, 1e-5
-KINK = 1e-3
+KINK, TIE = 1e-3, 1e-40  # the latter is what rounding in 50 digits may leave of a tie
 SMALLEST = 1e-25  # what the complex step itself leaves of a gradient that is zero
 
 
@@ -112,5 +113,8 @@ def is_smooth(program: Program, values: Values, sizes: Mapping[Any, int] | None 
     kinks: list[float] = []
     evaluate(program, values, sizes, kinks=kinks)
     if 0 in kinks:
-        evaluate(program, values, sizes, arithmetic=MULTIPRECISION, kinks=kinks)
+        exact: list[float] = []
+        with mpmath.workdps(50):
+            evaluate(program, values, sizes, arithmetic=MULTIPRECISION, kinks=exact)
+        kinks += [k for k in exact if abs(k) > TIE]
     return not any(0 < abs(k) <= KINK for k in kinks)

@@ -117,7 +117,7 @@ def _of_values(condition: Basic) -> Basic:
         return condition.func(*map(_of_values, condition.args))
     choice = next((n for n in nodes(condition) if isinstance(n, sp.Piecewise)), None)
     if choice is None:
-        return condition.func(*condition.args) if all(a.is_number for a in condition.args) else condition
+        return condition.func(*condition.args) if all(a.is_number and a.is_real for a in condition.args) else condition
     found, otherwise = sp.false, sp.true
     for value, where in choice.args:
         found = sp.Or(found, sp.And(otherwise, where, _of_values(replace(condition, {choice: value}))))
@@ -185,8 +185,11 @@ def is_constant(expression: Basic) -> bool:
 
 
 def is_infinite(expression: Basic) -> bool:
-    """It has come to name no number: log(0), 1/0.  What is computed may be infinite, what is written down may not."""
-    return expression.has(sp.zoo, sp.nan, sp.oo, -sp.oo, sp.AccumBounds)
+    """It has come to name no real number: log(0), 1/0, log(-1).  Computed it may be, written not."""
+    if expression.has(sp.zoo, sp.nan, sp.oo, -sp.oo, sp.AccumBounds, sp.I):
+        return True
+    powers = (p for p in expression.atoms(sp.Pow) if p.base.is_number)
+    return any(p.base.is_negative and p.exp.is_integer is False for p in powers)
 
 
 def keeps_rows(equation: Equation) -> bool:

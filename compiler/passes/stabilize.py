@@ -157,7 +157,7 @@ def stable_scalar(node: Basic) -> Basic:
         return _sum(node)
     if node.is_Mul:
         return _product(node)
-    if isinstance(node, sp.log):
+    if isinstance(node, (sp.log, log1p)):
         return _logarithm(node)
     if node.is_Pow:
         return _power(node)
@@ -187,8 +187,8 @@ def _sum(node: Expr) -> Expr:
 
 
 def _logarithm(node: Expr) -> Expr:
-    """log of a sum of exponentials, log(logistic(u)), log(exp(u) * ...), log(1 + u)"""
-    argument = node.args[0]
+    """log (or log1p, of one less) of a sum of exponentials, log(logistic(u)), log(exp(u) * ...), log(1 + u)"""
+    argument = node.args[0] + 1 if isinstance(node, log1p) else node.args[0]
     exponentials = _exponentials(argument)
     if exponentials:
         (number, total), *others = exponentials
