@@ -187,7 +187,7 @@ def _train(options: argparse.Namespace) -> int:
         _train_with(options, None)
         return 0
     with watched(options.checkpoint) if count > 1 and rank == 0 else contextlib.nullcontext():
-        ranks = Ranks(options.pieces, options.sync_every or 1)
+        ranks = Ranks(options.pieces, options.sync_every or 1, shards=True)
         try:
             with ranks.guard():
                 _train_with(options, ranks)

@@ -76,7 +76,7 @@ def timed(runs: dict[str, Callable[[], object]], ranks: sn.Ranks) -> dict[str, f
 def measured(width: int, ranks: sn.Ranks) -> dict[str, float]:
     divided = loop(width, ranks)
     assert isinstance(divided, Together)
-    flat = np.zeros(divided._step.sums.size, np.float32)
+    flat = np.zeros(divided.step.sums.size, np.float32)
     steps = 10 if width < 512 else 2
     runs: dict[str, Callable[[], object]] = {"divided": lambda: divided.run(steps)}
     if ranks.size == 1:
@@ -95,7 +95,7 @@ def measured(width: int, ranks: sn.Ranks) -> dict[str, float]:
 def costs(width: int) -> tuple[float, float, float]:
     """Seconds of forward and backward for a row, of the update for a parameter, of adding a sum for a parameter."""
     alone = sn.Ranks(pieces=1)
-    step = loop(width, alone)._step
+    step = loop(width, alone).step
     room = np.zeros_like(step.sums)
     calls: dict[str, Callable[[], object]] = {
         "sums": lambda: step._run_sums(step.table.ctypes.data),

@@ -6,7 +6,9 @@ With real processes: tests/optional/test_ranks.py.
 from __future__ import annotations
 
 import itertools
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import Queue
 from typing import Any
 from unittest import mock
@@ -21,7 +23,8 @@ from symnet import Ranks, SymnetError
 from symnet.declare.spec import checked_optimizer
 from symnet.formulation.divided import sums_program, update_program
 from symnet.oracle.reference import evaluate
-from symnet.run import ranks
+from symnet.run import data, ranks, shards, tables
+from symnet.run.scaling import scaling
 from tests import cases, networks
 
 ROWS, EDGES = 5, (0, 2, 2, 5)  # pieces of 2, 0 and 3 rows
@@ -91,7 +94,7 @@ def test_a_divided_step_that_is_not_finite_is_explained_and_undone() -> None:
 
 
 class Pairs:
-    """What `Ranks.sum` needs of a communicator, among threads."""
+    """What `Ranks` needs of a communicator, among threads."""
 
     def __init__(self, rank: int, lines: dict[tuple[int, int], Queue[Any]], size: int) -> None:
         self.rank, self.lines, self.size = rank, lines, size
@@ -106,6 +109,18 @@ class Pairs:
         self.lines[self.rank, to].put(sent.copy())
         recvbuf[:] = self.lines[source, self.rank].get(timeout=60)
 
+    def allgather(self, value: Any) -> list[Any]:
+        for other in range(self.size):
+            self.lines[self.rank, other].put(value)
+        return [self.lines[other, self.rank].get(timeout=60) for other in range(self.size)]
+
+
+def among(size: int, run: Callable[[Ranks], Any], **more: Any) -> list[Any]:
+    """What each of so many ranks gives."""
+    lines: dict[tuple[int, int], Queue[Any]] = {(a, b): Queue() for a in range(size) for b in range(size)}
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(lambda rank: run(Ranks(comm=Pairs(rank, lines, size), **more)), range(size)))
+
 
 @pytest.mark.parametrize("long", [0, 10, 10**9])  # halved to the end, for a while, never
 def test_the_sum_over_ranks_is_the_tree_whatever_is_halved(long: int) -> None:
@@ -113,16 +128,105 @@ def test_the_sum_over_ranks_is_the_tree_whatever_is_halved(long: int) -> None:
     tree = list(given)
     while len(tree) > 1:
         tree = [a + b for a, b in zip(tree[::2], tree[1::2])]
-    lines: dict[tuple[int, int], Queue[Any]] = {(a, b): Queue() for a in range(8) for b in range(8)}
     found = given.copy()
-    threads = [threading.Thread(target=Ranks(comm=Pairs(rank, lines, 8)).sum, args=(found[rank],)) for rank in range(8)]
     with mock.patch.object(ranks, "LONG", long):
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        among(8, lambda own: own.sum(found[own.rank]))
     assert all(row.tobytes() == tree[0].tobytes() for row in found)
     assert tree[0].tobytes() != given.sum(0).tobytes()  # another order has other bits
+
+
+# ---------------------------------------------------------------------------------------------- shards
+ROW = np.arange(700)
+X, Y = np.stack([ROW, np.sin(ROW), np.full(700, 0.1)], axis=1), ROW % 3
+NETWORK = sn.Network(3, [sn.dense(3)], "softmax_cross_entropy")
+
+
+def shard(own: Ranks, x: Any = X, y: Any = Y, weights: Any = None) -> shards.Shard:
+    def check(x: Any, y: Any, weights: Any, first: int | None) -> data.Data:
+        return data.check_data(NETWORK, x, y, "float64", weights=weights, first=first)
+
+    return shards.shared(own, ("X", "y"), (x, y, weights), check)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_rows_come_to_the_rank_that_wants_them_from_those_that_have_read_them(size: int) -> None:
+    wanted = np.array_split(np.random.default_rng(size).permutation(700)[:600], size)
+    chosen = np.flatnonzero(ROW % 5 < 2)
+
+    def run(own: Ranks) -> None:
+        whole = shard(own)
+        assert whole.rows == 700 and len(whole.inputs["x"]) == 700 // size
+        np.testing.assert_array_equal(whole.fetch("x", wanted), X[wanted[own.rank]])
+        part = whole.part(chosen)
+        np.testing.assert_array_equal(part.taken("y", np.array([3, 0, part.rows - 1])), Y[chosen[[3, 0, -1]]])
+        chunks = part.in_chunks()  # 280 rows: a chunk of 256 and one of 24
+        lengths = {1: [280], 2: [256, 24], 4: [0, 256, 0, 24]}[size]
+        assert [len(chunks.targets[""].array), chunks.rows] == [lengths[own.rank], 280]
+        np.testing.assert_array_equal(chunks.inputs["x"], X[chosen[slice(*chunks.edges[own.rank :][:2])]])
+
+    among(size, run)
+
+
+@pytest.mark.parametrize("kind", ["common", "column"])
+def test_the_scaling_of_shards_has_the_same_bits_for_every_number_of_ranks(kind: str) -> None:
+    with mock.patch.object(shards, "WINDOW", 24 * 50):
+        found = [among(size, lambda own: shard(own).scaling("x", kind), pieces=4) for size in (1, 2, 4)]
+    expected = scaling(X, kind)
+    for own in (x for each in found for x in each):
+        assert own.mean.tobytes() == found[0][0].mean.tobytes()
+        assert own.deviation.tobytes() == found[0][0].deviation.tobytes()
+        np.testing.assert_allclose(own.mean, expected.mean, 1e-13)
+        np.testing.assert_allclose(own.deviation[:2], expected.deviation[:2], 1e-13)
+
+
+@pytest.mark.parametrize("own_rows", [False, True])
+def test_what_is_wrong_in_a_row_of_one_rank_is_said_by_all(own_rows: bool) -> None:
+    bad, labels, weights = X.copy(), Y.copy(), np.ones(700)
+    bad[401, 1], labels[402], weights[403] = np.nan, 3, -1
+
+    def said(*given: Any) -> set[str]:
+        def run(own: Ranks) -> str:
+            part = own.share(700) if own_rows else slice(None)
+            with pytest.raises(SymnetError) as caught:
+                shard(own, *(None if array is None else array[part] for array in given))
+            return str(caught.value)
+
+        return set(among(4, run, shards=own_rows))
+
+    assert said(bad, labels, weights) == {"X[401, 1]: found nan, expected finite numbers."}
+    assert said(X, labels, weights) == {"y[402]: found 3, expected labels from 0 to 2."}
+    assert said(X, Y, weights) == {"sample_weight[403]: found -1.0, expected weights, which are not negative."}
+    if not own_rows:
+        assert said(X, Y[:-1], None) == {"y: found 699 rows, expected 700 rows, as X has."}
+
+
+def test_ranks_that_are_given_other_data_are_refused() -> None:
+    def run(own: Ranks) -> None:
+        with pytest.raises(SymnetError, match="found other data on rank 1 than on rank 0"):
+            shard(own, X + own.rank)
+
+    among(2, run)
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "npz", "packed.npz"])
+def test_a_rank_reads_its_share_of_a_file(tmp_path: Path, ending: str) -> None:
+    path, table = tmp_path / f"data.{ending}", np.column_stack([X, Y])
+    if ending == "csv":
+        np.savetxt(path, table, delimiter=",", header="a,b,c,label", comments="")
+    elif ending == "npy":
+        np.save(path, table)
+    else:
+        (np.savez if ending == "npz" else np.savez_compressed)(path, X=X, y=Y, sample_weight=np.sqrt(ROW))
+    for count in (1, 2, 4, 1024):
+        shares = [Ranks(comm=Pairs(rank, {}, count)).share for rank in range(count)]
+        chosen = shares if count < 10 else shares[500:502]
+        read = [tables.load_data(NETWORK, path, share=share) for share in chosen]
+        rows = slice(None) if count < 10 else slice(341, 343)
+        np.testing.assert_allclose(np.concatenate([x for x, _ in read]), X[rows], 1e-15)
+        np.testing.assert_array_equal(np.concatenate([y for _, y in read]), Y[rows])
+        if "npz" in ending:
+            found = [tables.load_weights(NETWORK, path, share=share) for share in chosen]
+            np.testing.assert_array_equal(np.concatenate(found), np.sqrt(ROW)[rows])  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

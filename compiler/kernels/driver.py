@@ -36,8 +36,7 @@ CONTROL = (
     ("SEED", "key of the order"),
     ("PERMUTATION", "address of int64[ROWS], the order of this epoch as far as PERMUTED"),
     ("PERMUTED", "places of PERMUTATION that are final; -1: none, and the rest is not the identity either"),
-    ("SKIP_FIRST", "so many rows at the beginning of a full batch are not gathered: other processes see to them"),
-    ("SKIP_LAST", "and so many at its end"),
+    ("AHEAD", "so many places are drawn beyond the batch, where rows are fetched for several batches at once"),
     ("ARRAYS", "number of data arrays"),
     ("ARRAY_TABLE", "address of int64[ARRAYS, 4]: data, bytes a row, buffer of BATCH rows, slot of the step kernel"),
     # the step kernel
@@ -171,7 +170,9 @@ def drive(c):
                     for row in range(rows):
                         permutation[row] = row
                     permuted = 0
-                while permuted < position + size:
+                wanted = position + size + c[AHEAD]
+                wanted = rows if wanted > rows else wanted
+                while permuted < wanted:
                     # a multiple of 2**-53 below 1, times the number of places left: less than that number
                     draw = uniform_f64(c[SEED], c[EPOCH], permuted)
                     other = permuted + I64(draw * F64(rows - permuted))
@@ -180,8 +181,6 @@ def drive(c):
                     permutation[permuted] = row
                     permuted += 1
                 c[PERMUTED] = permuted
-                low = c[SKIP_FIRST] if size == batch else 0
-                high = size - c[SKIP_LAST] if size == batch else size
                 for array in range(array_count):
                     data = arrays[4 * array]
                     width = arrays[4 * array + 1]
@@ -190,10 +189,10 @@ def drive(c):
                     if width == 8:
                         cells = pointer_i64(data)
                         gathered = pointer_i64(buffer)
-                        for row in range(low, high):
+                        for row in range(size):
                             gathered[row] = cells[permutation[position + row]]
                     else:
-                        for row in range(low, high):
+                        for row in range(size):
                             memcpy(buffer + row * width, data + permutation[position + row] * width, width)
             else:
                 for array in range(array_count):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -90,13 +91,17 @@ class Keeper:
             raise complaint("resume", resume, "the path of a checkpoint")
         self._to = to if to is None or isinstance(to, Checkpoint) else Checkpoint(to)
         self._model = loop.model
-        self._settings = {} if to is resume is None else settings(loop)
+        self.settings: dict[str, Any] = {}  # of the `fit`; it puts them in if `uses_settings`
         self._resume = None if resume is None else Path(resume)
         if self._resume and self._to and self._resume.absolute() == Path(self._to.path).absolute():
             self._resume = self._resume if self._resume.exists() else None  # the first start of a run that may go on
         self._last = time.monotonic()
         if self._to is not None:
             storage.remove_parts(self._to.path)
+
+    @property
+    def uses_settings(self) -> bool:
+        return self._to is not None or self._resume is not None
 
     @property
     def each_epoch(self) -> bool:
@@ -119,7 +124,7 @@ class Keeper:
         if standing.kept is not None and standing.best[0] >= 0:
             more |= {f"best:{name}": view for name, view in named(self._model, standing.kept).items()}
         record = {name: getattr(standing, name) for name in _FIELDS}
-        metadata["fit"] = json.dumps({**record, "settings": self._settings})
+        metadata["fit"] = json.dumps({**record, "settings": self.settings})
         storage.write(self._to.path, arrays | {PREFIX + name: array for name, array in more.items()}, metadata)
         self._last = time.monotonic()
 
@@ -167,8 +172,8 @@ class Keeper:
             found, expected = getattr(loaded, what), getattr(model, what)
             if found != expected:
                 raise complaint(path, Quoted(f"the {what} {found}"), f"{expected}, as this model has")
-        for name in dict.fromkeys((*self._settings, *given)):
-            found, expected = given.get(name), self._settings.get(name)
+        for name in dict.fromkeys((*self.settings, *given)):
+            found, expected = given.get(name), self.settings.get(name)
             if found == expected:
                 continue
             if name == "network":
@@ -208,8 +213,8 @@ _FIELDS: dict[str, type] = {
 }  # fmt: skip
 
 
-def settings(loop: Loop) -> dict[str, Any]:
-    """What decides the course of a `fit`, as it begins, in terms of JSON."""
+def settings(loop: Loop, data: bool = True) -> dict[str, Any]:
+    """What decides the course of a `fit`, as it begins, in terms of JSON; data: with digests of these."""
     model = loop.model
     spec, optimizer = model.network.spec, {"name": model.optimizer.name, **model.optimizer.mapping}
     scaling = {name: [array.tolist() for array in (s.mean, s.deviation)] for name, s in model.scaling.items()}
@@ -219,18 +224,21 @@ def settings(loop: Loop) -> dict[str, Any]:
         "optimizer": optimizer,
         "scaling": scaling,
         **loop.settings,
-        "data": digest(loop.data),
-        "validation data": digest(loop.validation) if loop.validation else "",
     }
+    if data:
+        found["data"] = digest(loop.data)
+        found["validation data"] = digest(loop.validation) if loop.validation else ""
     return dict(json.loads(json.dumps(found)))
 
 
 def digest(data: Data) -> str:
     """What the data are: names, shapes, dtypes and content; of arrays above DIGESTED bytes rows at even distances."""
     found = hashlib.sha256(f"{data.given} {data.facts_hold}".encode())
+    count = data.rows
     for name, array in sorted(data.arrays.items()):
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        rows = max(1, DIGESTED * len(array) // max(array.nbytes, 1))
-        chosen = array if rows >= len(array) else array[np.linspace(0, len(array) - 1, rows).astype(int)]
-        found.update(np.ascontiguousarray(chosen).data)
+        shape = (count, *array.shape[1:])
+        found.update(f"{name} {array.dtype} {shape}".encode())
+        rows = max(1, DIGESTED * count // max(array.dtype.itemsize * math.prod(shape), 1))
+        chosen = np.arange(count) if rows >= count else np.linspace(0, count - 1, rows).astype(int)
+        found.update(np.ascontiguousarray(data.taken(name, chosen)).data)
     return found.hexdigest()

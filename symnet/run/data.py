@@ -44,12 +44,6 @@ class Target:
     weights: Array | None = None
 
     @property
-    def counted(self) -> float:
-        """How many samples an accuracy is of: those with a weight above 0, or the share of their positions."""
-        rows, weights = len(self.array), self.weights
-        return rows if weights is None else np.count_nonzero(weights) * rows / weights.size
-
-    @property
     def given(self) -> str:
         """How it is given, and how it has weights."""
         if self.weights is None:
@@ -59,6 +53,22 @@ class Target:
     def part(self, rows: Any) -> Target:
         weights = None if self.weights is None else self.weights[rows]
         return replace(self, array=self.array[rows], weights=weights)
+
+
+class Called(str):
+    """What an array is called in errors.  first: the number of its first row, if it is one process's part of more."""
+
+    first: int | None = None
+
+    def of(self, key: str) -> Called:
+        """The array of this name in a dict."""
+        return called(f"{self}[{key!r}]", self.first)
+
+
+def called(name: str, first: int | None = None) -> Called:
+    made = Called(name)
+    made.first = first
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,21 @@ class Data:
     def rows(self) -> int:
         return len(next(iter(self.targets.values())).array)
 
+    def total(self, count: int) -> int:
+        """Of all samples, of which these may be one process's (shards.py)."""
+        return count
+
+    def counted(self, target: str) -> float:
+        """How many samples an accuracy is of: those with a weight above 0, or the share of their positions."""
+        weights = self.targets[target].weights
+        if weights is None:
+            return self.rows
+        return self.total(int(np.count_nonzero(weights))) * self.rows / self.total(weights.size)
+
+    def taken(self, name: str, rows: Array) -> Array:
+        """Rows of an array, by their numbers."""
+        return self.arrays[name][rows]
+
     @property
     def facts_hold(self) -> bool:
         return all(target.facts_hold for target in self.targets.values())
@@ -98,7 +123,13 @@ class Data:
 
 
 def check_data(
-    network: Network, X: Any, y: Any, dtype: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None
+    network: Network,
+    X: Any,
+    y: Any,
+    dtype: Any,
+    names: tuple[str, str] = ("X", "y"),
+    weights: Any = None,
+    first: int | None = None,
 ) -> Data:
     """X of shape (n, inputs), or a dict of inputs, and its targets, ready for kernels of `dtype`; raises SymnetError.
 
@@ -106,11 +137,13 @@ def check_data(
     each by itself takes numbers from 0 to 1, and labels 0 and 1 if it has one output; other networks take values of
     shape (n, K), or (n,) if K is 1.  Where the output has positions, say T time steps, labels have the shape (n, T),
     the others (n, T, K).  `names` is what the arrays are called in errors.  weights: one for each sample, shape (n,),
-    or for each position, shape (n, T); not negative.
+    or for each position, shape (n, T); not negative.  first: of a part of the samples, which may be empty, the number
+    of its first row, from which errors count.
 
     Of several losses, y is a dict by the names of targets, and weights are for all of them, or such a dict.
     """
-    x = check_inputs(network, X, dtype, names[0])
+    where_x, where_y, where_weights = (called(name, first) for name in (*names, "sample_weight"))
+    x = check_inputs(network, X, dtype, where_x)
     rows = len(next(iter(x.values()))) if x else _rows(y)
     outputs = network.spec.outputs
     wanted = {output.target: owner_of(outputs, output.target) for output in outputs}
@@ -120,7 +153,7 @@ def check_data(
         weighted = _by_name(weights, wanted, "sample_weight", complete=False)
     made = {}
     for name, output in wanted.items():
-        where = f"{names[1]}[{name!r}]" if name else names[1]
+        where = where_y.of(name) if name else where_y
         target = real_array(given[name], where)
         if target.ndim == 0 or target.shape[0] != rows:
             found = Quoted(f"{target.shape[0]} rows" if target.ndim else "a single number")
@@ -130,8 +163,8 @@ def check_data(
             if other.target == name:
                 _in_domain(made[name].array, other.head.loss.name, where)
         if weighted.get(name) is not None:
-            called = f"sample_weight[{name!r}]" if name and isinstance(weights, Mapping) else "sample_weight"
-            checked = _weights(weighted[name], rows, output.positions, dtype, called)
+            where = where_weights.of(name) if name and isinstance(weights, Mapping) else where_weights
+            checked = _weights(weighted[name], rows, output.positions, dtype, where)
             made[name] = replace(made[name], weights=checked)
     return Data(x, made)
 
@@ -156,7 +189,7 @@ def _by_name(given: Any, wanted: Mapping[str, Any], where: str, *, complete: boo
     return dict(given)
 
 
-def _target(output: Output, target: Array, dtype: Any, name: str) -> Target:
+def _target(output: Output, target: Array, dtype: Any, name: Called) -> Target:
     width, kinds, at = output.target_width, output.targets, output.positions
     in_column = target.ndim == len(at) + 1 or target.shape[len(at) + 1 :] == (1,)
     if not output.is_classifier:
@@ -178,7 +211,7 @@ def _target(output: Output, target: Array, dtype: Any, name: str) -> Target:
     return Target(checked, DISTRIBUTION, facts_hold)
 
 
-def _in_domain(checked: Array, loss: str, name: str) -> None:
+def _in_domain(checked: Array, loss: str, name: Called) -> None:
     row = losses.TABLE.get(loss)  # none for a loss of the user's own
     match row and row.domain:
         case losses.SIGNS:
@@ -189,7 +222,7 @@ def _in_domain(checked: Array, loss: str, name: str) -> None:
             _refuse(checked, name, lambda block: block < 0, f"counts, 0 or above, as {loss} takes", advice=advice)
 
 
-def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: str) -> Array:
+def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: Called) -> Array:
     array = real_array(value, name)
     if array.shape not in ((rows,), (rows, *at)):
         expected = f"shape ({rows},): one for each sample" + (
@@ -203,6 +236,7 @@ def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: str) 
 
 def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[str, Array]:
     """The inputs by the names of their tensors: n >= 1 rows, finite, C-contiguous in `dtype`; raises SymnetError."""
+    name = name if isinstance(name, Called) else called(name)
     shapes = dict(network.spec.inputs)
     if not shapes:
         if X is not None and X != {}:
@@ -220,24 +254,24 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
     for key, shape in shapes.items():
         if key not in X:
             raise complaint(name, Quoted(f"no {key!r}"), f"arrays named {', '.join(shapes)}")
-        made[key] = _input(X[key], shape, dtype, f"{name}[{key!r}]")
+        made[key] = _input(X[key], shape, dtype, name.of(key))
         most = network.spec.counts.get(network.spec.input_tensors[key], math.inf)
         if most < math.inf:
             wrong = partial(_no_count, most=most)
-            _refuse(made[key], f"{name}[{key!r}]", wrong, f"whole numbers from 0 to {most}, as a mask or a length is")
+            _refuse(made[key], name.of(key), wrong, f"whole numbers from 0 to {most}, as a mask or a length is")
     first = next(iter(made))
     for key, array in made.items():
         if len(array) != len(made[first]):
-            expected = f"{len(made[first])} rows, as {name}[{first!r}] has"
-            raise complaint(f"{name}[{key!r}]", Quoted(f"{len(array)} rows"), expected)
+            expected = f"{len(made[first])} rows, as {name.of(first)} has"
+            raise complaint(name.of(key), Quoted(f"{len(array)} rows"), expected)
     return {network.spec.input_tensors[key]: array for key, array in made.items()}
 
 
-def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
+def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: Called) -> Array:
     x = real_array(given, name)
     if isinstance(shape, IntegerShape):
         return _integers(x, shape, name)
-    if x.ndim == 0 or x.shape[0] == 0:
+    if x.ndim == 0 or (x.shape[0] == 0 and name.first is None):
         raise complaint(name, Quoted(f"an array of shape {x.shape}, without samples"), "at least one row")
     if len(shape) == 1:
         return _real(_matrix(x, (), shape[0], name, "inputs"), dtype, name)
@@ -247,10 +281,10 @@ def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> Array:
     return _real(x, dtype, name)
 
 
-def _integers(x: Array, shape: IntegerShape, name: str) -> Array:
+def _integers(x: Array, shape: IntegerShape, name: Called) -> Array:
     if x.ndim and x.shape[1:] == (1,) and not shape:
         x = x[:, 0]
-    if x.ndim == 0 or x.shape[0] == 0 or x.shape[1:] != tuple(shape):
+    if x.ndim == 0 or (x.shape[0] == 0 and name.first is None) or x.shape[1:] != tuple(shape):
         expected = f"(n, {', '.join(map(str, shape))}) for n samples" if shape else "(n,): one for each sample"
         raise complaint(name, Quoted(f"shape {x.shape}"), expected)
     if x.dtype.kind not in "iu":
@@ -270,7 +304,7 @@ def _matrix(array: Array, at: tuple[int, ...], columns: int, name: str, what: st
     return array
 
 
-def _labels(array: Array, at: tuple[int, ...], classes: int, name: str) -> Array:
+def _labels(array: Array, at: tuple[int, ...], classes: int, name: Called) -> Array:
     shape = array.shape
     if shape[1 : len(at) + 1] != at:
         expected = f"(n, {', '.join(map(str, at))}): a label for each position in each of n samples"
@@ -285,7 +319,7 @@ def _labels(array: Array, at: tuple[int, ...], classes: int, name: str) -> Array
     return _layout(array, np.int64)
 
 
-def _real(array: Array, dtype: Any, name: str) -> Array:
+def _real(array: Array, dtype: Any, name: Called) -> Array:
     if array.dtype.kind == "f":
         _refuse(array, name, lambda block: ~np.isfinite(block), "finite numbers")
     with np.errstate(over="ignore"):
@@ -311,14 +345,16 @@ def _no_count(block: Array, most: float) -> Array:
     return bad
 
 
-def _refuse(array: Array, name: str, wrong: Any, expected: str, shown: Array | None = None, advice: str = "") -> None:
+def _refuse(
+    array: Array, name: Called, wrong: Any, expected: str, shown: Array | None = None, advice: str = ""
+) -> None:
     """Raise an error that names the first element that is wrong."""
     for start, block in _blocks(array):
         bad = wrong(block)
         if bad.any():
             first, *rest = (int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape))
-            index = (start + first, *rest)
-            value = (array if shown is None else shown)[index].item()
+            value = (array if shown is None else shown)[(start + first, *rest)].item()
+            index = ((name.first or 0) + start + first, *rest)
             raise complaint(f"{name}[{', '.join(map(str, index))}]", value, expected, advice)
 
 

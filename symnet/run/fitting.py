@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Keeper, Standing
+from .checkpoint import Keeper, Standing, settings
 from .history import Epoch, History
 from .loop import Loop
 
@@ -25,6 +25,8 @@ def fit(loop: Loop, count: int, callbacks: Sequence[Callable[[Epoch], Any]], kee
     began, model, c = time.perf_counter(), loop.model, loop.control
     with loop.guard(), model.lock:
         loop.refuse_nested()
+        if loop.first(lambda: keeper.uses_settings):
+            keeper.settings = settings(loop)
         start = loop.begin(lambda: keeper.begin(count, loop.columns)) or _fresh(loop)
         each_epoch = loop.first(lambda: bool(callbacks) or keeper.each_epoch)
         rows, done = np.zeros((count, loop.columns)), len(start.history)

@@ -125,6 +125,9 @@ class Loop:
     def _made_call(self, purpose: str, variant: str, capacity: int) -> Call:
         return self.model.new_call(purpose, variant, capacity)
 
+    def _made_check(self, variant: str) -> Call:
+        return self.model.new_call("evaluation", variant)
+
     def _made_rewind(self) -> Rewind:
         return Rewind(self.model.memory, self.control, self._part_sums)
 
@@ -147,15 +150,15 @@ class Loop:
         """Evaluate on these data after each epoch."""
         model, c = self.model, self.control
         self.validation, self.monitor = data, monitor
-        self._check = check = model.new_call("evaluation", variant(data))
+        self._check = check = self._made_check(variant(data))
         results = {name: check.put(name, np.zeros(1, model.dtype)) for name in check.kernel.outputs}
-        c.set(CHECK_KERNEL=check.kernel.address, CHECK_SIZE=check.slots["size:N"])
+        c.set(CHECK_KERNEL=check.address, CHECK_SIZE=check.slots["size:N"])
         c.set(CHECK_ROWS=data.rows, CHECK_CHUNK=ROWS, BY_ACCURACY=int(monitor.by.endswith("accuracy")))
         unit = float(data.rows)
         c.address(CHECK_TABLE=check.table, CHECK_LOSS=results["loss_sum"], CHECK_CORRECT=results.get("correct"))
         parts: list[Array] = []
         for name, output in model.network.outputs.items():
-            factor = share(data.rows, data.targets[output.target].counted)  # the native loop divides by all rows
+            factor = share(data.rows, data.counted(output.target))  # the native loop divides by all rows
             if not name:
                 self._counted[2] = factor
                 unit = data.rows / factor if monitor.by == "accuracy" and factor > 0 else data.rows
@@ -360,8 +363,8 @@ class Loop:
         """Where the step after this one left the finite numbers."""
         c = self.control
         first, last = c["POSITION"], min(c["POSITION"] + c["BATCH"], c["ROWS"])
-        rows = self.control.arrays["PERMUTATION"][first:last] if self.order[2] else slice(first, last)
-        given = {name: array[rows] for name, array in self.data.arrays.items()}
+        rows = self.control.arrays["PERMUTATION"][first:last] if self.order[2] else np.arange(first, last)
+        given = {name: self.data.taken(name, rows) for name in self.data.arrays}
         diagnosis = diagnose(self.model, given, variant(self.data), c["STEP"] + 1)
         return SymnetError(not_finite(c["STEP"], c["EPOCH"], range(first, last), what, diagnosis))
 

@@ -57,15 +57,16 @@ def launched() -> tuple[int, int]:
 
 
 class Ranks:
-    """The processes that train a model together: `model.fit(X, y, ranks=Ranks())` in each of them, with the same data.
+    """The processes that train a model together: `model.fit(X, y, ranks=Ranks())` in each of them.
 
-    pieces: a power of 2, at least the number of ranks: trainings with equal pieces have the same bits, whatever the
-    number of ranks.  None: 4, or as many as there are ranks.  sync_every: steps between two averages of parameters, if
-    not every gradient is summed.  comm: a communicator of mpi4py; None: all processes that mpirun started, or this one
-    alone.
+    shards: True: each rank gives its own rows, those of rank 1 follow those of rank 0, and so on; False: all give the
+    same data, memory-mapped files, say, of which each reads its share.  pieces: a power of 2, at least the number of
+    ranks: trainings with equal pieces have the same bits, whatever the number of ranks.  None: 4, or as many as there
+    are ranks.  sync_every: steps between two averages of parameters, if not every gradient is summed.  comm: a
+    communicator of mpi4py; None: all processes that mpirun started, or this one alone.
     """
 
-    def __init__(self, pieces: int | None = None, sync_every: int = 1, comm: Any = None) -> None:
+    def __init__(self, pieces: int | None = None, sync_every: int = 1, comm: Any = None, shards: bool = False) -> None:
         self.comm = _world() if comm is None else comm
         self.size: int = 1 if self.comm is None else self.comm.Get_size()
         self.rank: int = 0 if self.comm is None else self.comm.Get_rank()
@@ -75,6 +76,7 @@ class Ranks:
         if self.pieces & (self.pieces - 1) or self.pieces < self.size:
             raise complaint("pieces", pieces, f"a power of 2, at least {self.size}: the number of ranks")
         self.sync_every = whole_number("sync_every", sync_every, 1)
+        self.shards = shards
         self.agreed = False  # all ranks know that the training ends here, and why
         self._node: Any = None
         self._room: Array = np.empty(0)
@@ -118,6 +120,34 @@ class Ranks:
             self.agreed = True
             raise refused
         return result
+
+    def each(self, make: Callable[[], Result]) -> Result:
+        """What this rank makes; if that is an error on some of them, the first of these on all."""
+        if self.size == 1:
+            return make()
+        made, refused = None, None
+        try:
+            made = make()
+        except (SymnetError, OSError) as error:
+            refused = error
+        first = next((found for found in self.comm.allgather(refused) if found is not None), None)
+        if first is not None:
+            self.agreed = True
+            raise first
+        return made  # type: ignore[return-value]
+
+    def gather(self, value: Result) -> list[Result]:
+        """What each rank has, on all ranks."""
+        return [value] if self.size == 1 else list(self.comm.allgather(value))
+
+    def swap(self, given: Array, taken: Array, other: int) -> None:
+        """Give an array to another rank, and take one from it; both know their sizes."""
+        if given.size or taken.size:
+            self.comm.Sendrecv(given, other, recvbuf=taken, source=other)
+
+    def share(self, rows: int) -> slice:
+        """Which of so many rows are this rank's."""
+        return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
     def any(self, flag: bool) -> bool:
         """Is it so on one rank at least?"""

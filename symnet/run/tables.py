@@ -15,7 +15,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,23 +31,31 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 Result = TypeVar("Result")
 Inputs = Array | Mapping[str, Array]
+Share = Callable[[int], slice]
+Lines = Array | range  # where each row is: lines of a text, numbers of rows
 LIMIT = 2**32  # bytes of a data file, uncompressed
 
 
-def load_data(network: Network, path: str | Path, limit: int = LIMIT) -> tuple[Inputs, Inputs]:
-    """X and y (by names if there are several) from a data file; raises SymnetError that names file and line."""
+def load_data(
+    network: Network, path: str | Path, limit: int = LIMIT, share: Share | None = None
+) -> tuple[Inputs, Inputs]:
+    """X and y (by names if there are several) from a data file; raises SymnetError that names file and line.
+
+    share: which rows, given how many there are.  Only these are read of .npy and .npz files (of a compressed one what
+    stands before them is unpacked, and forgotten), only these are parsed of .csv files.
+    """
     path = Path(path)
     if path.name.lower().endswith(".npz"):
-        return _checked(path, lambda: _read_npz(network, path, limit))
+        return _checked(path, lambda: _read_npz(network, path, limit, share))
     if "" not in network.outputs:
         expected = f"an .npz file with the arrays {', '.join(network.target_names)} for the targets"
         raise complaint(str(path), Quoted("one table for several losses"), expected)
-    table, lines = _checked(path, lambda: _read_table(path, limit))
+    table, lines = _checked(path, lambda: _read_table(path, limit, share))
     X, y = _separate(network, table, str(path), lines)
     return by_name(network, X, str(path), lines), y
 
 
-def load_weights(network: Network, path: str | Path, limit: int = LIMIT) -> Inputs | None:
+def load_weights(network: Network, path: str | Path, limit: int = LIMIT, share: Share | None = None) -> Inputs | None:
     """The weights in an .npz file, of all targets or by the names of targets; None if there are none."""
     path = Path(path)
     if not path.name.lower().endswith(".npz"):
@@ -56,14 +64,14 @@ def load_weights(network: Network, path: str | Path, limit: int = LIMIT) -> Inpu
     def read() -> Inputs | None:
         with _archive(path, limit) as archive:
             if "sample_weight" in archive:
-                return archive["sample_weight"]
+                return _part(archive, "sample_weight", share)
             names = [name for name in network.target_names if f"sample_weight_{name}" in archive]
-            return {name: archive[f"sample_weight_{name}"] for name in names} or None
+            return {name: _part(archive, f"sample_weight_{name}", share) for name in names} or None
 
     return _checked(path, read)
 
 
-def by_name(network: Network, columns: Array, where: str = "X", lines: Array | None = None) -> Inputs:
+def by_name(network: Network, columns: Array, where: str = "X", lines: Lines | None = None) -> Inputs:
     """The columns of a table as the network takes them: as they are for one vector, else each input in its shape."""
     if network.spec.is_plain:
         return columns
@@ -78,14 +86,13 @@ def by_name(network: Network, columns: Array, where: str = "X", lines: Array | N
     return found
 
 
-def _integers(part: Array, below: int, start: int, where: str, lines: Array | None) -> Array:
+def _integers(part: Array, below: int, start: int, where: str, lines: Lines | None) -> Array:
     """The columns of an input of integers, which a table holds as numbers."""
     wrong = ~((part >= 0) & (part < below) & (part == np.floor(part)))
     if wrong.any():
         row, column = (int(k) for k in np.argwhere(wrong)[0])
-        at = f"row {row}" if lines is None else f"line {int(lines[row])}"
-        value = part[row, column].item()
-        raise complaint(f"{where}, {at}, column {start + column + 1}", value, f"an integer from 0 to {below - 1}")
+        at, value = f"{where}, {_place(lines, row)}, column {start + column + 1}", part[row, column].item()
+        raise complaint(at, value, f"an integer from 0 to {below - 1}")
     return part.astype(np.int64)
 
 
@@ -94,8 +101,13 @@ def some(X: Inputs, rows: Any) -> Inputs:
     return {name: array[rows] for name, array in X.items()} if isinstance(X, Mapping) else X[rows]
 
 
-def read_table(path: str | Path, limit: int = LIMIT) -> tuple[Array, Array | None]:
-    """The numbers of a .csv, .csv.gz or .npy file, two-dimensional, and the line of each row if it has lines."""
+def _place(lines: Lines | None, row: int) -> str:
+    number = row if lines is None else int(lines[row])
+    return f"line {number}" if isinstance(lines, np.ndarray) else f"row {number}"
+
+
+def read_table(path: str | Path, limit: int = LIMIT) -> tuple[Array, Lines]:
+    """The numbers of a .csv, .csv.gz or .npy file, two-dimensional, and where each row is."""
     path = Path(path)
     table, lines = _checked(path, lambda: _read_table(path, limit))
     if table.ndim != 2:
@@ -118,17 +130,19 @@ def _checked(path: Path, read: Callable[[], Result]) -> Result:
         raise complaint(where, Quoted(f"a file that cannot be read ({error})"), "an array of numbers") from None
 
 
-def _read_table(path: Path, limit: int) -> tuple[Array, Array | None]:
-    """(numbers, line of each row or None)"""
+def _read_table(path: Path, limit: int, share: Share | None = None) -> tuple[Array, Lines]:
+    """(numbers, where each row is)"""
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
-        return _read_csv(path, limit)
+        return _read_csv(path, limit, share)
     if name.endswith(".npy"):
-        return np.load(path, mmap_mode="r", allow_pickle=False), None
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = range(len(table) if table.ndim else 0)
+        return (table, rows) if share is None or not rows else (table[share(len(rows))], rows[share(len(rows))])
     raise complaint(str(path), Quoted("an unknown kind of file"), "a name that ends in .csv, .csv.gz, .npy or .npz")
 
 
-def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:
+def _read_csv(path: Path, limit: int, share: Share | None) -> tuple[Array, Array]:
     """(numbers, line of each row).  Empty lines and lines that begin with # are skipped; one line of names may lead."""
     with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
         content = file.read(limit + 1)
@@ -140,35 +154,47 @@ def _read_csv(path: Path, limit: int) -> tuple[Array, Array]:
         text = "\0"
     if "\0" in text:
         raise complaint(str(path), Quoted("binary data"), "text: rows of numbers, separated by commas")
-    rows: list[list[float]] = []
-    lines: list[int] = []
-    for number, fields in _fields(text):
+    given = [
+        (number, line)
+        for number, line in enumerate(map(str.strip, text.splitlines()), 1)
+        if line and not line.startswith("#")
+    ]
+    head = next((k for k, (_, line) in enumerate(given) if not _names(_fields(line))), len(given))
+    if head == len(given):
+        raise complaint(str(path), Quoted("no rows of numbers"), "at least one")
+    own = given[head:] if share is None else given[head:][share(len(given) - head)]
+    columns, rows = len(_fields(given[head][1])), []
+    for number, line in own:
+        fields = _fields(line)
         try:
-            row = [float(field) for field in fields]
+            rows.append([float(field) for field in fields])
         except ValueError:
-            parts = re.split(r"[;\s]+", fields[0])
-            if len(fields) == 1 and len(parts) > 1 and all(map(_is_number, parts)):
+            parts = _parts(fields)
+            if parts and all(map(_is_number, parts)):
                 found = Quoted(f"1 column, {show(fields[0])}")
                 raise complaint(f"{path}, line {number}", found, "numbers separated by commas") from None
-            if not rows and not any(_is_number(field) for field in fields):
-                continue  # the names of the columns
             column = next(k for k, field in enumerate(fields, 1) if not _is_number(field))
             raise complaint(f"{path}, line {number}, column {column}", fields[column - 1], "a number") from None
-        if rows and len(row) != len(rows[0]):
-            expected = f"{len(rows[0])}, as in line {lines[0]}"
-            raise complaint(f"{path}, line {number}", Quoted(f"{len(row)} columns"), expected)
-        rows.append(row)
-        lines.append(number)
-    if not rows:
-        raise complaint(str(path), Quoted("no rows of numbers"), "at least one")
-    return np.array(rows), np.array(lines)
+        if len(fields) != columns:
+            expected = f"{columns}, as in line {given[head][0]}"
+            raise complaint(f"{path}, line {number}", Quoted(f"{len(fields)} columns"), expected)
+    return np.array(rows).reshape(-1, columns), np.array([number for number, _ in own], np.int64)
 
 
-def _fields(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
-        if line and not line.startswith("#"):
-            yield number, [field.strip() for field in line.split(",")]
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in line.split(",")]
+
+
+def _parts(fields: list[str]) -> list[str]:
+    """What other separators than commas separate."""
+    parts = re.split(r"[;\s]+", fields[0]) if len(fields) == 1 else []
+    return parts if len(parts) > 1 else []
+
+
+def _names(fields: list[str]) -> bool:
+    """They are names of columns."""
+    parts = _parts(fields)
+    return not any(map(_is_number, fields)) and not (parts and all(map(_is_number, parts)))
 
 
 def _is_number(field: str) -> bool:
@@ -179,7 +205,7 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _separate(network: Network, table: Array, where: str, lines: Array | None) -> tuple[Array, Array]:
+def _separate(network: Network, table: Array, where: str, lines: Lines) -> tuple[Array, Array]:
     at = network.positions
     inputs, each = network.spec.input, math.prod(at)
     outputs = each * network.target_width
@@ -200,16 +226,15 @@ def _separate(network: Network, table: Array, where: str, lines: Array | None) -
         if VALUES in network.targets:
             return X, values
         row, column = (int(k) for k in np.argwhere(wrong)[0])
-        line = f"row {row}" if lines is None else f"line {int(lines[row])}"
         expected = f"an integer from 0 to {network.classes - 1}"
-        raise complaint(f"{where}, {line}, label", float(y[row, column]), expected)
+        raise complaint(f"{where}, {_place(lines, row)}, label", float(y[row, column]), expected)
     return X, y.reshape(len(y), *at).astype(np.int64)
 
 
-def _finite(table: Array, where: str, lines: Array | None) -> None:
-    if lines is not None and not np.isfinite(table).all():  # of other files, data.py names the row
+def _finite(table: Array, where: str, lines: Lines) -> None:
+    if not isinstance(lines, range) and not np.isfinite(table).all():  # of other files, data.py names the row
         row, column = (int(k) for k in np.argwhere(~np.isfinite(table))[0])
-        at = f"{where}, line {int(lines[row])}, column {column + 1}"
+        at = f"{where}, {_place(lines, row)}, column {column + 1}"
         raise complaint(at, float(table[row, column]), "a finite number")
 
 
@@ -221,7 +246,33 @@ def _archive(path: Path, limit: int) -> Any:
     return np.load(path, allow_pickle=False)
 
 
-def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Inputs]:
+def _part(archive: Any, name: str, share: Share | None) -> Array:
+    """An array of an archive, or a share of its rows; of the others nothing stays in memory."""
+    if share is None:
+        return np.asarray(archive[name])
+    with archive.zip.open(f"{name}.npy") as file:
+        shape, by_columns, dtype = _header(file)
+        if shape and not by_columns and not dtype.hasobject:
+            rows, width = share(shape[0]), dtype.itemsize * math.prod(shape[1:])
+            file.seek(rows.start * width, 1)
+            made = np.empty((rows.stop - rows.start, *shape[1:]), dtype)
+            if file.readinto(made.reshape(-1).view(np.uint8).data) != made.nbytes:
+                raise EOFError(f"{name} ends too early")
+            return made
+    array = np.asarray(archive[name])
+    return array[share(len(array))] if array.ndim else array
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the columns stand one after the other, dtype."""
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    major, _ = np.lib.format.read_magic(file)
+    if major not in read:
+        raise ValueError(f"version {major} of the format npy")
+    return read[major](file)
+
+
+def _read_npz(network: Network, path: Path, limit: int, share: Share | None) -> tuple[Inputs, Inputs]:
     with _archive(path, limit) as archive:
         several = len(network.spec.inputs) > 1
         inputs = [name for name, _ in network.spec.inputs] if several else ["X" if "X" in archive else "x"]
@@ -231,6 +282,7 @@ def _read_npz(network: Network, path: Path, limit: int) -> tuple[Inputs, Inputs]
                 held = ", ".join(show(held) for held in archive.files) or "nothing"
                 expected = f"arrays named {', '.join(inputs) if several else 'X'} and {', '.join(targets)}"
                 raise complaint(str(path), Quoted(f"the arrays {held}"), expected)
-        X = {name: archive[name] for name in inputs} if several else archive[inputs[0]]
-        y = archive["y"] if targets == ["y"] else {name: archive[name] for name in targets}
+        found = {name: _part(archive, name, share) for name in (*inputs, *targets)}
+        X = {name: found[name] for name in inputs} if several else found[inputs[0]]
+        y = found["y"] if targets == ["y"] else {name: found[name] for name in targets}
         return X, y

@@ -5,8 +5,8 @@ steps on each rank; where it calls the kernel of a step, it calls back into Pyth
 (formulation/divided.py), adds up those of all, and updates.  All that leads to a decision is the same on all ranks, bit
 by bit, so they decide alike: early stopping, the end of a training that is not finite.  What is not the same goes with
 the sums of a step as FLAGS: a signal that one rank got, and rank 0's clock, after whose 100 ms the native loop returns
-on all ranks at the same step.  Each rank can reach all rows, since the order of an epoch is drawn over all of them; it
-gathers and computes those of its own pieces alone.
+on all ranks at the same step.  The rows of its pieces come to each rank from the shards of all (shards.py); the chunks
+of a validation part are divided among the ranks, too.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compiler.kernels.driver import ready
 from compiler.team import FUNCTION
 
 from ..errors import Quoted, SymnetError, complaint
 from ..formulation.divided import FLAGS
 from .checkpoint import Standing, settings
 from .data import Data
-from .execution import Call
+from .execution import ROWS, Call
 from .loop import Loop, Monitor, Result
-from .ranks import Ranks
 from .rewind import Rewind
+from .shards import Feed, Shard, sums_by_chunk
 
 if TYPE_CHECKING:
     from .training import Model
@@ -102,9 +103,12 @@ class Step(Call):
     # ------------------------------------------------------------------------------------------ one step
     def _called(self, table: int) -> None:
         try:
-            self._make()
+            if self.error is None:
+                self._first = self._loop.feed.places()
+                self._make()
         except BaseException as error:  # nothing can be raised through the native loop
             self.error = error
+        if self.error is not None:
             self.status[0] = 1
 
     def _make(self) -> None:
@@ -118,8 +122,8 @@ class Step(Call):
 
     def _add_pieces(self, rows: int) -> None:
         """The sums over this rank's pieces of a batch, added up as a tree."""
-        table, places, widths = self.table, self._loop.places, self._loop.widths
-        starts = table[places]
+        table, places, widths = self.table, self._loop.places, self._loop.feed.widths
+        starts = self._first - rows * self.own.start // self.parts * widths
         for count, piece in enumerate(self.own, 1):
             low, high = rows * piece // self.parts, rows * (piece + 1) // self.parts
             if high > low:
@@ -213,40 +217,83 @@ class LocalStep(Step):
         self._heed(self._signs)
 
 
+class Check(Call):
+    """An evaluation of chunks by all ranks: what the native loop takes for a kernel.
+
+    The first time that it is called in an epoch it evaluates them all; then it gives what it has, chunk by chunk."""
+
+    def __init__(self, loop: Together, variant: str) -> None:
+        model, self._loop = loop.model, loop
+        kernel, threads = model.kernels.get("evaluation", variant), model.threads or loop.ranks.threads
+        super().__init__(kernel, model.memory, model.hyper, {"step": 1, "seed": model.seed}, threads)
+        model.put_constants(self)
+        self._callback, self._run = FUNCTION(self._called), FUNCTION(kernel.address)
+
+    @property
+    def address(self) -> int:
+        return int(ctypes.cast(self._callback, ctypes.c_void_p).value or 0)
+
+    def _called(self, table: int) -> None:
+        step, data, chunk = self._loop.step, self._loop.validation, self._loop.control["CHECK_POSITION"] // ROWS
+        assert data is not None
+        try:
+            if not chunk and step.error is None:
+                self._sums = sums_by_chunk(self, data, self._evaluate)
+            for name, value in zip(self.outputs, self._sums[chunk], strict=True):
+                self.array(name)[0] = value
+        except BaseException as error:  # nothing can be raised through the native loop
+            step.error = step.error or error
+
+    def _evaluate(self, rows: int) -> None:
+        self.table[self.slots["size:N"]] = rows
+        self._run(self.table.ctypes.data)
+
+
 class Together(Loop):
     """Training over these data by several ranks: on each of them the same calls, with the same arguments."""
 
     def __init__(
         self,
         model: Model,
-        data: Data,
+        data: Shard,
         batch_size: int,
         shuffle: bool,
         monitor: Monitor | None,
-        ranks: Ranks,
     ) -> None:
-        self.ranks, self.is_first = ranks, ranks.rank == 0
+        self.ranks = ranks = data.ranks
+        self.is_first = ranks.rank == 0
         coupled = next(
             (x.name for x in model.network.spec.layers if x.coupled(model.network.spec.graph.below(x))), None
         )
         if coupled:
             found = Quoted(f"the layer {coupled!r}, which couples the samples of a batch")
+            ranks.agreed = True
             raise complaint("ranks", found, "layers that see one sample at a time", "Use layer_norm or rms_norm.")
         super().__init__(model, data, batch_size, shuffle, monitor)
-        step, (_, batch, _) = self._step, self.order
-        self.places = np.array([step.slots[name] for name in data.arrays if name in step.slots], np.int64)
-        self.widths = np.array(
-            [array[:1].nbytes for name, array in data.arrays.items() if name in step.slots], np.int64
-        )
-        first, last = (batch * edge // step.parts for edge in (step.own.start, step.own.stop))
-        self.control.set(SKIP_FIRST=first, SKIP_LAST=batch - last, SLICE=2**62)
+        names = [name for name in data.arrays if name in self.step.slots]
+        self.places = np.array([self.step.slots[name] for name in names], np.int64)
+        self.feed = Feed(data, self.order[1], names, self.control)
+        self.control.set(SLICE=2**62)
 
     def _made_call(self, purpose: str, variant: str, capacity: int) -> Call:
         capacity = -(-capacity // (self.ranks.size if self.ranks.sync_every > 1 else self.ranks.pieces))
         kind = LocalStep if self.ranks.sync_every > 1 else Step
-        self._step = kind(self, variant, capacity, purpose.replace("training", "update"))
-        self.model.put_constants(self._step)
-        return self._step
+        with self.ranks.in_turn():
+            ready()
+            self.step = kind(self, variant, capacity, purpose.replace("training", "update"))
+        self.model.put_constants(self.step)
+        return self.step
+
+    def _made_check(self, variant: str) -> Call:
+        with self.ranks.in_turn():
+            return Check(self, variant)
+
+    def _arrays(self, call: Call, data: Data, count: str, table: str, batch: int) -> None:
+        self.control.set(**{count: 0})  # the native loop gathers nothing
+
+    def validate(self, data: Data, monitor: Monitor) -> None:
+        assert isinstance(data, Shard)
+        super().validate(data.in_chunks(), monitor)
 
     def _made_rewind(self) -> Rewind:
         return Rewind(self.model.memory, self.control, self._part_sums, 0, self.ranks.sync_every == 1)
@@ -258,7 +305,7 @@ class Together(Loop):
 
     # ------------------------------------------------------------------------------------------ what all agree on
     def enter(self) -> str:
-        c, step = self.control, self._step
+        c, step = self.control, self.step
         end = c["STEPS_END"]
         step.deadline = time.perf_counter() + SLICE
         try:
@@ -287,7 +334,7 @@ class Together(Loop):
         """Rank 0 reads the checkpoint; all begin where it does."""
         model, ranks = self.model, self.ranks
         own = {"seed": model.seed, "dtype": model.dtype, "pieces": ranks.pieces, "sync_every": ranks.sync_every}
-        for what, value in {**settings(self), **own}.items():
+        for what, value in {**settings(self, data=False), **own}.items():
             ranks.compare(what, hashlib.sha256(json.dumps(value).encode()).digest())
         start = ranks.first(lambda: (read(), model.progress, model.network, model.optimizer))
         ranks.copy(model.memory.persistent)
@@ -319,7 +366,7 @@ class Together(Loop):
     @contextmanager
     def terminable(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM of one rank end the training of all, after the same step."""
-        step = self._step
+        step = self.step
 
         def notice(number: int, frame: FrameType | None) -> None:
             step.noticed = number
@@ -346,12 +393,8 @@ def _end(number: int) -> None:
     raise SystemExit(128 + number)
 
 
-def together(
-    model: Model, data: Data, batch_size: int, shuffle: bool, monitor: Monitor | None, ranks: Ranks | None
-) -> Loop:
-    """The loop of one process, or of these."""
-    if ranks is None:
-        return Loop(model, data, batch_size, shuffle, monitor)
-    if not isinstance(ranks, Ranks):
-        ranks = Ranks(comm=ranks)
-    return Together(model, data, batch_size, shuffle, monitor, ranks)
+def together(model: Model, data: Data, batch_size: int, shuffle: bool, monitor: Monitor | None) -> Loop:
+    """The loop of one process, or of several that have shards of the data."""
+    if isinstance(data, Shard):
+        return Together(model, data, batch_size, shuffle, monitor)
+    return Loop(model, data, batch_size, shuffle, monitor)

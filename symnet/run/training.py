@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from ..declare.spec import ACCURACIES, Choice, checked_optimizer, unknown_monito
 from ..errors import Quoted, complaint, unknown
 from ..network import Network, Optimizer
 from .checkpoint import Checkpoint, Keeper
-from .data import Data, check_data, check_inputs, split
+from .data import Data, called, check_data, check_inputs, split
 from .execution import ROWS, Call, Kernel, Kernels, Memory, assert_intact, variant
 from .fitting import fit as train
 from .history import Epoch, History, share
@@ -35,6 +36,7 @@ from .report import describe
 from .risk import chunks
 from .scaling import KINDS as SCALINGS
 from .scaling import Scaling, scaling
+from .shards import Shard, shared, sums_by_chunk
 from .together import together
 
 if TYPE_CHECKING:
@@ -158,7 +160,8 @@ class Model:
         never stopped.  Where both are one path and no file is there yet, it begins anew.
 
         ranks: the processes that mpirun started and that train this model together, each by this call with the same
-        arguments: see ranks.py.  Callbacks run on all of them, files are read and written by rank 0 alone.
+        arguments, or with rows of its own: see ranks.py.  Callbacks run on all of them, files are read and written by
+        rank 0 alone.
 
         A step whose loss, gradient or new parameters are not finite raises SymnetError; the parameters before it are
         kept.  Ctrl-C raises KeyboardInterrupt, SIGTERM SystemExit(143) (unless it has a handler), within about 100 ms,
@@ -167,10 +170,11 @@ class Model:
         if verbose not in (0, 1):
             raise complaint("fit, verbose", verbose, "0 or 1")
         watching = _functions(callbacks)
-        loop = self.fitting(
-            X, y, epochs, batch_size, validation_data, validation_split, shuffle, patience, restore_best, monitor,
-            sample_weight, tolerance, ranks,
-        )  # fmt: skip
+        with nullcontext() if ranks is None else ranks.guard():
+            loop = self.fitting(
+                X, y, epochs, batch_size, validation_data, validation_split, shuffle, patience, restore_best, monitor,
+                sample_weight, tolerance, ranks,
+            )  # fmt: skip
         if verbose and loop.is_first:
             watching.append(_printed)
         return train(loop, epochs, watching, Keeper(loop, *((checkpoint, resume) if loop.is_first else (None, None))))
@@ -197,14 +201,14 @@ class Model:
             whole_number("patience", patience, 0)
         if monitor not in (*self.network.spec.monitors, RISK):
             raise unknown_monitor(self.network.spec, "fit, monitor", monitor)
-        data, validation = self._data(X, y, validation_data, validation_split, sample_weight)
+        data, validation = self._data(X, y, validation_data, validation_split, sample_weight, ranks)
         watched = Monitor(patience, restore_best, monitor, checks.number(0)(tolerance, "fit, tolerance"))
         if monitor == RISK:
             if validation is not None:
                 raise complaint("fit, monitor", monitor, "'loss', say, with validation data", "It is of training.")
         elif validation is None and (patience is not None or restore_best):
             raise complaint("fit", Quoted("patience or restore_best without validation data"), "validation_data=(X, y)")
-        loop = together(self, data, batch_size, shuffle, watched if monitor == RISK else None, ranks)
+        loop = together(self, data, batch_size, shuffle, watched if monitor == RISK else None)
         if validation is not None:
             loop.validate(validation, watched)
         return loop
@@ -219,31 +223,50 @@ class Model:
         ranks: Ranks | None = None,
     ) -> Loop:
         """The training loop over these data, checked once: `.run(steps) -> data loss` of the last of these steps."""
-        return together(self, self._checked(X, y, weights=sample_weight), batch_size, shuffle, None, ranks)
+        data = self._checked(X, y, weights=sample_weight, ranks=ranks)
+        return together(self, data, batch_size, shuffle, None)
 
-    def scale(self, X: Any, kind: str = "common") -> None:
+    def scale(self, X: Any, kind: str = "common", ranks: Ranks | None = None) -> None:
         """Scale inputs from now on so that these have mean 0 in every column and deviation 1: see scaling.py.
 
-        Integers stay as they are, and so do masks and numbers of steps.
+        Integers stay as they are, and so do masks and numbers of steps.  ranks: as `fit` takes them.
         """
         if kind not in SCALINGS:
             raise unknown("scale, kind", "word", kind, SCALINGS)
-        inputs = check_inputs(self.network, X, np.float64).items()
-        kept = self.network.spec.counts
-        self.scaling = {name: scaling(x, kind) for name, x in inputs if x.dtype.kind == "f" and name not in kept}
 
-    def _checked(self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None) -> Data:
-        data = check_data(self.network, X, y, self.dtype, names, weights)
-        return replace(data, inputs=self._scaled(data.inputs))
+        def check(X: Any, y: Any, weights: Any, first: int | None) -> Data:
+            return Data(check_inputs(self.network, X, np.float64, called("X", first)), {})
+
+        data = check(X, None, None, None) if ranks is None else shared(ranks, ("X", "y"), (X, None, None), check)
+        kept = self.network.spec.counts
+        scaled = [name for name, x in data.inputs.items() if x.dtype.kind == "f" and name not in kept]
+        self.scaling = {
+            name: data.scaling(name, kind) if isinstance(data, Shard) else scaling(data.inputs[name], kind)
+            for name in scaled
+        }
+
+    def _checked(
+        self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None, ranks: Ranks | None = None
+    ) -> Data:
+        def check(X: Any, y: Any, weights: Any, first: int | None) -> Data:
+            data = check_data(self.network, X, y, self.dtype, names, weights, first)
+            return replace(data, inputs=self._scaled(data.inputs))
+
+        return check(X, y, weights, None) if ranks is None else shared(ranks, names, (X, y, weights), check)
 
     def _scaled(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         scaled = self.scaling
         return {name: scaled[name].apply(x, self.dtype) if name in scaled else x for name, x in inputs.items()}
 
-    def _data(self, X: Any, y: Any, validation_data: Any, fraction: Any, weights: Any) -> tuple[Data, Data | None]:
+    def _data(
+        self, X: Any, y: Any, validation_data: Any, fraction: Any, weights: Any, ranks: Ranks | None
+    ) -> tuple[Data, Data | None]:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
             raise complaint("fit, validation_split", fraction, "a fraction from 0 to below 1")
-        data = self._checked(X, y, weights=weights)
+        if ranks is not None:
+            ranks.compare("seed", self.seed)
+            ranks.compare("validation_split", fraction)
+        data = self._checked(X, y, weights=weights, ranks=ranks)
         if validation_data is not None:
             if fraction:
                 raise complaint("fit", Quoted("both validation_data and validation_split"), "one of them")
@@ -251,7 +274,7 @@ class Model:
                 raise complaint("fit, validation_data", Quoted(type(validation_data).__name__), "a pair (X, y)")
             names = ("validation_data[0]", "validation_data[1]")
             X, y, weights = (*validation_data, None)[:3]
-            return data, self._checked(X, y, names, weights)
+            return data, self._checked(X, y, names, weights, ranks)
         if not fraction:
             return data, None
         parts = split(data.rows, self.seed, fraction, 0.0)
@@ -333,29 +356,29 @@ class Model:
             assert_intact(self.memory)
         return list(results.values())
 
-    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None, ranks: Ranks | None = None) -> dict[str, float]:
         """The mean loss without the penalty, and the accuracy if this is a classifier: of what has a weight above 0.
 
-        Of several losses, these of each, too: "digit.loss", "digit.accuracy".
+        Of several losses, these of each, too: "digit.loss", "digit.accuracy".  ranks: as `fit` takes them; they divide
+        the work, and all get what one process would.
         """
-        data = self._checked(X, y, weights=sample_weight)
+        data = self._checked(X, y, weights=sample_weight, ranks=ranks)
+        data = data.in_chunks() if isinstance(data, Shard) else data
         with self.lock:
-            call = self.call("evaluation", variant(data))
-            totals = {name: call.put(name, np.zeros(1, self.dtype)) for name in call.kernel.outputs}
-            sums = dict.fromkeys(totals, 0.0)
-            for rows in chunks(data.rows):
-                for name, array in data.arrays.items():
-                    call.put(name, array[rows])
-                call.run(rows.stop - rows.start)
-                sums = {name: sums[name] + float(total[0]) for name, total in totals.items()}
+            with nullcontext() if ranks is None else ranks.in_turn():
+                call = self.call("evaluation", variant(data))
+            for name in call.outputs:
+                call.put(name, np.zeros(1, self.dtype))
+            sums = dict.fromkeys(call.outputs, 0.0)
+            for row in sums_by_chunk(call, data, call.run):
+                sums = {name: sums[name] + float(value) for name, value in zip(call.outputs, row, strict=True)}
             assert_intact(self.memory)
         found = {"loss": sums["loss_sum"] / data.rows}
         for name, output in self.network.outputs.items():
             if name:
                 found[f"{name}.loss"] = sums[f"loss_sum_{name}"] / data.rows
             if output.is_classifier:
-                counted = data.targets[output.target].counted
-                found[dotted(name, "accuracy")] = share(sums[f"correct{suffix(name)}"], counted)
+                found[dotted(name, "accuracy")] = share(sums[f"correct{suffix(name)}"], data.counted(output.target))
         return found
 
     def call(self, purpose: str, variant: str, capacity: int = ROWS) -> Call:

@@ -6,7 +6,6 @@ data is for the test alone: neither training nor the choice of the best epoch se
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 import time
@@ -15,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import Quoted, complaint
-from .data import Split, check_data, split
+from .data import Data, Split, check_data, split
+from .shards import shared
 from .tables import load_data, load_weights, some
 
 if TYPE_CHECKING:
@@ -59,7 +61,6 @@ def train(
     """
     if ranks is not None and ranks.rank:
         target, say = None, lambda line: None
-    is_first = ranks is None or ranks.rank == 0
     spec = network.spec
     train = spec.train
     if train is None:
@@ -67,12 +68,22 @@ def train(
     if target is not None and not target.parent.is_dir():
         raise complaint("model", str(target), "a file in a folder that exists")
     seed = train.seed if seed is None else seed
-    X, y = load_data(network, spec.path(train.data))
-    weights = load_weights(network, spec.path(train.data))
-    count = check_data(network, X, y, train.dtype, weights=weights).rows
+    X, y, weights = _read(network, spec.path(train.data), ranks)
+
+    def check(X: Any, y: Any, weights: Any, first: int | None) -> Data:
+        return check_data(network, X, y, train.dtype, weights=weights, first=first)
+
+    low, high = 0, None
+    if ranks is None:
+        count = check(X, y, weights, None).rows
+    else:
+        data = shared(ranks, ("X", "y"), (X, y, weights), check)
+        count, (low, high) = data.rows, data.edges[ranks.rank :][:2]
     parts = split(count, seed, train.validation_split, train.test_split)
 
     def given(rows: Any) -> tuple[Any, Any, Any]:
+        """Of these rows those that are here."""
+        rows = rows[slice(*np.searchsorted(rows, (low, count if high is None else high)))] - low
         return some(X, rows), some(y, rows), None if weights is None else some(weights, rows)
 
     chosen = given(parts.train)
@@ -88,11 +99,10 @@ def train(
     start = time.perf_counter()
     model = network.compile(train.optimizer, train.dtype, seed, limit, threads, train.accuracy)
     if train.scale != "none":
-        model.scale(some(X, parts.train), train.scale)
-    with contextlib.nullcontext() if ranks is None else ranks.in_turn():
-        model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2], ranks)
-        if len(parts.validation) or len(parts.test):
-            model.evaluate(*given(parts.train[:1]))
+        model.scale(chosen[0], train.scale, ranks)
+    model.prepare(chosen[0], chosen[1], train.batch_size, train.shuffle, chosen[2], ranks)
+    if len(parts.validation) or len(parts.test):
+        model.evaluate(*given(parts.train[:1]), ranks)
     how = "compiled in" if model.kernels.compiled else "from the cache in"
     say(f"{how} {time.perf_counter() - start:.1f} s")
     validated = len(parts.validation) > 0
@@ -131,9 +141,25 @@ def train(
         model.save(target)
         say(f"{target}: the parameters of epoch {(history[-1].epoch if history.best is None else history.best) + 1}")
     say(f"{history.seconds:.2f} s, {history.samples_per_second:,.0f} samples/s")
-    if len(parts.test) and is_first:
-        say(f"test {_tested(model.evaluate(*given(parts.test)))}")
+    if len(parts.test):
+        say(f"test {_tested(model.evaluate(*given(parts.test), ranks))}")
     return Trained(model, history, X, y, parts)
+
+
+def _read(network: Network, path: Path, ranks: Ranks | None) -> tuple[Any, Any, Any]:
+    """X, y and weights; of several ranks each reads its share of the rows."""
+    share = None if ranks is None else ranks.share
+
+    def read() -> tuple[Any, Any, Any]:
+        return *load_data(network, path, share=share), load_weights(network, path, share=share)
+
+    if ranks is None:
+        return read()
+    X, y, weights = ranks.each(read)
+    whole = getattr(y, "dtype", np.dtype(float)).kind != "f"
+    if ranks.any(not whole) and whole:  # labels here, but numbers between them elsewhere
+        y = y.astype(np.float64)
+    return X, y, weights
 
 
 def _shared(ranks: Ranks) -> str:

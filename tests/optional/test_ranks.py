@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,23 @@ def test_one_two_and_four_ranks_end_with_the_same_bits(spec: Path, dtype: str) -
     assert worst < (1e-13 if dtype == "float64" else 1e-6)
     trained(1, spec, "--model", models[0])  # one rank that nobody asked to divide anything: as without mpirun
     assert arrays(models[0]) == arrays(alone)
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy", "npz"])
+def test_ranks_that_read_their_shares_of_a_file_end_with_the_same_bits(spec: Path, ending: str) -> None:
+    table = np.loadtxt(spec.with_name("data.csv"), delimiter=",")
+    np.save(spec.with_name("data.npy"), table)
+    np.savez(spec.with_name("data.npz"), X=table[:, :5], y=table[:, 5].astype(int), sample_weight=table[:, 0] > -1)
+    more = 'scale = "column"\nearly_stopping = { patience = 50, monitor = "accuracy" }'
+    spec.write_text(SPEC.replace("DTYPE", "float32").replace("data.csv", f"data.{ending}") + more)
+    said = []
+    for ranks in (1, 2, 4):
+        out = trained(ranks, spec, "--model", spec.with_name(f"{ranks}"), "--pieces", 4)
+        said.append([line for line in out.splitlines() if line.startswith(("epoch", "test", "90 samples"))])
+    assert said[0] == said[1] == said[2] and len(said[0]) == 6
+    assert arrays(spec.with_name("1")) == arrays(spec.with_name("2")) == arrays(spec.with_name("4"))
+    alone = trained(0, spec, "--model", spec.with_name("alone"))
+    assert said[0][-1] in alone.splitlines()
 
 
 def test_local_steps_end_with_the_same_bits_on_all_ranks_and_resume(spec: Path) -> None:
@@ -189,6 +207,45 @@ def test_what_is_wrong_is_said_once(spec: Path) -> None:
         spec.write_text(text)
         found, _, err = ended(start(2, "-m", "symnet", "train", spec))
         assert found == code and err.count(expected) == 1, err
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy"])
+def test_what_is_wrong_in_a_row_of_one_rank_ends_the_job_with_one_message(spec: Path, ending: str) -> None:
+    table = np.loadtxt(spec.with_name("data.csv"), delimiter=",")
+    table[50, 1] = np.nan  # 45 to 66 are rank 2's
+    np.savetxt(spec.with_name("data.csv"), table, delimiter=",", fmt=["%.6f"] * 5 + ["%d"])
+    np.save(spec.with_name("data.npy"), table)
+    spec.write_text(SPEC.replace("DTYPE", "float32").replace("data.csv", f"data.{ending}"))
+    code, out, err = ended(start(4, "-m", "symnet", "train", spec))
+    where = "data.csv, line 51, column 2" if ending == "csv" else "X[50, 1]"
+    assert code == 2 and "epoch" not in out
+    assert err.count(f"{where}: found nan") == err.count("symnet: ") == 1
+
+
+MAPPED = """
+import sys
+import numpy as np
+import symnet as sn
+
+X, y = np.load(sys.argv[1], mmap_mode="r"), np.load(sys.argv[2], mmap_mode="r")
+ranks = sn.Ranks()
+model = sn.Network(64, [sn.dense(2)], "softmax_cross_entropy").compile("sgd", "float32")
+model.fit(X, y, 1, 1024, ranks=ranks)
+mapped = open("/proc/self/smaps").read().partition(sys.argv[1])[2]
+resident = int(mapped.partition("Rss:")[2].split()[0])
+print(f"share {1024 * resident / X.nbytes:.3f} ", end="")
+"""
+
+
+def test_a_rank_reads_its_shard_alone_of_a_memory_mapped_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "script.py").write_text(MAPPED)
+    np.save(tmp_path / "x.npy", rng.random((2**18, 64), np.float32))
+    np.save(tmp_path / "y.npy", rng.integers(0, 2, 2**18))
+    code, out, err = ended(start(4, tmp_path / "script.py", tmp_path / "x.npy", tmp_path / "y.npy"))
+    assert code == 0, err
+    shares = [float(share) for share in re.findall(r"share (\S+)", out)]
+    assert len(shares) == 4 and all(0.2 < share < 0.5 for share in shares), shares  # pages may have 2 MB: of 64
 
 
 SCRIPT = """
