@@ -109,10 +109,27 @@ class Pairs:
         self.lines[self.rank, to].put(sent.copy())
         recvbuf[:] = self.lines[source, self.rank].get(timeout=60)
 
+    def Split(self, color: int) -> Pair:
+        found = self.allgather(color)
+        (partner,) = (rank for rank in range(self.size) if found[rank] == color and rank != self.rank)
+        return Pair(self, partner)
+
     def allgather(self, value: Any) -> list[Any]:
         for other in range(self.size):
             self.lines[self.rank, other].put(value)
         return [self.lines[other, self.rank].get(timeout=60) for other in range(self.size)]
+
+
+class Pair:
+    """Two of them."""
+
+    def __init__(self, all: Pairs, partner: int) -> None:
+        self.all, self.partner = all, partner
+
+    def Allreduce(self, sent: None, flat: Any) -> None:
+        got = np.empty_like(flat)
+        self.all.Sendrecv(flat, self.partner, recvbuf=got, source=self.partner)
+        flat += got
 
 
 def among(size: int, run: Callable[[Ranks], Any], **more: Any) -> list[Any]:

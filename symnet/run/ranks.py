@@ -8,12 +8,12 @@ as neighbours in a tree, which the ranks go on with:
 
     ((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7))          1 rank: all; 2: a half each; 4: the inner brackets each
 
-So the sum has the same bits for every number of ranks.  MPI_Allreduce would leave the order to the implementation (the
-standard only recommends that it be the same from run to run), so `sum` is made of exchanges of pairs, which leave
-nothing open: rank r and rank r xor d, for d = 1, 2, 4, ..., exchange what they have, and both add the upper rank's to
-the lower's (recursive doubling).  Where more than LONG elements are left and it is not the last exchange, each of a
-pair adds one half only, and the sums come back on the way home (Rabenseifner 2004): the same tree for each element, and
-at most twice the array is sent, however many ranks there are.  How long it takes, beside MPI_Allreduce, stands in
+So the sum has the same bits for every number of ranks.  One MPI_Allreduce over all ranks would leave the order to the
+implementation (the standard only recommends that it be the same from run to run).  Over two ranks nothing is left open,
+since a + b = b + a to the bit: so `sum` is an in-place MPI_Allreduce of rank r and rank r xor d for d = 1, 2, 4, ...,
+one of all ranks if there are two.  Where more than LONG elements are left and it is not the last, each of a pair adds
+one half only, and the sums come back on the way home (Rabenseifner 2004): the same tree for each element, and at most
+twice the array is sent, however many ranks there are.  How long it takes, beside one MPI_Allreduce, stands in
 tests/RESULTS.md (python -m tests.ranks).
 
 sync_every = k > 1: each rank makes k steps on its own rows alone, then parameters and states of all are averaged, as at
@@ -41,7 +41,7 @@ from .loop import whole_number
 Array = np.ndarray[Any, np.dtype[Any]]
 Result = TypeVar("Result")
 PIECES = 4  # of a batch, unless told; as many as there are ranks, if there are more
-LONG = 2**14  # elements above which an exchange is of halves
+LONG = 2**14  # elements above which pairs add a half each
 GRACE = 1.0  # seconds that a rank waits with its message: if rank 0 has the same to say, it says it first
 # How launchers tell a process the number of ranks and its own: MPICH and its kin, Open MPI, MVAPICH.
 LAUNCHERS = (("PMI_SIZE", "PMI_RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -79,6 +79,7 @@ class Ranks:
         self.shards = shards
         self.agreed = False  # all ranks know that the training ends here, and why
         self._node: Any = None
+        self._pairs: list[tuple[int, Any]] = []  # partners of this rank, each with the communicator of the two
         self._room: Array = np.empty(0)
 
     def __repr__(self) -> str:
@@ -87,23 +88,25 @@ class Ranks:
     # ------------------------------------------------------------------------------------------ exchanges
     def sum(self, flat: Array) -> None:
         """The sum over all ranks, in place, in the order of the tree: the same bits on all of them."""
-        if len(self._room) < len(flat) or self._room.dtype != flat.dtype:
-            self._room = np.empty_like(flat)
-        low, high, distance = 0, len(flat), 1
-        halved = []
-        while distance < self.size:
-            partner, upper = self.rank ^ distance, bool(self.rank & distance)
-            mine = theirs = slice(low, high)
-            if 2 * distance < self.size and high - low > LONG:
-                halves = slice(low, (low + high) // 2), slice((low + high) // 2, high)
-                mine, theirs = halves[::-1] if upper else halves
-                halved.append((partner, mine, theirs))
-            own, got = flat[mine], self._room[mine]
-            self.comm.Sendrecv(flat[theirs], partner, recvbuf=got, source=partner)
-            np.add(*((got, own) if upper else (own, got)), out=own)
-            low, high, distance = mine.start, mine.stop, 2 * distance
+        if not self._pairs:
+            distances = [1 << level for level in range(self.size.bit_length() - 1)]
+            self._pairs = [(self.rank ^ d, self.comm.Split(self.rank & ~d)) for d in distances]
+        left, halved = flat, []
+        for partner, pair in self._pairs:
+            if len(left) <= LONG or pair is self._pairs[-1][1]:
+                pair.Allreduce(None, left)  # in place
+                continue
+            if len(self._room) < len(flat) or self._room.dtype != flat.dtype:
+                self._room = np.empty_like(flat)
+            halves = left[: len(left) // 2], left[len(left) // 2 :]
+            mine, theirs = halves if self.rank < partner else halves[::-1]
+            got = self._room[: len(mine)]
+            self.comm.Sendrecv(theirs, partner, recvbuf=got, source=partner)
+            mine += got
+            left = mine
+            halved.append((partner, mine, theirs))
         for partner, mine, theirs in reversed(halved):
-            self.comm.Sendrecv(flat[mine], partner, recvbuf=flat[theirs], source=partner)
+            self.comm.Sendrecv(mine, partner, recvbuf=theirs, source=partner)
 
     def first(self, make: Callable[[], Result]) -> Result:
         """What rank 0 makes, on all ranks; what it raises, too."""
