@@ -2,6 +2,7 @@
 
     python -m tests.ranks                        one process, its step as usual and divided; and the model
     mpirun -n 2 python -m tests.ranks            two ranks, and so on
+    python -m tests.ranks memory                 what each rank reads of a file and has in memory (on Linux)
 
 Measured are networks of two square hidden layers: the step of one process, the same divided into 4 pieces, and into as
 many as there are ranks; the sum alone, and MPI_Allreduce of the same array beside it.  Modelled is the step on R
@@ -17,8 +18,12 @@ rank sends.  Waiting for slower ranks, and what small pieces cost above c B/R, a
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,7 +137,57 @@ def modelled(width: int) -> list[str]:
     return lines
 
 
+ROWS = 400_000
+SPEC = """
+[network]
+input = 64
+loss = "softmax_cross_entropy"
+
+[[layer]]
+kind = "dense"
+units = 2
+
+[train]
+data = "data.ENDING"
+epochs = 1
+batch_size = 1024
+"""
+RANK = """
+import os, sys
+from symnet.cli import main
+def number(file, name): return int(open(f"/proc/self/{file}").read().partition(name)[2].split()[0])
+before = number("status", "VmHWM:"), number("io", "rchar:")
+sys.stdout = open(os.devnull, "w")
+assert main(sys.argv[1:]) == 0
+after = number("status", "VmHWM:"), number("io", "rchar:")
+os.write(2, f"{after[0] / 1e3:.0f} {(after[1] - before[1]) / 1e6:.0f} {before[0] / 1e3:.0f}\\n".encode())
+"""
+
+
+def memory() -> None:
+    """Of `symnet train` on 64 float32 and a label a row, for 1, 2 and 4 ranks: megabytes of each, the most first."""
+    mpirun = str(Path(sys.executable).parent / "mpirun")
+    rng, said = np.random.default_rng(0), []
+    with tempfile.TemporaryDirectory() as made:
+        X, y = rng.random((ROWS, 64), np.float32), rng.integers(0, 2, ROWS)
+        np.savez(Path(made, "data.npz"), X=X, y=y)
+        np.savez_compressed(Path(made, "packed.npz"), X=X, y=y)
+        np.save(Path(made, "data.npy"), np.column_stack([X, y.astype(np.float32)]))
+        print("| file | ranks | most in memory | read |\n|---|--:|--:|--:|")
+        for file in ("data.npy", "data.npz", "packed.npz"):
+            spec = Path(made, "net.toml")
+            spec.write_text(SPEC.replace("data.ENDING", file))
+            for count in (1, 2, 4):
+                command = [mpirun, "-n", str(count), sys.executable, "-c", RANK, "train", str(spec), "--pieces", "4"]
+                said = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split()
+                held, read = (" ".join(sorted(said[k::3], key=int, reverse=True)) for k in (0, 1))
+                print(f"| {file} | {count} | {held} | {read} |", flush=True)
+        print(f"\nbefore the training: {said[2]} MB in memory; {X.nbytes / 1e6:.0f} MB of inputs")
+
+
 def main() -> None:
+    if sys.argv[1:] == ["memory"]:
+        return memory()
     ranks = sn.Ranks()
     first = ranks.rank == 0
     names = ("divided", "usual") if ranks.size == 1 else ("divided", "fewest pieces", "sum", "allreduce")

@@ -13,9 +13,11 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +36,9 @@ Inputs = Array | Mapping[str, Array]
 Share = Callable[[int], slice]
 Lines = Array | range  # where each row is: lines of a text, numbers of rows
 LIMIT = 2**32  # bytes of a data file, uncompressed
+LENGTHS = (
+    26  # place in the header of a member of a zip archive of two lengths, of what stands between them and its data
+)
 
 
 def load_data(
@@ -250,7 +255,7 @@ def _part(archive: Any, name: str, share: Share | None) -> Array:
     """An array of an archive, or a share of its rows; of the others nothing stays in memory."""
     if share is None:
         return np.asarray(archive[name])
-    with archive.zip.open(f"{name}.npy") as file:
+    with _member(archive.zip, f"{name}.npy") as file:
         shape, by_columns, dtype = _header(file)
         if shape and not by_columns and not dtype.hasobject:
             rows, width = share(shape[0]), dtype.itemsize * math.prod(shape[1:])
@@ -261,6 +266,23 @@ def _part(archive: Any, name: str, share: Share | None) -> Array:
             return made
     array = np.asarray(archive[name])
     return array[share(len(array))] if array.ndim else array
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, name: str) -> Iterator[Any]:
+    """A file of an archive, at its beginning.  In one that is not compressed `seek` reads nothing."""
+    info = archive.getinfo(name)
+    path = archive.filename if info.compress_type == zipfile.ZIP_STORED else None
+    with Path(path).open("rb") if path else archive.open(info) as file:
+        if path:
+            file.seek(info.header_offset + LENGTHS)
+            file.seek(sum(struct.unpack("<2H", file.read(4))), 1)
+        yield file
+
+
+def _header_of(archive: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    with _member(archive.zip, f"{name}.npy") as file:
+        return _header(file)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -282,7 +304,10 @@ def _read_npz(network: Network, path: Path, limit: int, share: Share | None) -> 
                 held = ", ".join(show(held) for held in archive.files) or "nothing"
                 expected = f"arrays named {', '.join(inputs) if several else 'X'} and {', '.join(targets)}"
                 raise complaint(str(path), Quoted(f"the arrays {held}"), expected)
-        found = {name: _part(archive, name, share) for name in (*inputs, *targets)}
+        names = (*inputs, *targets)
+        if share is not None and len({_header_of(archive, name)[0][:1] for name in names}) > 1:
+            share = None  # they are refused, and the message is of the whole arrays
+        found = {name: _part(archive, name, share) for name in names}
         X = {name: found[name] for name in inputs} if several else found[inputs[0]]
         y = found["y"] if targets == ["y"] else {name: found[name] for name in targets}
         return X, y
