@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from ctypes import c_double, c_int64
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 import symnet as sn
+from compiler.kernels.driver import Control
 from compiler.program import size
 from compiler.verify import verify
 from symnet import Ranks, SymnetError
@@ -184,6 +186,36 @@ def test_rows_come_to_the_rank_that_wants_them_from_those_that_have_read_them(si
         np.testing.assert_array_equal(chunks.inputs["x"], X[chosen[slice(*chunks.edges[own.rank :][:2])]])
 
     among(size, run)
+
+
+@pytest.mark.parametrize("window", [1, 3 * 24 * 50, 10**9])  # a batch, a few, an epoch
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_of_each_batch_a_rank_has_the_rows_of_its_pieces(window: int, shuffled: bool) -> None:
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(700) if shuffled else ROW for _ in range(2)]
+
+    def run(own: Ranks) -> None:
+        c = Control()
+        c.set(SHUFFLE=int(shuffled))
+        feed = shards.Feed(shard(own), 150, ["y", "x"], c)
+        for epoch, order in enumerate(orders):
+            c.set(EPOCH=epoch)
+            drawn = np.full(700, -1)
+            c.address(PERMUTATION=drawn)
+            for start in range(0, 700, 150):
+                c.set(POSITION=start)
+                known = start + 150 + c["AHEAD"]
+                drawn[:known] = order[:known]
+                batch = order[start : start + 150]
+                wanted = batch[len(batch) * own.rank // own.size : len(batch) * (own.rank + 1) // own.size]
+                y, x = map(int, feed.places())
+                assert np.frombuffer((c_int64 * len(wanted)).from_address(y), np.int64).tolist() == Y[wanted].tolist()
+                found = np.frombuffer((c_double * (3 * len(wanted))).from_address(x))
+                np.testing.assert_array_equal(found.reshape(-1, 3), X[wanted])
+
+    with mock.patch.object(shards, "WINDOW", window):
+        for size in (1, 2, 4):
+            among(size, run)
 
 
 @pytest.mark.parametrize("kind", ["common", "column"])

@@ -2,8 +2,8 @@
 
 A rank reads and checks its shard alone, a run of rows; what is wrong in one of them ends all ranks with one message.
 The order of an epoch is drawn over the rows of all, as in one process.  So before some batches are trained, each rank
-gets the rows of its pieces of them from the ranks that have them, in the order in which it takes them: memory for
-the shard and for WINDOW bytes of rows, however many rows there are in all.
+gets the rows of its pieces of them from the ranks that have them, in the order in which it takes them.  So a rank has
+memory for its shard, for WINDOW bytes of rows, and for the order: 8 bytes for each row of all.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ class Feed:
         self._full = self._low(batch, data.ranks.rank + 1) - self._low(batch, data.ranks.rank)
         arrays = [data.arrays[name] for name in names]
         self.widths: Array = np.array([array.itemsize * math.prod(array.shape[1:]) for array in arrays], np.int64)
-        batches = max(1, WINDOW // max(1, self._full * int(self.widths.sum())))
+        most = -(-batch // data.ranks.size) * int(self.widths.sum())  # of any rank: the window is the same on all
+        batches = max(1, WINDOW // max(1, most))
         self._window = min(batches * batch, data.rows)
         self._found: list[Array] = []
         self._at: tuple[int, int] | None = None

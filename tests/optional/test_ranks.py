@@ -248,6 +248,40 @@ def test_a_rank_reads_its_shard_alone_of_a_memory_mapped_file(tmp_path: Path) ->
     assert len(shares) == 4 and all(0.2 < share < 0.5 for share in shares), shares  # pages may have 2 MB: of 64
 
 
+OWN = """
+import hashlib
+import sys
+import numpy as np
+import symnet as sn
+
+ranks = sn.Ranks(pieces=4, shards=sys.argv[1] == "own rows")
+rng = np.random.default_rng(0)
+X, y, w = rng.normal(size=(900, 3)), rng.integers(0, 2, 900), rng.random(900) * (rng.random(900) < 0.9)
+data = X, y, w
+if ranks.shards:
+    edges = np.rint(900 * (np.arange(ranks.size + 1) / ranks.size) ** 2).astype(int)  # rank 0 has the fewest
+    data = [part[slice(*edges[ranks.rank :][:2])] for part in data]
+model = sn.Network(3, [sn.dense(4, "tanh"), sn.dense(2)], "softmax_cross_entropy").compile(dtype="float64")
+model.scale(data[0], "column", ranks)
+history = model.fit(data[0], data[1], 3, 100, sample_weight=data[2], validation_split=0.4, ranks=ranks)
+assert model.evaluate(*data, ranks=ranks) == model.evaluate(X, y, w)
+found = hashlib.sha256(b"".join(value.tobytes() for value in model.parameters.values())).hexdigest()
+ranks.compare("parameters", found)
+if not ranks.rank:
+    print(found, list(history.validation_loss))
+"""
+
+
+def test_ranks_with_rows_of_their_own_train_as_ranks_that_share_the_same_data(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(OWN)
+    found = set()
+    for ranks, how in ((1, "same data"), (2, "same data"), (2, "own rows"), (4, "own rows")):
+        code, out, err = ended(start(ranks, tmp_path / "script.py", how))
+        assert code == 0, err
+        found.add(out)
+    assert len(found) == 1
+
+
 SCRIPT = """
 import sys
 import numpy as np
