@@ -26,6 +26,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 import llvmlite.binding as llvm
+from llvmlite.binding.newpassmanagers import NewPassManager
 
 from . import cache as disk
 
@@ -200,7 +201,12 @@ def optimized(ir: str, name: str, symbol: str, passes: Passes = "all") -> Any:
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.slp_vectorization = True
     builder = llvm.create_pass_builder(machine, options)
-    _manager(builder, passes).run(module, builder)
+    manager = _manager(builder, passes)
+    manager.run(module, builder)
+    # Its `close` gives nothing back: the base class that comes first has a `_dispose` of its own.  What the passes
+    # remember is eight times the text.
+    NewPassManager._dispose(manager)
+    manager.detach()
     return module
 
 

@@ -45,7 +45,7 @@ from sympy.logic.boolalg import Boolean
 
 from .functions import uniform
 
-CACHED = 1 << 16  # results remembered by each of the functions below that walk expressions again and again
+CACHED = 1 << 13  # results remembered by each of the functions below that walk expressions again and again
 ROLES = ("input", "target", "parameter", "constant", "hyper", "state", "value")
 KINDS = ("real", "integer")
 OPS = ("sum", "max", "logsumexp", "argmax")

@@ -159,7 +159,7 @@ def partial_derivatives(equation: Equation) -> list[tuple[Access, Expr]]:
     return [(leaf, slope.xreplace(back) * weight) for leaf, slope in slopes if slope != 0]
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1000)
 def _scalar_derivative(scalar: Expr, symbol: Symbol) -> Expr:
     """Equal kernels (layer after layer of one kind) are differentiated once."""
     slope = scalar.diff(symbol)  # where it has a log(1 + u), of (1 + u)**v, u may be below the last digit of 1
