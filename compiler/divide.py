@@ -4,11 +4,11 @@ In: the tree of loops in its final order, and where everything stands.  Out: the
 have a `Share`, what one thread makes alone stands in `Alone`, and a `Barrier` stands wherever a thread may read or
 overwrite what another has made.
 
-A share is a run of the outputs: rows of a product, an index of a loop that every element written has as a subscript.  A
-summed index is never divided, with one exception that no thread can see: what a flat loop sums into a scalar is summed
-in pieces of fixed length, and the pieces are added in order.  Shares begin at fixed multiples (a whole number of
-vectors), so every element is computed by the same instructions whoever does it.  Hence the same bits for any number of
-threads.
+A share is a run of the outputs: rows of a product (columns, where the factor that has them is large: it is packed for
+each share of the rows), an index of a loop that every element written has as a subscript. A summed index is never
+divided, with one exception that no thread can see: what a flat loop sums into a scalar is summed in pieces of fixed
+length, and the pieces are added in order. Shares begin at fixed multiples (a whole number of vectors), so every element
+is computed by the same instructions whoever does it. Hence the same bits for any number of threads.
 
 Where the elements that one loop writes are read by the next in the same shares, there is no barrier between them: a
 batch goes forward and backward through all layers in shares of its rows.
@@ -37,6 +37,7 @@ VECTORS = 64  # elements: whole vectors, as often as a loop over them is unrolle
 PIECE = 4096  # elements that are summed in one piece
 SHORT = 256  # iterations of inner loops up to here may be unrolled, and then the rows run in vectors
 NARROW = 48  # columns of a product whose rows are literal: a form of its own, which is not divided
+LARGE = 1 << 17  # elements of a product's right factor, which all threads would pack if they divided the rows; measured
 PAUSE = 100_000  # operations of a step of a loop that are worth waiting for others in it
 
 
@@ -82,18 +83,18 @@ def _number(extent: Expr, capacity: Mapping[str, int]) -> int:
 
 
 # ------------------------------------------------------------------------------------------------ shares
-def choose(body: Sequence[Node], layout: Layout, nested: bool = False) -> None:
+def choose(body: Sequence[Node], layout: Layout, capacity: Mapping[str, int], nested: bool = False) -> None:
     """Give a share to every loop and product that may have one."""
     for node in body:
         match node:
             case Loop():
                 node.share = _share_of_loop(node, layout, nested)
                 if node.share is None and _is_uniform(node):
-                    choose(node.body, layout, nested=True)
+                    choose(node.body, layout, capacity, nested=True)
             case Call():
-                node.share = _share_of_call(node)
+                node.share = _share_of_call(node, capacity)
             case Guarded() if _is_uniform(node):
-                choose(node.body, layout, nested=True)
+                choose(node.body, layout, capacity, nested=True)
 
 
 def _is_uniform(node: Loop | Guarded) -> bool:
@@ -103,10 +104,13 @@ def _is_uniform(node: Loop | Guarded) -> bool:
     return node.row is None and not node.low and not node.high
 
 
-def _share_of_call(call: Call) -> Share | None:
-    """Rows of the product, by the slowest of the indices that make them up."""
+def _share_of_call(call: Call, capacity: Mapping[str, int]) -> Share | None:
+    """Rows of the product, by the slowest of the indices that make them up; or columns, if they are many."""
     index, *others = call.product.m
-    rows, columns, _ = call.product.extents()
+    rows, columns, depth = call.product.extents()
+    literal = columns.is_Integer and depth.is_Integer and not call.product.segments
+    if literal and columns * depth >= LARGE and columns > _number(rows, capacity):
+        return Share(columns, VECTORS, columns=True)
     if index.low != 0 or (rows.is_Integer and (rows < 2 * ROWS or (columns.is_Integer and columns <= NARROW))):
         return None
     if index.extent.is_Integer:

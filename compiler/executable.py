@@ -164,7 +164,7 @@ def generate(
     predicted = work(tree.body, capacity)
     divided = not plain and predicted >= worth
     if divided:
-        choose(tree.body, tree.layout)
+        choose(tree.body, tree.layout, capacity)
     places, arena = _place(prepared, tree, storage, capacity, item, exposed(tree.body) if divided else ())
     used = arena.elements - storage.elements
     stages.note("memory", "elements", arena.unshared, used, "values that do not live at once share their place")
@@ -174,7 +174,7 @@ def generate(
         stages.note("join", "loops and calls", before, _loops(tree.body), "all parameters are updated in one flat loop")
     memory_elements = arena.elements
     if divided:
-        choose(tree.body, tree.layout)  # of loops that were joined
+        choose(tree.body, tree.layout, capacity)  # of loops that were joined
         divider = Divider(tree.layout, places, capacity, item, arena.elements)
         shares = sum(getattr(node, "share", None) is not None for node in walk(tree.body))
         tree.body, memory_elements = divider.divided(tree.body), divider.elements
@@ -299,11 +299,11 @@ def _products(
         product = call.product
         extents = product.extents()
         m, n, k = (int(e) if e.is_Integer else None for e in extents)
-        m = m if call.share is None else None
+        m = None if call.share is not None and not call.share.columns else m
         spec = Matmul(
             dtype, m, n, k, "m" if product.a_transposed else "k", "k" if product.b_transposed else "n",
             product.lda, product.ldb, product.ldc, call.start,
-            tuple((s.count, s.a, s.b) for s in product.segments),
+            tuple((s.count, s.a, s.b) for s in product.segments), call.share is not None and call.share.columns,
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
         arguments = ", ".join(_size_text(e, names) for e in extents)

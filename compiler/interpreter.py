@@ -55,7 +55,7 @@ def product(spec: Any) -> Callable[..., None]:
 
     def run(a: Any, b: Any, c: Any, d: Any, rows: int, columns: int, depth: int) -> None:
         m = np.arange(rows if spec.m is None else spec.m)
-        n = np.arange(columns if spec.n is None else spec.n)
+        n = np.arange(columns if spec.n is None or spec.part else spec.n)
         k = np.arange(depth if spec.k is None else spec.k)
         of_a = m[:, None] * spec.lda + k if spec.a == "k" else k * spec.lda + m[:, None]
         of_b = k[:, None] * spec.ldb + n if spec.b == "n" else n * spec.ldb + k[:, None]

@@ -59,7 +59,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How threads divide a loop, or the rows of a product: `extent` places, so many units to each.
+    """How threads divide a loop, or the rows or `columns` of a product: `extent` places, so many units to each.
 
     index: if a place is a value of this index.  scale: elements (rows) of a place.  sums: see Sum; a piece is a unit.
     """
@@ -69,6 +69,7 @@ class Share:
     index: Index | None = None
     scale: Expr = sp.S.One
     sums: tuple[Sum, ...] = ()
+    columns: bool = False
 
 
 @dataclass(slots=True, eq=False)

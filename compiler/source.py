@@ -333,7 +333,12 @@ class Writer(Expressions):
     def _call(self, call: Call) -> None:
         name, sizes = self.kernels[call]
         steps = ["", "", "", ""]
-        if call.share is not None:
+        if call.share is not None and call.share.columns:
+            low, high = self._bounds(call.share)
+            m, _, k = sizes.split(", ")
+            of_b = call.product.ldb if call.product.b_transposed else 1
+            steps[1:], sizes = [f" + {of_b}*{low}", f" + {low}", f" + {low}"], f"{m}, {high} - {low}, {k}"
+        elif call.share is not None:
             low, high = self._bounds(call.share)
             row = "" if call.share.scale == 1 else f"{self.integer(call.share.scale)}*"
             of_a = 1 if call.product.a_transposed else call.product.lda

@@ -237,6 +237,31 @@ def test_strides_of_a_page_are_right() -> None:
         check(Matmul("float32", None, 64, None, a, b, 1024, 1024, 64, "zero"), 40, 64, 50)
 
 
+def test_rows_a_page_apart_are_copied_and_right() -> None:
+    for M, K, runtime in ((40, 1024, "m"), (70, 2048, "mk"), (33, 1024, "")):
+        spec = specified(M, 200, K, ("k", "n", "bias", "float32"), runtime)
+        assert "%packed_a = alloca" in matmul(spec, TILES["avx512"])[1]
+        check(spec, M, 200, K)
+    assert "packed_a" not in matmul(specified(40, 200, 1025, ("k", "n", "bias", "float32")), TILES["avx512"])[1]
+
+
+@pytest.mark.parametrize("target", [*TILES.values(), by_blas()], ids=[*TILES, "blas"])
+def test_parts_of_the_columns_make_the_product_bit_for_bit(target: module.Target) -> None:
+    rng = np.random.default_rng(0)
+    for (M, N, K), form in zip(((20, 200, 300), (9, 131, 40), (1, 70, 64)), (FORMS[1], FORMS[9], FORMS[14])):
+        whole, dtype = specified(M, N, K, form, "m"), form[3]
+        A, B, D = (rng.standard_normal(size).astype(dtype) for size in (M * K, N * K, N))
+        found = []
+        for spec, ends in ((whole, (0, N)), (replace(whole, part=True), (0, 64, 128, N))):
+            C = np.full((M, N), 2, dtype)
+            call = native.callable_from(native.build_kernel(*matmul(spec, target), passes="none"), SIGNATURE[dtype])
+            for low, high in itertools.pairwise(min(end, N) for end in ends):
+                of_b = B[low * (K if spec.b == "k" else 1) :]
+                call(A.ctypes.data, of_b.ctypes.data, C[:, low:].ctypes.data, D[low:].ctypes.data, M, high - low, 0)
+            found.append(C)
+        np.testing.assert_array_equal(*found)
+
+
 def test_an_empty_sum_is_the_start() -> None:
     for form in FORMS:
         check(specified(5, 12, 0, form, "k"), 5, 12, 0)

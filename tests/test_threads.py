@@ -29,7 +29,7 @@ NEVER = 2**50  # nanoseconds, or calls
 @pytest.fixture
 def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that networks of a few units are divided everywhere."""
-    for name, value in {"ROWS": 1, "VECTORS": 1, "PIECE": 3, "NARROW": 0, "PAUSE": 0}.items():
+    for name, value in {"ROWS": 1, "VECTORS": 1, "PIECE": 3, "NARROW": 0, "PAUSE": 0, "LARGE": 1}.items():
         monkeypatch.setattr(divide, name, value)
 
 
@@ -72,7 +72,13 @@ def sequences() -> sn.Network:
     return sn.Network(input=(12, 16), layers=[sn.lstm(40), sn.dense(3)], loss="squared_error")
 
 
-NETWORKS = {"classifier": (classifier, 150), "images": (images, 40), "sequences": (sequences, 40)}
+def wide() -> sn.Network:
+    """More columns than rows: they are divided."""
+    layers = [sn.dense(400, activation="tanh"), sn.dense(350, activation="tanh"), sn.dense(10)]
+    return sn.Network(input=300, layers=layers, loss="softmax_cross_entropy")
+
+
+NETWORKS = {"wide": (wide, 40), "classifier": (classifier, 150), "images": (images, 40), "sequences": (sequences, 40)}
 
 
 def data(network: sn.Network, rows: int) -> tuple[Any, Any]:
@@ -235,7 +241,7 @@ def test_in_each_step_of_a_recurrence_its_rows_are_divided() -> None:
     n, i = Index("n", rows), Index("i", 64)
     x, h = Tensor("x", (5, rows, 64), "input"), Tensor("h", (5, rows, 64))
     tree = lower(prepare(Program((Equation(h[t, n, i], (t, n, i), x[t, n, i] + h[t - 1, n, i] / 2),), (h,))))
-    divide.choose(tree.body, tree.layout)
+    divide.choose(tree.body, tree.layout, {})
     [steps] = tree.body
     assert isinstance(steps, nest.Loop) and steps.share is None
     assert any(getattr(node, "share", None) is not None for node in divide.walk(steps.body))

@@ -62,13 +62,15 @@ class Turns:
             self.changed.notify_all()
 
 
-def by_rows(spec: Matmul) -> Callable[..., None]:
-    """The product, a row at a time: BLAS rounds a row differently in another number of rows."""
-    one = product(replace(spec, m=1))
+def by_elements(spec: Matmul) -> Callable[..., None]:
+    """The product, an element at a time: BLAS rounds it differently in another number of rows or columns."""
+    one = product(replace(spec, m=1, n=1, part=False))
+    of_a, of_b = spec.lda if spec.a == "k" else 1, spec.ldb if spec.b == "k" else 1
 
     def each(a: Any, b: Any, c: Any, d: Any, m: int, n: int, k: int) -> None:
-        for row in range(m if spec.m is None else spec.m):
-            one(a[row * (spec.lda if spec.a == "k" else 1) :], b, c[row * spec.ldc :], d, 1, n, k)
+        columns = n if spec.n is None or spec.part else spec.n
+        for row, column in np.ndindex(m if spec.m is None else spec.m, columns):
+            one(a[row * of_a :], b[column * of_b :], c[row * spec.ldc + column :], d[column:], 1, 1, k)
 
     return each
 
@@ -98,7 +100,7 @@ def run(program: Program, values: Mapping[str, Any], sizes: Mapping[str, int], o
 
         turns.run([body(k) for k in range(len(order))])
 
-    space = {**NAMESPACE, **{name: by_rows(spec) for name, spec in calls.items()}}
+    space = {**NAMESPACE, **{name: by_elements(spec) for name, spec in calls.items()}}
     space |= {"fork": fork, "barrier": lambda team: turns.wait(number.value)}
     exec(compile(text, "<kernel>", "exec"), space)  # our own
     made = call(Executable(0, text, manifest), values, sizes, space["kernel"])

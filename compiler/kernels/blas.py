@@ -69,7 +69,8 @@ def is_for_blas(spec: Matmul, least: int) -> bool:
 def product(spec: Matmul) -> str:
     """The start, then C += A B for each segment.  To BLAS our rows are columns: C' += B' A'.  Below 2**31 of them."""
     code, scalar, size = (Emitter(), *(("float", 4) if spec.dtype == "float32" else ("double", 8)))
-    m, n, k = (f"%{name}" if literal is None else literal for name, literal in zip("MNK", (spec.m, spec.n, spec.k)))
+    given = zip("MNK", (spec.m, None if spec.part else spec.n, spec.k))
+    m, n, k = (f"%{name}" if literal is None else literal for name, literal in given)
     code.begin("entry")
 
     def at(base: str, offset: Number) -> str:

@@ -43,6 +43,7 @@ class Matmul:
 
     lda, ldb, ldc are the strides, in elements, of the other axis; start is "zero", "bias" (D[n]) or "c" (accumulate).
     segments: sums around that over k, (count, step in A, step in B) each, the slowest first; then b is "n".
+    part: only N of the columns are made, from where B, C and D point: a multiple of two vectors, or all up to the last.
     """
 
     dtype: str
@@ -56,10 +57,12 @@ class Matmul:
     ldc: int = 0
     start: str = "zero"
     segments: tuple[tuple[int, int, int], ...] = ()
+    part: bool = False
 
     def __post_init__(self) -> None:
         assert self.dtype in SIGNATURE and self.start in ("zero", "bias", "c") and self.a in "km" and self.b in "nk"
-        assert not self.segments or self.b == "n"
+        assert not self.segments or (self.b == "n" and not self.part)
+        assert not self.part or self.n is not None
         assert min(self.lda, self.ldb, self.ldc) >= 1, "leading dimensions are literal"
 
     @property
@@ -68,7 +71,7 @@ class Matmul:
         strides = f"{self.lda}_{self.ldb}_{self.ldc}"
         around = "".join(f"_{count}x{a}x{b}".replace("-", "m") for count, a, b in self.segments)
         letter = "s" if self.dtype == "float32" else "d"
-        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}"
+        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}{'_part' * self.part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ RESTS = (4, 1)  # rows of the tiles for what remains of a run-time M: two kinds,
 TURN = 2  # elements of k that a turn of the innermost loop takes
 FEW_ROWS = 8  # a run-time M below this does not pay for packing
 PACKED = 4  # tiles of A that are packed side by side; one at a time: up to 6 % slower
+PAGE, LINE = 4096, 64  # bytes: what lies a page apart shares a set of the first-level cache; a line of it
 PACK_B = 32 * 1024  # bytes of B above which its panels are packed
 
 
@@ -148,16 +152,18 @@ class _Generator(Emitter):
         big_b = spec.k is None or spec.n is None or spec.k * spec.n * self.size > PACK_B
         several_rows = spec.m is None or spec.m >= 16
         whole = not spec.segments  # what is packed is read once for each segment: not worth it
-        one_panel = spec.n is not None and spec.n <= len(target.rows) * self.lanes
+        one_panel = spec.n is not None and spec.n <= len(target.rows) * self.lanes and not spec.part
         # A single panel reads A once, and rows of B that lie side by side are packed as they are.
         dense = one_panel and spec.ldb == spec.n
         self.pack_b = spec.b == "k" or (
             whole and several_rows and big_b and not dense and (spec.n is None or spec.n > 2 * self.lanes)
         )
         self.pack_a = whole and several_rows and not one_panel and spec.a == "m" and spec.lda * self.size >= 1024
-        blocked = self.pack_a or self.pack_b
+        # Rows of A that start in one set of the cache displace each other: a copy of them does not.
+        self.copy_a = whole and several_rows and not one_panel and spec.a == "k" and spec.lda * self.size % PAGE == 0
+        blocked = self.pack_a or self.pack_b or self.copy_a
         self.block_k = _block(spec.k, BLOCK_K) if blocked else None
-        depth = self.block_k or spec.k or BLOCK_K
+        self.depth = depth = self.block_k or spec.k or BLOCK_K
         self.block_m = _block(spec.m, target.block // (depth * self.size)) if blocked else None
         few = {1: 12, 2: 8, 3: 6} if target.bytes == 64 else {1: 8, 2: 5, 3: 4}  # wide enough to hide latency
         self.wide = few.get(spec.m or 0, len(target.rows) if one_panel else self.usual())  # vectors of a tile at most
@@ -170,6 +176,8 @@ class _Generator(Emitter):
         A narrower one has code of its own, which is compiled for as long, the more so with what packs; tiles of two
         want 32 registers.
         """
+        if self.spec.part:
+            return 2
         vectors = len(self.columns(self.spec.n or 0))
         return 2 if self.pack_b and vectors % 3 and vectors % 2 == 0 and self.target.rows[1] >= 12 else 3
 
@@ -242,6 +250,9 @@ class _Generator(Emitter):
         accumulators = self.started(cells, base_c, j, k0)
         if self.pack_a:
             base_a, step_k, step_m = self.at(self.packed_a, self.mul(self.sub(i, i0), kn)), rows, 1
+        elif self.copy_a:
+            stride = self.copied()
+            base_a, step_k, step_m = self.at(self.packed_a, self.mul(self.sub(i, i0), stride)), 1, stride
         elif spec.a == "m":
             base_a, step_k, step_m = self.at("%A", self.add(self.mul(k0, spec.lda), i)), spec.lda, 1
         else:
@@ -435,11 +446,34 @@ class _Generator(Emitter):
 
         self.loop(0, kn, 1, row)
 
+    def copied(self) -> int:
+        """Elements from one row of the copy of A to the next."""
+        return self.depth + LINE // self.size
+
+    def copy_block(self, i0: Number, end: Number, k0: Number, kn: Number) -> None:
+        """packed_a[(i - i0) * copied + k] = A[i, k0 + k]"""
+
+        def row(i: Number, _: list[str]) -> list[str]:
+            source = self.at("%A", self.add(self.mul(i, self.spec.lda), k0))
+            goal = self.at(self.packed_a, self.mul(self.sub(i, i0), self.copied()))
+            k: Number = 0
+            for lanes in (self.lanes, 1):
+
+                def step(k: Number, _: list[str], lanes: int = lanes) -> list[str]:
+                    self.write(self.read(self.at(source, k), _Vector(0, lanes)), self.at(goal, k), _Vector(0, lanes))
+                    return []
+
+                k, _ = self.loop(k, kn, lanes, step)
+            return []
+
+        self.loop(i0, end, 1, row)
+
     # ------------------------------------------------------------------------------------------ few columns
     def is_across(self) -> bool:
         """Whether vectors should run along m: both operands lie so, and along n too many lanes would be idle."""
         spec = self.spec
-        if not self.target.masks or spec.segments or (spec.a, spec.b) != ("m", "n") or spec.m is None or spec.n is None:
+        form = (spec.a, spec.b, spec.segments, spec.part)
+        if not self.target.masks or form != ("m", "n", (), False) or spec.m is None or spec.n is None:
             return False
         if spec.n > 3 * self.lanes or (spec.k is not None and spec.k < 32):  # the transposition has to pay
             return False
@@ -575,13 +609,22 @@ class _Generator(Emitter):
 
         width = each * self.lanes
         last = self.n if isinstance(self.n, str) else self.n // width * width
+        if self.spec.part:
+            last = self.mul(self.new(f"sdiv i64 %N, {width}"), width)
         j, _ = self.loop(0, last, width, step)
         if isinstance(self.n, str):
             self.masked_panels(j, i0, end, k0, kn)
             return
-        for vectors in rest:
-            shifted = [_Vector(v.offset - vectors[0].offset, v.lanes, v.mask) for v in vectors]
-            self.panel(self.add(j, vectors[0].offset), shifted, i0, end, k0, kn)
+
+        def what_remains() -> None:
+            for vectors in rest:
+                shifted = [_Vector(v.offset - vectors[0].offset, v.lanes, v.mask) for v in vectors]
+                self.panel(self.add(j, vectors[0].offset), shifted, i0, end, k0, kn)
+
+        if self.spec.part and rest:
+            self.when(self.new(f"icmp sgt i64 %N, {last}"), what_remains)
+        else:
+            what_remains()
 
     def masked_panels(self, j: Number, i0: Number, end: Number, k0: Number, kn: Number) -> None:
         """The columns that remain of a run-time N, one vector, then one column at a time."""
@@ -597,6 +640,8 @@ class _Generator(Emitter):
         end = self.add(i0, mn)
         if self.pack_a:
             self.pack_block(i0, end, k0, kn)
+        if self.copy_a:
+            self.copy_block(i0, end, k0, kn)
         self.over_panels(i0, end, k0, kn)
 
     def blocks(self, size: Number, block: int | None, body: Callable[[Number, Number], None], once: bool) -> None:
@@ -628,11 +673,11 @@ class _Generator(Emitter):
 
     def few_rows(self) -> None:
         """The whole product without packing, a row at a time, and return."""
-        kept = self.pack_a, self.pack_b, self.wide, self.one_row
-        self.pack_a, self.pack_b, self.wide, self.one_row = False, False, 8, True
+        kept = self.pack_a, self.copy_a, self.pack_b, self.wide, self.one_row
+        self.pack_a, self.copy_a, self.pack_b, self.wide, self.one_row = False, False, False, 8, True
         self.over_panels(0, "%M", 0, self.k)
         self.lines.append("  ret void")
-        self.pack_a, self.pack_b, self.wide, self.one_row = kept
+        self.pack_a, self.copy_a, self.pack_b, self.wide, self.one_row = kept
 
     def text(self) -> str:
         spec = self.spec
@@ -642,7 +687,7 @@ class _Generator(Emitter):
         def over_m(k0: Number, kn: Number) -> None:
             self.blocks(self.m, self.block_m, lambda i0, mn: self.block(i0, mn, k0, kn), once=False)
 
-        if spec.m is None and self.pack_b and spec.b == "n":
+        if spec.m is None and self.pack_b and spec.b == "n" and not spec.part:
             self.when(self.new(f"icmp slt i64 %M, {FEW_ROWS}"), self.few_rows)
         if self.is_across():
             self.across()
@@ -654,6 +699,9 @@ class _Generator(Emitter):
         if self.pack_b:
             width = self.split()[0] * self.lanes
             allocas.append(f"  %packed_b = alloca {self.scalar}, i64 {max(1, depth) * width}, align 64")
+        if self.copy_a:
+            height = self.block_m or self.spec.m or 1
+            allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {height * self.copied()}, align 64")
         if self.pack_a:
             height = self.block_m or self.spec.m or 1
             allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {max(1, depth) * (height + 16)}, align 64")
