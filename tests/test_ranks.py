@@ -28,6 +28,8 @@ from symnet.declare.spec import checked_optimizer
 from symnet.formulation.divided import sums_program, update_program
 from symnet.oracle.reference import evaluate
 from symnet.run import data, ranks, shards, tables
+from symnet.run.checkpoint import Keeper
+from symnet.run.fitting import fit
 from symnet.run.scaling import scaling
 from tests import cases, networks
 
@@ -283,6 +285,17 @@ def test_a_rank_reads_its_share_of_a_file(tmp_path: Path, ending: str) -> None:
     if ending == "npz":
         np.savez(path, X=X, y=Y[:-1])  # refused as a whole
         assert [len(part) for part in tables.load_data(NETWORK, path, share=shares[1])] == [700, 699]
+
+
+def test_an_evaluation_leaves_nothing_in_what_pads_the_sums() -> None:
+    model = NETWORK.compile()
+    loop = model.fitting(X, Y, 1, 100, validation_split=0.5, ranks=Ranks())
+    fit(loop, 1, [], Keeper(loop, None, None))
+    storage = model.kernels.with_sums
+    padding = np.arange(storage.elements) >= model.kernels.storage.elements
+    for slot in storage.slots:
+        padding[storage.view(np.arange(storage.elements), slot.name)] = False
+    assert padding.any() and not model.memory.block[: storage.elements][padding].any()
 
 
 def test_what_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,6 +239,7 @@ class Check(Call):
         try:
             if not chunk and step.error is None:
                 self._sums = sums_by_chunk(self, data, self._evaluate)
+                step.sums[:] = 0  # the memory was the evaluation's: numbers that pad the sums could overflow
             for name, value in zip(self.outputs, self._sums[chunk], strict=True):
                 self.array(name)[0] = value
         except BaseException as error:  # nothing can be raised through the native loop
@@ -252,14 +253,7 @@ class Check(Call):
 class Together(Loop):
     """Training over these data by several ranks: on each of them the same calls, with the same arguments."""
 
-    def __init__(
-        self,
-        model: Model,
-        data: Shard,
-        batch_size: int,
-        shuffle: bool,
-        monitor: Monitor | None,
-    ) -> None:
+    def __init__(self, model: Model, data: Shard, batch_size: int, shuffle: bool, monitor: Monitor | None) -> None:
         self.ranks = ranks = data.ranks
         self.is_first = ranks.rank == 0
         coupled = next(
