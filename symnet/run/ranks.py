@@ -29,6 +29,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,8 +79,7 @@ class Ranks:
         self.sync_every = whole_number("sync_every", sync_every, 1)
         self.shards = shards
         self.agreed = False  # all ranks know that the training ends here, and why
-        self._node: Any = None
-        self._pairs: list[tuple[int, Any]] = []  # partners of this rank, each with the communicator of the two
+        self._parts: dict[str, Any] = _parts_of_the_world() if comm is None else {}
         self._room: Array = np.empty(0)
 
     def __repr__(self) -> str:
@@ -88,12 +88,9 @@ class Ranks:
     # ------------------------------------------------------------------------------------------ exchanges
     def sum(self, flat: Array) -> None:
         """The sum over all ranks, in place, in the order of the tree: the same bits on all of them."""
-        if not self._pairs:
-            distances = [1 << level for level in range(self.size.bit_length() - 1)]
-            self._pairs = [(self.rank ^ d, self.comm.Split(self.rank & ~d)) for d in distances]
-        left, halved = flat, []
-        for partner, pair in self._pairs:
-            if len(left) <= LONG or pair is self._pairs[-1][1]:
+        left, halved, pairs = flat, [], self.pairs
+        for partner, pair in pairs:
+            if len(left) <= LONG or pair is pairs[-1][1]:
                 pair.Allreduce(None, left)  # in place
                 continue
             if len(self._room) < len(flat) or self._room.dtype != flat.dtype:
@@ -107,6 +104,15 @@ class Ranks:
             halved.append((partner, mine, theirs))
         for partner, mine, theirs in reversed(halved):
             self.comm.Sendrecv(mine, partner, recvbuf=theirs, source=partner)
+
+    @property
+    def pairs(self) -> list[tuple[int, Any]]:
+        """The partners of this rank in the tree, each with the communicator of the two."""
+        if "pairs" not in self._parts:
+            distances = [1 << level for level in range(self.size.bit_length() - 1)]
+            self._parts["pairs"] = [(self.rank ^ d, self.comm.Split(self.rank & ~d)) for d in distances]
+        found: list[tuple[int, Any]] = self._parts["pairs"]
+        return found
 
     def first(self, make: Callable[[], Result]) -> Result:
         """What rank 0 makes, on all ranks; what it raises, too."""
@@ -175,9 +181,9 @@ class Ranks:
     @property
     def node(self) -> Any:
         """The communicator of the ranks on this machine."""
-        if self._node is None:
-            self._node = self.comm.Split_type(_mpi().COMM_TYPE_SHARED)
-        return self._node
+        if "node" not in self._parts:
+            self._parts["node"] = self.comm.Split_type(_mpi().COMM_TYPE_SHARED)
+        return self._parts["node"]
 
     @property
     def threads(self) -> int:
@@ -234,6 +240,12 @@ def _world() -> Any:
         expected = f"{count}, as its launcher started: use the mpirun of the library that mpi4py has loaded"
         raise complaint("ranks", Quoted(f"an MPI of {world.Get_size()} processes"), expected)
     return world
+
+
+@cache
+def _parts_of_the_world() -> dict[str, Any]:
+    """The communicators made of that of all processes: MPI has room for some 2,000, so there may be more `Ranks`."""
+    return {}
 
 
 @contextmanager
