@@ -298,7 +298,7 @@ def callback(epoch):
 
 model = sn.Network(3, [sn.dense(2)], "softmax_cross_entropy").compile(seed=ranks.rank if sys.argv[1] == "seed" else 0)
 history = model.fit(X, y, 1000, 8, callbacks=callback, ranks=ranks)
-print("epochs", len(history), history.stopped)
+print(f"epochs {len(history)} {history.stopped}\\n", end="")  # one write: lines of ranks may mix
 """
 
 
