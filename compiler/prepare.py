@@ -26,6 +26,7 @@ from .spans import sparse_rows
 from .spell import spell_out
 
 CHEAP = 6  # operations that cost less than a store and a load
+LONGEST = 64  # with those of what is read: values that are read twice, of values that are, would double with each
 
 
 def prepare(program: Program) -> Program:
@@ -160,6 +161,7 @@ def inline_cheap_maps(program: Program) -> Program:
         for access in equation.reads():
             readers.setdefault(access.tensor, []).append(equation)
     table: dict[Tensor, Equation] = {}
+    operations: dict[Tensor, int] = {}
     for tensor, equations in program.definitions.items():
         [*_, equation] = equations
         if len(equations) != 1 or tensor in kept or equation.bound or equation.op != "sum" or tensor.kind != "real":
@@ -168,7 +170,9 @@ def inline_cheap_maps(program: Program) -> Program:
             continue
         if any(_is_product(r) or not _reads_inside(r, tensor) or r.tensor == tensor for r in readers.get(tensor, [])):
             continue
-        table[tensor] = equation
+        read = sum(operations.get(a.tensor, 0) * equation.rhs.count(a) for a in outer_accesses(equation.rhs))
+        if read <= LONGEST - CHEAP:
+            table[tensor], operations[tensor] = equation, read + int(sp.count_ops(equation.rhs))
     while True:
         result = [(e, _inlined(e, table)) for e in program.equations if e.tensor not in table]
         failed = {a.tensor for old, new in result if is_infinite(new.rhs) for a in old.reads()} & table.keys()

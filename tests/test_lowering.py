@@ -20,6 +20,7 @@ from compiler.calling import call, interpret
 from compiler.executable import compile_program, generate, optimized, plan_storage
 from compiler.functions import logistic
 from compiler.graph import reach
+from compiler.prepare import LONGEST, inline_cheap_maps
 from compiler.program import Access, Equation, Index, Program, ProgramError, Tensor, size
 from symnet.declare.spec import dense
 from symnet.differentiate import pullback
@@ -377,6 +378,13 @@ def test_what_is_infinite_is_computed_and_not_written_down(width: int) -> None:
     found = interpret(program, values, {"N": 3}, plain=False)
     for tensor, sign in zip(y, (1, 1, -1, 1), strict=True):
         np.testing.assert_array_equal(found[tensor.name], np.full(3, sign * np.inf), tensor.name)
+
+
+def test_values_that_are_read_twice_do_not_double_the_expression_layer_after_layer() -> None:
+    values = [Tensor("x", (N,), "input"), *(Tensor(f"h{layer}", (N,)) for layer in range(12))]
+    steps = (Equation(new[n], (n,), old[n] * (1 - old[n])) for old, new in itertools.pairwise(values))
+    written = inline_cheap_maps(Program((*steps,), (values[-1],))).equations
+    assert len(written) < 6 and max(sp.count_ops(e.rhs) for e in written) < 3 * LONGEST
 
 
 c, k, h = Tensor("c"), Index("k", 3), Index("h", 1)
