@@ -28,7 +28,8 @@ from symnet.network import Network
 from symnet.oracle import reference_float
 from symnet.oracle.reference import evaluate
 from symnet.oracle.reference_float import floating
-from symnet.oracle.reference_mp import complex_step, magnitudes
+from symnet.oracle.reference_mp import complex_step
+from symnet.oracle.scales import scales
 
 from . import networks, programs
 from .tolerance import FLOAT32, FLOAT64, gradient_program, is_smooth, judge
@@ -269,4 +270,4 @@ def _referenced(drawn: Case, forward: Program) -> Case:
     output = drawn.program.outputs[0]
     with uniform_in(drawn.dtype):
         references = tuple(complex_step(forward, output, drawn.values, d, drawn.sizes) for d in drawn.directions)
-        return replace(drawn, references=references, scales=magnitudes(drawn.program, drawn.values, drawn.sizes))
+        return replace(drawn, references=references, scales=scales(drawn.program, drawn.values, drawn.sizes))

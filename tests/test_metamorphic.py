@@ -46,7 +46,7 @@ from symnet.declare.constructors import (
 )
 from symnet.declare.graph_constructors import graph_conv, message_passing
 from symnet.look.sampling import sample
-from symnet.oracle.reference_mp import magnitudes
+from symnet.oracle.scales import scales
 
 from . import networks
 from .cases import case
@@ -79,7 +79,7 @@ class Function:
 
     def scales(self) -> dict[str, Any]:
         program = gradient_program(self.equations, self.output, self.wrt)
-        found = magnitudes(program, self.values, self.sizes)
+        found = scales(program, self.values, self.sizes)
         return {t.name: found[a.name] for t, a in zip(self.wrt, program.outputs[1:], strict=True)}
 
 
@@ -118,7 +118,7 @@ def check_batch(seed: int, compiled: bool) -> None:
         for name, found in run(program, part, {"N": 1}, compiled).items():
             if name in single:
                 single[name].append(found)
-    scale = magnitudes(program, values, {"N": rows})
+    scale = scales(program, values, {"N": rows})
     for name, parts in single.items():
         judge(f"{name} of a batch", whole[name], np.mean(parts, axis=0), scale[name], TOLERANCE)
 
@@ -200,7 +200,7 @@ def check_permutation(kind: str, seed: int, compiled: bool) -> None:
 
     changed = {**values, **{tensor: permuted(name, values[tensor]) for name, tensor in names.items()}}
     one, two = (run(program, given, {"N": 5}, compiled) for given in (values, changed))
-    scale = magnitudes(program, values, {"N": 5})
+    scale = scales(program, values, {"N": 5})
     judge("R", two["R"], one["R"], scale["R"], TOLERANCE)
     for name, adjoint in network.gradients(training=False).by_name.items():
         expected, of = permuted(name, one[adjoint.name]), permuted(name, scale[adjoint.name])
@@ -283,6 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--interpreted", type=int, default=500, help="draws for each relation (default 500)")
     parser.add_argument("--compiled", type=int, default=60, help="how many of them are compiled instead (default 60)")
     parser.add_argument("--seed", type=int, default=1000, help="of the first")
+    parser.add_argument(
+        "--relations", nargs="*", metavar="NAME", help="these alone: scaling batches permutations identities"
+    )
     options = parser.parse_args(arguments)
     relations: dict[str, Callable[[int, bool], None]] = {
         "scaling": check_scaling,
@@ -291,7 +294,8 @@ def main(arguments: list[str] | None = None) -> int:
         "identities": check_identities,
     }
     failed = 0
-    for name, check in relations.items():
+    for name in options.relations or relations:
+        check = relations[name]
         start, wrong = time.perf_counter(), 0
         for k in range(options.interpreted):
             seed = options.seed + k

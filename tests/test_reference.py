@@ -20,6 +20,7 @@ from symnet.oracle.numerical import central_difference, numerical_gradient, prog
 from symnet.oracle.reference import evaluate
 from symnet.oracle.reference_float import floating
 from symnet.oracle.reference_mp import BOTH, complex_step, complex_step_gradient, evaluate_mp, hessian, magnitudes
+from symnet.oracle.scales import CHANCE, LARGE, scales
 
 from .programs import sample
 
@@ -516,6 +517,20 @@ def test_a_magnitude_grows_with_the_steps_of_a_recurrence_as_changes_do() -> Non
     step = sp.tanh(h[t - 1] - x[t] + x[t] ** 3)  # 1 - 1: all of it cancels, at each step
     program = Program([Equation(h[t], (t,), (1 - step**2) * step)], (h,))
     assert magnitudes(program, {"x": [1.0] * 60})["h"].max() <= 2.01 * 60  # 2 at each, passed on with the slope 1
+
+
+def test_a_scale_stays_a_size_of_the_errors_where_magnitudes_do_not() -> None:
+    t, h, first = Index("t", 60), Tensor("h", (60,)), Tensor("first", (), "input")
+    step = Rational(5, 2) * h[t - 1] * (1 - h[t - 1])  # to 3/5, where the slope is -1/2
+    start = Equation(h[0], (), first[()])
+    after = Equation(h[t], (t,), Piecewise((step, t > 0), (0, True)))
+    program = Program((start, after, Equation(s[()], (), h[59] - Rational(3, 5))), (s, h))
+    bound, found = (f(program, {"first": 0.3}) for f in (magnitudes, scales))
+    assert not bound["s"] <= 1e20 and not bound["h"][-1] <= 1e20
+    assert 0.6 <= found["h"][-1] <= 20 * CHANCE and 0.6 <= found["s"] <= 20 * CHANCE  # of a value 0, too
+    near = Program((Equation(s[()], (n,), x[n]),), (s,))
+    given = {"x": [1.0, 1 / LARGE - 1]}  # not much cancels
+    assert scales(near, given)["s"] == magnitudes(near, given)["s"] == 2 - 1 / LARGE
 
 
 # ---------------------------------------------------------------------------------------------- numerical

@@ -60,6 +60,20 @@ def test_a_gradient_that_is_zero_but_for_rounding_is_right() -> None:
     assert rows["before.b"].errors["complex step"] < 1e-15
 
 
+def test_a_wrong_gradient_of_a_deep_network_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = gradient_check.call
+    layers = [sn.dense(2, "tanh", name="first"), *[sn.layer_norm(scale=False)] * 3, sn.dense(1)]
+    network = sn.Network(2, layers, "squared_error")  # its first gradients are 1e-13, of magnitudes of 1e4
+    assert all(row.is_right for row in check(network))
+
+    def wrong(*arguments: object) -> dict[str, np.ndarray]:
+        found = compiled(*arguments)
+        return {**found, "d_W1": -found["d_W1"]}
+
+    monkeypatch.setattr(gradient_check, "call", wrong)
+    assert [row.name for row in check(network) if not row.is_right] == ["first.W"]
+
+
 def test_a_wrong_gradient_is_found_and_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

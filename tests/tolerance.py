@@ -1,8 +1,8 @@
 """How near is near enough: |g - ref| <= 1e-12 G, in one place for all tests.
 
 g is a derivative computed in float64 (or float32: 1e-5), ref the same by the 50-digit complex step of the loss itself,
-and G the derivative with the absolute value of every term (`reference_mp.magnitudes`), so that cancelling and
-identically zero gradients are judged fairly.
+and G the derivative with the absolute value of every term (`reference_mp.magnitudes`; of drawn cases `scales`, which
+stays a size of theirs in deep networks), so that cancelling and identically zero gradients are judged fairly.
 """
 
 from __future__ import annotations

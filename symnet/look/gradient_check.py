@@ -6,9 +6,10 @@ In: a Network.  Out: a row for each parameter W: how far <dR/dW, V>, for a rando
     the complex step        Im R(W + ihV) / h in 30 digits: exact to rounding                   (reference_mp.py)
     forward mode            the tangent of R along V, by the transposed rule                   (differentiate.py)
 
-relative to the sum of |dR/dW| |V|; where dR/dW is 0 but for rounding (a bias before batch norm), relative to the sum of
-G |V|, G being dR/dW with the absolute value of every term.  A direction that is random in every element sees a mistake
-in any of them.
+relative to the sum of |dR/dW| |V|.  Where this is too much to ask, since terms cancel (all of them, of a bias before
+batch norm), the last two are relative to the sum of G |V|, G being the scale of rounding errors (scales.py), and what
+central differences leave by their own estimate is not counted.  A direction that is random in every element sees a
+mistake in any of them.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from compiler.executable import compile_program
 from compiler.program import Program, Tensor
 
 from ..differentiate import pushforward
-from ..oracle.numerical import central_difference
+from ..oracle.numerical import Estimate, central_difference
 from ..oracle.reference import evaluate
-from ..oracle.reference_mp import complex_step, magnitudes
+from ..oracle.reference_mp import complex_step
+from ..oracle.scales import scales
 from .sampling import sample
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 KINK = 1e-3  # how far the numbers must be from a kink, where a derivative is one of two
 DRAWS = 50
-ROUNDED = 1e-12  # of the sum of absolute values: what rounding may leave of terms that cancel
+LEFT = 10  # times the error that central differences estimate of themselves: an estimate is no bound
 LIMITS = {"central differences": 1e-6, "complex step": 1e-12, "forward mode": 1e-12}
 
 
@@ -60,25 +62,26 @@ def check(network: Network, target: str | None = None, rows: int = 4, seed: int 
     sizes = {"N": rows}
     found = call(compile_program(program, "float64", capacity=sizes), values, sizes)
     rng = np.random.default_rng([seed, 1])
-    terms: dict[str, Any] = {}  # the absolute values of terms, once they are needed
+    terms: dict[str, Any] = {}  # how large rounding errors may be, once that is needed
     made = []
     for (name, tensor), gradient in zip(network.tensors.items(), gradients, strict=True):
         along = rng.choice([-1.0, 1.0], values[tensor.name].shape) * rng.uniform(0.5, 1.0, values[tensor.name].shape)
         slope = float(np.sum(found[gradient.name] * along))
         scale = float(np.sum(np.abs(found[gradient.name]) * np.abs(along))) or 1.0
+        differences = _differences(forward, tensor, values, along, sizes)
         judges = {
-            "central differences": _differences(forward, tensor, values, along, sizes),
+            "central differences": float(differences.value),
             "complex step": float(complex_step(forward, risk, values, {tensor.name: along}, sizes, digits=30)),
             "forward mode": _tangent(forward, tensor, values, along, sizes),
         }
-        row = Row(
-            name, network.parameters[name], {judge: abs(slope - other) / scale for judge, other in judges.items()}
-        )
+        errors = {judge: abs(slope - other) for judge, other in judges.items()}
+        row = Row(name, network.parameters[name], {judge: error / scale for judge, error in errors.items()})
         if not row.is_right:
-            terms = terms or magnitudes(program, values, sizes)
-            largest = float(np.sum(terms[gradient.name] * np.abs(along)))
-            if scale <= ROUNDED * largest:
-                row = replace(row, errors={judge: error * scale / largest for judge, error in row.errors.items()})
+            terms = terms or scales(program, values, sizes)
+            largest = float(np.sum(terms[gradient.name] * np.abs(along))) or 1.0
+            counted = max(0.0, errors.pop("central differences") - LEFT * float(differences.error)) / scale
+            others = {judge: error / largest for judge, error in errors.items()}
+            row = replace(row, errors={"central differences": counted, **others})
         made.append(row)
     return made
 
@@ -97,12 +100,14 @@ def _smooth(network: Network, forward: Program, target: str, rows: int, seed: in
     return best[1]
 
 
-def _differences(forward: Program, tensor: Tensor, values: dict[str, Any], along: Any, sizes: dict[str, int]) -> float:
+def _differences(
+    forward: Program, tensor: Tensor, values: dict[str, Any], along: Any, sizes: dict[str, int]
+) -> Estimate:
     def risk(step: Any) -> Any:
         moved = {**values, tensor.name: values[tensor.name] + float(step) * along}
         return evaluate(forward, moved, sizes)[forward.outputs[0].name]
 
-    return float(central_difference(risk, 0.0).value)
+    return central_difference(risk, 0.0)
 
 
 def _tangent(forward: Program, tensor: Tensor, values: dict[str, Any], along: Any, sizes: dict[str, int]) -> float:

@@ -30,7 +30,8 @@ class Arithmetic:
     key: Callable[[Array], Array] = lambda x: x
 
 
-def _mixed(z: Array) -> Array:
+def mixed(z: Array) -> Array:
+    """The bits of each number (uint64) mixed, one to one.  Source: Steele, Lea and Flood, SplitMix64, OOPSLA 2014."""
     z = z + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -41,7 +42,7 @@ def uniform(*keys: Array) -> Array:
     """The counter-based random numbers of the language; the docstring of compiler.functions.uniform gives the bits."""
     h = np.full(1, 0x9E3779B97F4A7C15, np.uint64)
     for key in keys:
-        h = _mixed(h ^ (np.asarray(key).astype(np.int64).astype(np.uint64) * np.uint64(0xD1342543DE82EF95)))
+        h = mixed(h ^ (np.asarray(key).astype(np.int64).astype(np.uint64) * np.uint64(0xD1342543DE82EF95)))
     return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
