@@ -34,7 +34,7 @@ from symnet.oracle.scales import scales
 from . import networks, programs
 from .tolerance import FLOAT32, FLOAT64, gradient_program, is_smooth, judge
 
-NAMES = tuple(name for name, _, _ in PASSES)
+NAMES, STRICT_NAMES = (tuple(name for name, _, _ in passes) for passes in (PASSES, STRICT))
 TOLERANCES = {"float64": FLOAT64, "float32": FLOAT32}
 ELEMENTS = 2  # along which gradients are judged by themselves
 
@@ -147,7 +147,10 @@ def showing(drawn: Case) -> Iterator[Case]:
 
 
 def chosen(passes: Collection[str]) -> tuple[Any, ...]:
-    return STRICT if "strict" in passes else tuple(row for row in PASSES if row[0] in passes)
+    """The passes of these names, in their order; "strict": all of strict accuracy, which alone keep digits."""
+    if "strict" in passes:
+        return STRICT
+    return tuple(row for row in (STRICT if "keep_digits" in passes else PASSES) if row[0] in passes)
 
 
 @contextmanager

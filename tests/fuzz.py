@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cases import NAMES, Case, case, some_passes
+from .cases import NAMES, STRICT_NAMES, Case, case, some_passes
 from .test_fuzz import check_forward_mode
 
 DTYPES = ("float64", "float32")
@@ -132,7 +132,7 @@ def _rows(
 
 
 def show(name: str, dtype: str) -> int:
-    """One draw with its equations, and every way to its gradient; each pass by itself left out."""
+    """One draw with its equations, and every way to its gradient; each pass left out, and one after the other."""
     drawn = case(name, dtype)
     print(drawn.text, *drawn.program.equations, sep="\n")
     seed, failed = int(name.partition(" ")[2]), False
@@ -143,11 +143,16 @@ def show(name: str, dtype: str) -> int:
     for left_out in NAMES:
         rest = [n for n in NAMES if n != left_out]
         every.append((f"without {left_out}", lambda rest=rest: drawn.judge("loops", drawn.loops(rest))))
-    for number in range(1, 1 + len(NAMES)):
-        upto = NAMES[:number]
-        every.append(
-            (f"evaluated after {upto[-1]}", lambda u=upto: drawn.judge("passes", drawn.evaluated(drawn.after(u))))
-        )
+    every.append(("loops, strict passes", lambda: drawn.judge("loops", drawn.loops(STRICT_NAMES))))
+    for kind, names in (("", NAMES), ("strict ", STRICT_NAMES)):
+        for number in range(names.index("keep_digits") if kind else 0, len(names)):  # those before are the same
+            upto = names[: number + 1]
+            every.append(
+                (
+                    f"evaluated after {kind}{upto[-1]}",
+                    lambda u=upto: drawn.judge("passes", drawn.evaluated(drawn.after(u))),
+                )
+            )
     if name.startswith("program") and dtype == "float64":
         every.append(("forward mode", lambda: float(not check_forward_mode(seed))))
     for way, judge in every:
