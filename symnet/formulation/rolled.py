@@ -216,26 +216,17 @@ def lift(block: Sequence[Built], below: Tensor, count: int, last: str, stride: i
     elif out.name == last:
         tensors[out] = Tensor(free_name(f"{last}_{l.name}", taken | {state.name}), (count, *out.shape))
 
+    def place(access: Access) -> Access:
+        if access.tensor == below:
+            return Access(state, l, *access.subscripts)
+        if access.tensor == out and not copied:
+            return Access(state, l + 1, *access.subscripts)
+        return Access(tensors[access.tensor], l, *access.subscripts) if access.tensor in tensors else access
+
     def lifted(equation: Equation) -> Equation:
-        new: dict[Any, Any] = {}
-        for access in reversed([equation.lhs, *equation.reads()]):  # inner accesses come later
-            subscripts = tuple(s.xreplace(new) for s in access.subscripts)
-            if access.tensor == below:
-                new[access] = Access(state, l, *subscripts)
-            elif access.tensor == out and not copied:
-                new[access] = Access(state, l + 1, *subscripts)
-            elif access.tensor in tensors:
-                new[access] = Access(tensors[access.tensor], l, *subscripts)
-        for node in equation.rhs.atoms(uniform) | equation.where.atoms(uniform):
-            seed, stream, *rest = node.args
-            new[node] = uniform(seed, stream + stride * l, *rest)
-        return Equation(
-            equation.lhs.xreplace(new),
-            (l, *equation.domain),
-            equation.rhs.xreplace(new),
-            equation.op,
-            equation.where.xreplace(new),
-        )
+        new = replace(equation, domain=(l, *equation.domain)).with_accesses(place)
+        drawn = new.rhs.atoms(uniform) | new.where.atoms(uniform)
+        return new.substitute({u: uniform(u.args[0], u.args[1] + stride * l, *u.args[2:]) for u in drawn})
 
     own = sample_indices(out)
     first = Equation(Access(state, 0, *own), own, Access(below, *own))
