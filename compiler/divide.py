@@ -55,7 +55,7 @@ def work(body: Sequence[Node], capacity: Mapping[str, int]) -> int:
     for node in body:
         match node:
             case Loop():
-                extent = _number(node.index.extent, capacity) if node.count is None else 1
+                extent = at_capacity(node.index.extent, capacity) if node.count is None else 1
                 inner = work(node.body, capacity)
                 if node.count is not None:
                     inner = node.count * _each(node)
@@ -64,7 +64,7 @@ def work(body: Sequence[Node], capacity: Mapping[str, int]) -> int:
                 total += work(node.body, capacity)
             case Call():
                 inner = sp.Mul(*(Integer(s.count) for s in node.product.segments))
-                total += 2 * _number(sp.Mul(*node.product.extents(), inner), capacity)
+                total += 2 * at_capacity(sp.Mul(*node.product.extents(), inner), capacity)
             case Statement():
                 total += 1 + sum(operations(node.rhs) if not isinstance(node.rhs, sp.Tuple) else (1,))
     return total
@@ -78,7 +78,8 @@ def _each(loop: Loop) -> int:
     return work(body, {})
 
 
-def _number(extent: Expr, capacity: Mapping[str, int]) -> int:
+def at_capacity(extent: Expr, capacity: Mapping[str, int]) -> int:
+    """An extent, where each size is as large as it may be."""
     return int(extent.xreplace({s: Integer(capacity.get(s.name, 1)) for s in extent.free_symbols}))
 
 
@@ -109,7 +110,7 @@ def _share_of_call(call: Call, capacity: Mapping[str, int]) -> Share | None:
     index, *others = call.product.m
     rows, columns, depth = call.product.extents()
     literal = columns.is_Integer and depth.is_Integer and not call.product.segments
-    if literal and columns * depth >= LARGE and columns > _number(rows, capacity):
+    if literal and columns * depth >= LARGE and columns > at_capacity(rows, capacity):
         return Share(columns, VECTORS, columns=True)
     if index.low != 0 or (rows.is_Integer and (rows < 2 * ROWS or (columns.is_Integer and columns <= NARROW))):
         return None
@@ -298,7 +299,7 @@ class Divider:
             register = f"{one.register}_{len(self.gathers.get(one.register, ()))}"
             sums.append(replace(one, piece=register, offset=self.elements))
             _rename(loop.body, one.register, register)
-            self.elements += padded(-(-_number(share.extent, self.capacity) // share.unit), self.item)
+            self.elements += padded(-(-at_capacity(share.extent, self.capacity) // share.unit), self.item)
             gather = Gather(sums[-1], share)
             self.gathers.setdefault(one.register, []).append(gather)
         loop.share = replace(share, sums=tuple(sums))
@@ -352,7 +353,7 @@ class Divider:
             start, item = self.item * places.offsets[tensor], self.item
         else:
             return None
-        return ("M", start, start + item * _number(self.layout.elements(tensor), self.capacity))
+        return ("M", start, start + item * at_capacity(self.layout.elements(tensor), self.capacity))
 
 
 def _is_entered(node: Loop | Guarded) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 import sympy as sp
 
-from .divide import WORTH, Divider, choose, exposed, walk, work
+from .divide import WORTH, Divider, at_capacity, choose, exposed, walk, work
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
 from .legend import legend
@@ -183,7 +183,7 @@ def generate(
             "divide", "barriers", shares, waits, "threads make shares of outputs; they wait for what others make"
         )
     slots, head = _table(prepared, places, dtype, divided)
-    calls, kernels = _products(tree, dtype, places.sizes)
+    calls, kernels = _products(tree, dtype, places.sizes, capacity)
     writer = Writer(tree.layout, places, dtype, kernels)
     writer.scalars(tree.scalars)
     writer.nodes(tree.body)
@@ -288,10 +288,10 @@ def _table(program: Program, places: Places, dtype: str, divided: bool) -> tuple
 
 
 def _products(
-    tree: Lowered, dtype: str, names: Mapping[str, str]
+    tree: Lowered, dtype: str, names: Mapping[str, str], capacity: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
     """Distinct products by name, and for each call its function's name and its sizes as text."""
-    from .kernels.matmul import Matmul
+    from .kernels.matmul import LONG_K, Matmul
 
     specs: dict[Any, str] = {}
     kernels: dict[Call, tuple[str, str]] = {}
@@ -304,6 +304,7 @@ def _products(
             dtype, m, n, k, "m" if product.a_transposed else "k", "k" if product.b_transposed else "n",
             product.lda, product.ldb, product.ldc, call.start,
             tuple((s.count, s.a, s.b) for s in product.segments), call.share is not None and call.share.columns,
+            k is None and at_capacity(extents[2], capacity) > LONG_K,
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
         arguments = ", ".join(_size_text(e, names) for e in extents)

@@ -262,6 +262,23 @@ def test_parts_of_the_columns_make_the_product_bit_for_bit(target: module.Target
         np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("form", [FORMS[1], FORMS[6], FORMS[14]], ids=str)
+def test_a_long_sum_is_cut_and_has_the_bits_of_a_whole_one(form: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    M, N, K = 21, 40, module.LONG_K + 3
+    rng = np.random.default_rng(0)
+    A, B, C, D = (rng.standard_normal(size).astype(form[3]) for size in (M * K, N * K, M * N, N))
+    found = []
+    for runtime, long, most in (("mk", False, K), ("mk", True, K), ("", False, K), ("", False, K - 1)):
+        monkeypatch.setattr(module, "LONG_K", most)
+        spec, made = replace(specified(M, N, K, form, runtime), long=long), C.copy()
+        function = native.build_kernel(*matmul(spec, TILES["avx512"]), passes="none")
+        call = native.callable_from(function, SIGNATURE[form[3]])
+        call(*(array.ctypes.data for array in (A, B, made, D)), M, N, K)
+        found.append(made)
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
 def test_an_empty_sum_is_the_start() -> None:
     for form in FORMS:
         check(specified(5, 12, 0, form, "k"), 5, 12, 0)

@@ -43,6 +43,7 @@ class Matmul:
 
     lda, ldb, ldc are the strides, in elements, of the other axis; start is "zero", "bias" (D[n]) or "c" (accumulate).
     segments: sums around that over k, (count, step in A, step in B) each, the slowest first; then b is "n".
+    long: a k given at run time may be above LONG_K.
     part: only N of the columns are made, from where B, C and D point: a multiple of two vectors, or all up to the last.
     """
 
@@ -58,6 +59,7 @@ class Matmul:
     start: str = "zero"
     segments: tuple[tuple[int, int, int], ...] = ()
     part: bool = False
+    long: bool = False
 
     def __post_init__(self) -> None:
         assert self.dtype in SIGNATURE and self.start in ("zero", "bias", "c") and self.a in "km" and self.b in "nk"
@@ -71,7 +73,8 @@ class Matmul:
         strides = f"{self.lda}_{self.ldb}_{self.ldc}"
         around = "".join(f"_{count}x{a}x{b}".replace("-", "m") for count, a, b in self.segments)
         letter = "s" if self.dtype == "float32" else "d"
-        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}{'_part' * self.part}"
+        kind = "_part" * self.part + "_long" * self.long
+        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}{kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ TILES: dict[str, Target] = {
 }
 
 BLOCK_K = 256  # a packed panel of B: 256 x 3 vectors
+LONG_K = 2048  # a sum that is longer is cut into blocks, whether its operands are packed or not
 RESTS = (4, 1)  # rows of the tiles for what remains of a run-time M: two kinds, not all powers of two, to compile
 TURN = 2  # elements of k that a turn of the innermost loop takes
 FEW_ROWS = 8  # a run-time M below this does not pay for packing
@@ -162,7 +166,9 @@ class _Generator(Emitter):
         # Rows of A that start in one set of the cache displace each other: a copy of them does not.
         self.copy_a = whole and several_rows and not one_panel and spec.a == "k" and spec.lda * self.size % PAGE == 0
         blocked = self.pack_a or self.pack_b or self.copy_a
-        self.block_k = _block(spec.k, BLOCK_K) if blocked else None
+        # Each tile reads the operands anew: of a long sum from beyond the caches, up to 3 times as slowly.
+        long = whole and (spec.long if spec.k is None else spec.k > LONG_K)
+        self.block_k = _block(spec.k, BLOCK_K) if blocked or long else None
         self.depth = depth = self.block_k or spec.k or BLOCK_K
         self.block_m = _block(spec.m, target.block // (depth * self.size)) if blocked else None
         few = {1: 12, 2: 8, 3: 6} if target.bytes == 64 else {1: 8, 2: 5, 3: 4}  # wide enough to hide latency
