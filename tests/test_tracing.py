@@ -60,6 +60,11 @@ def test_a_gradient_that_is_zero_but_for_rounding_is_right() -> None:
     assert rows["before.b"].errors["complex step"] < 1e-15
 
 
+def test_kinks_between_the_steps_of_a_recurrence_are_kept_away_from() -> None:
+    network = sn.Network([3, 2], [sn.elman(2, "leaky_relu"), sn.dense(1)], "squared_error")
+    assert all(row.is_right for row in check(network, rows=2))
+
+
 def test_a_wrong_gradient_of_a_deep_network_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = gradient_check.call
     layers = [sn.dense(2, "tanh", name="first"), *[sn.layer_norm(scale=False)] * 3, sn.dense(1)]

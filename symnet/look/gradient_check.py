@@ -93,7 +93,7 @@ def _smooth(network: Network, forward: Program, target: str, rows: int, seed: in
         values = sample(network, target, rows, draw)
         kinks: list[float] = []
         evaluate(forward, values, {"N": rows}, kinks=kinks)
-        nearest = min((abs(k) for k in kinks if k), default=np.inf)
+        nearest = min((abs(k) for k in kinks if abs(k) > 0), default=np.inf)  # NaN is a step that was not yet known
         if nearest > KINK:
             return values
         best = max(best, (nearest, values), key=lambda pair: pair[0])
