@@ -26,6 +26,7 @@ from sympy import Basic
 from .dependence import loop_axes
 from .layout import Layout, choose_orders
 from .lower import storage_orders
+from .passes.rewriting import free_name
 from .product import as_product
 from .program import Access, Equation, Index, Program, Tensor, affine
 
@@ -83,11 +84,7 @@ def _copied(
     before = []
     copy = tuple(i - i.low for i in order)
     if source not in made:
-        name = f"{source.tensor.name}_packed"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        made[source] = Tensor(name, [i.extent for i in order])
+        made[source] = Tensor(free_name(f"{source.tensor.name}_packed", taken), [i.extent for i in order])
         before = [Equation(made[source][copy], tuple(order), source)]
     return before, made[source][copy]
 

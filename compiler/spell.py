@@ -25,7 +25,7 @@ from sympy import Basic, Expr, Integer
 from .dependence import loop_axes
 from .passes import rewriting
 from .passes.definitions import is_whole
-from .passes.rewriting import is_infinite
+from .passes.rewriting import free_name, is_infinite
 from .program import Access, Equation, Index, Program, Tensor, merge_duplicates
 
 PARAMETERS = 32
@@ -129,10 +129,7 @@ def _key(access: Access) -> Key:
 
 def _scalar(key: Key, taken: set[str]) -> Tensor:
     tensor, place = key
-    name = "_".join([tensor.name, *map(str, place)])
-    while name in taken:
-        name += "_"
-    taken.add(name)
+    name = free_name("_".join([tensor.name, *map(str, place)]), taken)
     return Tensor(name, [n for n in tensor.shape if not n.is_Integer], kind=tensor.kind)
 
 

@@ -26,6 +26,7 @@ from sympy.logic.boolalg import Boolean
 
 from compiler.functions import log1p
 from compiler.graph import in_order, reachable
+from compiler.passes.rewriting import free_name
 from compiler.program import (
     Access,
     Equation,
@@ -190,14 +191,8 @@ def _derivative_tensors(
     """A derivative tensor for each; a name already in use (a second application) gets a number."""
     taken = {t.name for e in equations for t in (e.tensor, *(a.tensor for a in e.reads()))}
     taken |= {s.name for s in seeds.values() if isinstance(s, Tensor)}
-    made: dict[Tensor, Tensor] = {}
-    for tensor in order:
-        chosen, number = name(tensor), 2
-        while chosen in taken:
-            chosen, number = f"{name(tensor)}_{number}", number + 1
-        taken.add(chosen)
-        made[tensor] = Tensor(chosen, tensor.shape if tensor in carrying else (*extra, *tensor.shape))
-    return made
+    shapes = {t: t.shape if t in carrying else (*extra, *t.shape) for t in order}
+    return {tensor: Tensor(free_name(name(tensor), taken), shape) for tensor, shape in shapes.items()}
 
 
 def _seed(adjoint: Tensor, tensor: Tensor, value: Seed, carry: tuple[Index, ...]) -> Equation:
