@@ -151,27 +151,22 @@ def _moved(
 
 def _distances(edges: Sequence[Edge], tied: dict[Tensor, int]) -> list[int] | None:
     """How far behind the written element each read lies, along the axis of one tensor and the axes tied to it, which
-    are added to `tied`."""
-    touching: dict[Tensor, list[int]] = {}
+    are added to `tied`.  The edges are those of a cycle: from what is written, all of them are found."""
+    writing: dict[Tensor, list[int]] = {}
     for number, edge in enumerate(edges):
-        for tensor in (edge.equation.tensor, edge.read.tensor):
-            touching.setdefault(tensor, []).append(number)
+        writing.setdefault(edge.equation.tensor, []).append(number)
     found: dict[int, int] = {}
     todo = list(tied)
     while todo:
-        for number in touching[todo.pop()]:
-            if number in found:
-                continue
+        for number in writing[todo.pop()]:
             written, read = edges[number].equation.lhs, edges[number].read
-            forward = written.tensor in tied
-            near, far = (written, read) if forward else (read, written)
-            step = _step(near.subscripts[tied[near.tensor]], far, tied.get(far.tensor))
+            step = _step(written.subscripts[tied[written.tensor]], read, tied.get(read.tensor))
             if step is None:
                 return None
-            if far.tensor not in tied:
-                tied[far.tensor] = step[0]
-                todo.append(far.tensor)
-            found[number] = step[1] if forward else -step[1]
+            if read.tensor not in tied:
+                tied[read.tensor] = step[0]
+                todo.append(read.tensor)
+            found[number] = step[1]
     return [found[number] for number in range(len(edges))]
 
 

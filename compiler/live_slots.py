@@ -28,7 +28,7 @@ def drop_unread(program: Program) -> Program:
             reads.setdefault(access.tensor, []).append(access)
     change: dict[Tensor, tuple[Tensor, int, Expr]] = {}
     for tensor, (axis, *_) in loop_axes(program.equations).items():
-        if tensor in program.roots or tensor.role != "value":
+        if tensor in program.roots:
             continue
         ends = [reach(access)[axis] for access in reads[tensor]]
         low = next((a for a, _ in ends if all(at_least(b, a) for b, _ in ends)), Integer(0))

@@ -119,7 +119,7 @@ def pushforward(
     active = _between(equations, tuple(seeds), of)
     order = [*dict.fromkeys(t for t in (*seeds, *(e.tensor for e in equations), *of) if t in active or t in of)]
     extra = tuple(i.extent for i in carry)
-    tangents = _derivative_tensors(order, equations, {}, name, extra, carrying) | dict(seeds)
+    tangents = {**_derivative_tensors(order, equations, {}, name, extra, carrying), **seeds}
     out: list[Equation] = []
     argmaxes: dict[Tensor, Tensor] = {}
     for equation in equations:

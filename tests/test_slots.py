@@ -46,6 +46,19 @@ def test_a_cycle_through_constant_slots_computes_them_in_the_order_in_which_they
     assert abs(agree(program(lines, values, "y"), values)).min() > 1e-3
 
 
+def test_a_step_with_a_formula_of_its_own_lies_between_the_others() -> None:
+    t, early, late = Index("t", 6), Index("t", 3), Index("t", 6, 4)
+    c, h, x = Tensor("c", (6,)), Tensor("h", (6,)), Tensor("x", (6,), "input")
+    own = (
+        Equation(c[t], (t,), x[t] + h[t - 1]),
+        Equation(h[early], (early,), sp.tanh(c[early])),
+        Equation(h[3], (), 2 * c[3] - c[2]),
+        Equation(h[late], (late,), sp.sin(c[late])),
+    )
+    verify(made := Program(own, (h,)))
+    agree(made, {"x": np.linspace(-1, 1, 6)})
+
+
 def test_integers_on_the_left_say_where_numbers_are_added() -> None:
     values = {"x": np.array([1.0, 2.0, 4.0]), "place": np.array([2, 0, 2])}
     made = program(["y[i] = 0*z[i]", "y[place[k]] += x[k]"], {**values, "z": np.zeros(4)}, "y")

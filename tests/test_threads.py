@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symnet as sn
 from compiler import divide, native, nest
@@ -49,6 +50,24 @@ def test_no_part_of_a_kernel_depends_on_the_order_of_parts_between_barriers(smal
         for other in others:
             for name, value in one.values.items():
                 np.testing.assert_array_equal(value, other.values[name], name)
+
+
+def test_what_a_loop_over_steps_does_not_touch_is_waited_for_behind_it(small_shares: None) -> None:
+    rows, t = size("N"), Index("t", 4)
+    n, i = Index("n", rows), Index("i", 5)
+    x, made, y = Tensor("x", (4, rows, 5), "input"), Tensor("made", (rows, 5)), Tensor("y", (rows, 5))
+    h = Tensor("h", (4, rows, 5))
+    own = (
+        Equation(made[n, i], (n, i), sp.sin(x[0, n, i])),
+        Equation(h[t, n, i], (t, n, i), x[t, n, i] + h[t - 1, n, i] / 2),
+        Equation(y[n, i], (n, i), made[rows - 1 - n, i] + made[n, i]),
+    )
+    values = {"x": np.random.default_rng(0).normal(size=(4, 12, 5))}
+    found = [turns.run(Program(own, (made, h, y)), values, {"N": 12}, order) for order in ([0], [0, 1, 2], [2, 1, 0])]
+    assert found[1].barriers > 0
+    for other in found:
+        np.testing.assert_array_equal(other.values["y"], found[0].values["y"])
+    np.testing.assert_allclose(found[0].values["y"], np.sin(values["x"][0]) + np.sin(values["x"][0, ::-1]))
 
 
 def test_a_missing_barrier_is_noticed(small_shares: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,8 @@ def _is_simple(equation: Equation, once: bool) -> bool:
     if all(a.tensor.role == "hyper" for a in found) and not any(isinstance(n, Index) for n in nodes(rhs)):
         arithmetic, functions = operations(rhs)
         return functions == 0 and arithmetic <= 2
-    factor, rest = rhs.as_coeff_Mul()
-    return once and isinstance(rest, Access) and rest.tensor.kind == "real" and factor.is_Number
+    rest = rhs.as_coeff_Mul()[1]  # but for a number
+    return once and isinstance(rest, Access) and rest.tensor.kind == "real"
 
 
 def _inlined(equation: Equation, access: Access) -> Basic:
