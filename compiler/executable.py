@@ -204,7 +204,7 @@ def generate(
         "memory_elements": memory_elements,
         "divided": divided,
         "work": predicted,
-        "arena": {"elements": arena.elements - storage.elements, "lower_bound": arena.lower_bound},
+        "arena": {"elements": used, "lower_bound": arena.lower_bound},
         "capacity": capacity,
         "dtype": dtype,
         "storage": storage.to_json(),

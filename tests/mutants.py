@@ -111,6 +111,10 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         (*map(PASSES.format, BLOCKS), "tests/test_passes_pipeline.py", NETWORKS),
     ),
     ("compiler/kernels/matmul.py", ("tests/test_matmul.py",), ("tests/test_native.py", COMPILED.format(0))),
+    ("compiler/kernels/blas.py", ("tests/test_matmul.py",), ()),
+    ("compiler/kernels/emitter.py", ("tests/test_matmul.py",), NATIVE),
+    ("compiler/kernels/many.py", ("tests/test_population.py",), ("tests/test_driver.py",)),
+    ("compiler/kernels/driver_lanes.py", ("tests/test_population.py",), ("tests/test_driver.py",)),
     ("compiler/kernels/driver.py", ("tests/test_driver.py",), ("tests/test_training.py",)),
     ("compiler/kernels/*", (*NATIVE, "tests/test_driver.py"), ("tests/test_matmul.py", COMPILED.format(0))),
     ("compiler/translate.py", NATIVE[:2], (COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py")),
@@ -119,7 +123,7 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "compiler/*",
         (GENERATED, NESTS.format(0), "tests/test_memory_plan.py", "tests/test_spans.py"),
-        (DIVIDED[0], *LOWERING, *map(NESTS.format, BLOCKS[1:]), NETWORKS),
+        (DIVIDED[0], *LOWERING, "tests/test_slots.py", *map(NESTS.format, BLOCKS[1:]), NETWORKS),
     ),
 )
 NOT = (

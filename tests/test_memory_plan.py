@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,10 @@ def test_the_arena_is_at_most_a_fifth_above_what_must_live_at_once(name: str) ->
 def test_the_report_has_flops_and_bytes_of_each_pass() -> None:
     network = sn.Network(3, [sn.dense(2, name="a")], "squared_error")
     program = network.training_program("gradient_descent")
+    start = perf_counter()
     manifest = generate(program, "float32", plan_storage(program, "float32"), {"N": 10})[3]
+    milliseconds = 1e3 * (perf_counter() - start)
+    assert 0 < sum(row["milliseconds"] for row in manifest["stages"]) <= milliseconds
     header, first, *_ = describe(manifest).splitlines()
     assert header.split()[:6] == ["pass", "equations", "operations", "functions", "flops", "bytes"]
     counted = cost(program.live(), {"N": 10})
