@@ -101,8 +101,6 @@ def storage_orders(program: Program) -> dict[str, tuple[int, ...]]:
     while changed:  # what is only ever met element by element with an ordered tensor takes its order
         changed = False
         for equation in program.equations:
-            if equation.bound or equation.where != True:  # noqa: E712
-                continue
             if isinstance(equation.rhs, Access) and equation.rhs.tensor.role == "parameter":
                 continue  # a copy is made for an order of its own (`pack`)
             touched = (equation.lhs, *outer_accesses(equation.rhs))

@@ -134,3 +134,13 @@ def test_what_decays_wins_over_what_grows_whatever_bounded_function_is_in_it(bou
     before, after = (sn.evaluate(p, {"x": values})["y"] for p in (program, keep_digits(program)))
     assert after[0] == 0 and after[1] == 0
     np.testing.assert_allclose(after[3:], before[3:], rtol=1e-14)
+
+
+def test_what_grows_is_not_taken_for_the_power_of_what_decays() -> None:
+    n = Index("n", 3)
+    x, y = Tensor("x", (3,), "input"), Tensor("y", (3,))
+    program = Program((Equation(y[n], (n,), x[n] / logistic(x[n]) ** 2),), (y,))
+    values = {"x": np.array([-2000.0, -100.0, 1.0])}
+    before, after = (sn.evaluate(p, values)["y"] for p in (program, keep_digits(program)))
+    assert after[0] == before[0] == -math.inf
+    np.testing.assert_allclose(after[1:], before[1:], rtol=1e-14)

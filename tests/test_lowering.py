@@ -115,6 +115,23 @@ def test_a_factor_of_all_steps_is_turned_once_before_their_loop() -> None:
     assert re.match(r" {4,8}for ", copy) and text.index(copy) < text.index(" - 1, 0 - 1, -1)")
 
 
+def test_it_is_turned_where_another_product_has_chosen_how_it_is_stored() -> None:
+    t, i, j, k = Index("t", 8), Index("i", 16), Index("j", 16), Index("k", 16)
+    x, U = Tensor("x", (8, N, 16), "input"), Tensor("U", (16, 16), "parameter")
+    h, z, y = Tensor("h", (8, N, 16)), Tensor("z", (8, N, 16)), Tensor("y", (N, 16))
+    program = Program(
+        (
+            Equation(y[n, i], (n, i, j), U[i, j] * x[0, n, j]),
+            Equation(z[t, n, i], (t, n, i), x[t, n, i]),
+            Equation(z[t, n, i], (t, n, i, k), U[k, i] * h[t - 1, n, k]),
+            Equation(h[t, n, i], (t, n, i), sp.tanh(z[t, n, i])),
+        ),
+        (y, h),
+    )
+    _, calls, *_ = generate(program, "float64", None, {"N": 4})
+    assert len(calls) == 2 and {spec.b for spec in calls.values()} == {"n"}
+
+
 def test_a_sum_over_indices_that_do_not_merge_is_a_product_in_a_loop() -> None:
     t, i, j = Index("t", 5, 1), Index("i", 6), Index("j", 7)
     a, b, c = Tensor("a", (N, 5, 6), "input"), Tensor("b", (N, 5, 7), "input"), Tensor("c", (6, 7))

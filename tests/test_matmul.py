@@ -346,6 +346,26 @@ def test_a_loop_of_no_turn_or_of_one_is_none() -> None:
             assert len(made) == 1 and any("phi" in line for line in emitter.lines)
 
 
+def test_what_is_known_of_an_address_is_not_left_to_the_kernel() -> None:
+    emitter = Emitter()
+    assert (emitter.add(3, 4), emitter.sub(7, 2), emitter.mul(3, 4), emitter.low(3, 4)) == (7, 5, 12, 3)
+    assert [emitter.add("%i", 0), emitter.add(0, "%i"), emitter.sub("%i", 0)] == ["%i"] * 3
+    assert [emitter.mul("%i", 1), emitter.mul(1, "%i"), emitter.mul("%i", 0), emitter.mul(0, "%i")] == ["%i"] * 2 + [
+        0
+    ] * 2
+    assert emitter.lines == []
+    made = [emitter.add("%i", 1), emitter.sub(0, "%i"), emitter.mul(2, "%i"), emitter.low("%i", 4)]
+    assert [f"  {name} = " in line for name, line in zip(made, emitter.lines, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize("row", ["avx512", "avx"])
+def test_packed_panels_are_of_one_width_where_two_or_three_vectors_allow_it(row: str) -> None:
+    for vectors in range(5, 30):
+        n = vectors * TILES[row].lanes("float32")
+        _, rest = module._Generator(Matmul("float32", 64, n, 64, "k", "k", 64, 64, n), TILES[row]).split()
+        assert bool(rest) is bool(vectors % 3 and (vectors % 2 or row == "avx")), vectors
+
+
 @pytest.mark.parametrize(("size", "block"), [(100, None), (300, 100), (250, 50), (257, 86)])
 def test_blocks_are_of_one_size_if_that_takes_less_than_twice_as_many(size: int, block: int | None) -> None:
     assert module._block(size, 100) == block

@@ -17,7 +17,7 @@ from compiler import divide, native, nest
 from compiler.calling import interpret
 from compiler.lower import lower
 from compiler.prepare import prepare
-from compiler.program import Equation, Index, Program, Tensor, size
+from compiler.program import Access, Equation, Index, Program, Tensor, size
 from compiler.team import RECORD, STATES, TEAM, TRIALS, Team, team
 from symnet.run.loop import Loop
 
@@ -68,6 +68,21 @@ def test_what_a_loop_over_steps_does_not_touch_is_waited_for_behind_it(small_sha
     for other in found:
         np.testing.assert_array_equal(other.values["y"], found[0].values["y"])
     np.testing.assert_allclose(found[0].values["y"], np.sin(values["x"][0]) + np.sin(values["x"][0, ::-1]))
+
+
+def test_what_one_thread_makes_alone_all_can_read(small_shares: None) -> None:
+    n, i = Index("n", size("N")), Index("i", 5)
+    x, s, c, y = Tensor("x", (size("N"), 5), "input"), Tensor("s"), Tensor("c"), Tensor("y", (size("N"), 5))
+    own = (
+        Equation(Access(s), (n, i), x[n, i] ** 2),
+        Equation(Access(c), (), sp.sqrt(Access(s)) + sp.exp(-Access(s))),
+        Equation(y[n, i], (n, i), x[n, i] / Access(c)),
+    )
+    values = {"x": np.random.default_rng(0).normal(size=(40, 5))}
+    total = np.sum(values["x"] ** 2)
+    for order in ([0], [0, 1, 2], [2, 1, 0]):
+        found = turns.run(Program(own, (y,)), values, {"N": 40}, order).values["y"]
+        np.testing.assert_allclose(found, values["x"] / (np.sqrt(total) + np.exp(-total)), 1e-14)
 
 
 def test_a_missing_barrier_is_noticed(small_shares: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from compiler.calling import call
 from compiler.executable import Executable, generate
 from compiler.kernels import matmul
 from compiler.native import Extern, NativeError, build_source, callable_from
-from compiler.translate import Untranslatable, translate
+from compiler.translate import Lanes, Untranslatable, translate
 from tests.programs import sample
 
 
@@ -91,6 +91,18 @@ def test_what_is_not_of_the_dialect_is_refused_with_its_line(text: str) -> None:
         translate(f"def f(table):\n    {text}\n", "f", {})
     with pytest.raises(NativeError):
         build_source(f"def f(table):\n    {text}\n", "f")
+
+
+@pytest.mark.parametrize("text", ["x = table[0](1)", "exp(table=1.0)"])
+def test_a_call_that_is_none_of_the_dialect_is_named(text: str) -> None:
+    with pytest.raises(Untranslatable, match=r"line 2.*something that is no function"):
+        translate(f"def f(table):\n    {text}\n", "f", {})
+
+
+def test_in_lanes_every_pointer_is_one_to_vectors_but_those_by_name() -> None:
+    lines = ("pointer_f64(table[0])[0] = 1.0", "a = pointer_f64(table[1])", "pointer_f64(table[2])[0] = a[0]")
+    text = translate("def f(table):\n" + "".join(f"    {line}\n" for line in lines), "f", {}, Lanes(4, frozenset("a")))
+    assert (text.count("store <4 x double>"), text.count("load double,")) == (2, 1)
 
 
 def test_numba_makes_the_same_of_a_generated_kernel() -> None:
