@@ -346,6 +346,14 @@ def test_a_loop_of_no_turn_or_of_one_is_none() -> None:
             assert len(made) == 1 and any("phi" in line for line in emitter.lines)
 
 
+def test_vectors_run_along_the_rows_where_columns_are_few_and_sums_long() -> None:
+    def across(n: int, k: int | None = 128, m: int = 64) -> bool:
+        return module._Generator(Matmul("float32", m, n, k, "m", "n", m, n, n), TILES["avx512"]).is_across()
+
+    assert all(across(n) for n in (1, 10, 17, 24, 33)) and across(10, None)  # as measured, see `across`
+    assert not across(49) and not across(33, 31) and not across(16) and not across(10, m=8)
+
+
 def test_what_is_known_of_an_address_is_not_left_to_the_kernel() -> None:
     emitter = Emitter()
     assert (emitter.add(3, 4), emitter.sub(7, 2), emitter.mul(3, 4), emitter.low(3, 4)) == (7, 5, 12, 3)

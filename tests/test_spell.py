@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+from compiler import spell
 from compiler.executable import generate, optimized
 from compiler.program import Equation, Index, Program, Tensor, size
 from compiler.spell import PARAMETERS, spell_out
@@ -72,6 +73,15 @@ def test_what_is_spelled_out_has_the_same_values(name: str) -> None:
 def test_what_cannot_be_taken_apart_stays_as_it_is(name: str) -> None:
     program = program_of(WHOLE[name])
     assert spell_out(program) is program
+
+
+@pytest.mark.parametrize(("limit", "size"), [("POINTS", 3 * 2 + 3 + 3), ("PARAMETERS", 3 * 2)])
+def test_a_program_is_tiny_up_to_the_limits(monkeypatch: pytest.MonkeyPatch, limit: str, size: int) -> None:
+    program = program_of((*LAYER, SQUARES))
+    monkeypatch.setattr(spell, limit, size)
+    assert spell.spell_out(program) is not program
+    monkeypatch.setattr(spell, limit, size - 1)
+    assert spell.spell_out(program) is program
 
 
 @pytest.mark.parametrize("optimizer", ["gradient_descent", "adam"])

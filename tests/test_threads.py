@@ -270,6 +270,18 @@ def test_a_number_of_threads_is_checked(threads: Any) -> None:
         classifier().compile(threads=threads)
 
 
+def test_every_product_of_a_batch_is_divided_by_its_rows() -> None:
+    rows, i, j, k = size("N"), Index("i", 64), Index("j", 64), Index("k", 64)
+    n = Index("n", rows)
+    x, V, W = Tensor("x", (rows, 64), "input"), Tensor("V", (64, 64), "parameter"), Tensor("W", (64, 64), "parameter")
+    z, y = Tensor("z", (rows, 64)), Tensor("y", (rows, 64))
+    own = (Equation(z[n, i], (n, i, j), V[i, j] * x[n, j]), Equation(y[n, i], (n, i, k), W[i, k] * z[n, k]))
+    tree = lower(prepare(Program(own, (y,))))
+    divide.choose(tree.body, tree.layout)
+    products = [node for node in divide.walk(tree.body) if isinstance(node, nest.Call)]
+    assert len(products) == 2 and all(p.share is not None and p.share.extent == rows for p in products)
+
+
 def test_in_each_step_of_a_recurrence_its_rows_are_divided() -> None:
     rows, t = size("N"), Index("t", 5)
     n, i = Index("n", rows), Index("i", 64)
