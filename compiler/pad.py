@@ -9,29 +9,30 @@ product that writes through a window has a wider tensor for what falls outside, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import sympy as sp
 from sympy import Basic, Expr, Integer
 
+from .passes.rewriting import free_name
 from .program import Access, Affine, Equation, Index, Program, Tensor, affine
 
 Margins = list[tuple[int, int]]  # for each axis, how many zeros before and behind
 
 
 def pad_windows(program: Program) -> Program:
-    names = _Names({t.name for t in program.tensors})
-    return _pad_writes(_pad_reads(program, names), names)
+    taken = {t.name for t in program.tensors}
+    return _pad_writes(_pad_reads(program, taken), taken)
 
 
-def _pad_reads(program: Program, names: _Names) -> Program:
+def _pad_reads(program: Program, taken: set[str]) -> Program:
     margins: dict[Tensor, Margins] = {}
     for equation in program.equations:
         for access in _windows(equation):
             found = _margins(access)
             known = margins.setdefault(access.tensor, found)
             margins[access.tensor] = [(max(a, c), max(b, d)) for (a, b), (c, d) in zip(known, found, strict=True)]
-    padded = {t: names.padded(t, margin) for t, margin in margins.items() if _is_wider(margin)}
+    padded = {t: _padded(t, margin, taken) for t, margin in margins.items() if _is_wider(margin)}
     result: list[Equation] = []
     waiting = dict(padded)
     for equation in program.equations:
@@ -48,7 +49,7 @@ def _pad_reads(program: Program, names: _Names) -> Program:
     return program.with_equations(result) if padded else program
 
 
-def _pad_writes(program: Program, names: _Names) -> Program:
+def _pad_writes(program: Program, taken: set[str]) -> Program:
     """A product that is scattered beyond the ends of its tensor goes to a wider one, whose middle is then taken."""
     result: list[Equation] = []
     for equation in program.equations:
@@ -58,24 +59,17 @@ def _pad_writes(program: Program, names: _Names) -> Program:
         if equation.op != "sum" or equation.where is not sp.true or not _is_wider(margin):
             result.append(equation)
             continue
-        wide = names.padded(lhs.tensor, margin)
+        wide = _padded(lhs.tensor, margin, taken)
         own = _own_indices(lhs.tensor)
         result.append(replace(equation, lhs=_shifted(lhs.subscripts, wide, margin)))
         result.append(Equation(lhs.tensor[own], own, _shifted(own, wide, margin)))
     return program.with_equations(result)
 
 
-@dataclass(slots=True)
-class _Names:
-    taken: set[str]
-
-    def padded(self, tensor: Tensor, margins: Margins) -> Tensor:
-        """A tensor of its own, wider by the margins."""
-        name = f"{tensor.name}_padded"
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
-        return Tensor(name, [n + low + high for n, (low, high) in zip(tensor.shape, margins, strict=True)])
+def _padded(tensor: Tensor, margins: Margins, taken: set[str]) -> Tensor:
+    """A tensor of its own, wider by the margins."""
+    shape = [n + low + high for n, (low, high) in zip(tensor.shape, margins, strict=True)]
+    return Tensor(free_name(f"{tensor.name}_padded", taken), shape)
 
 
 def _is_wider(margins: Margins) -> bool:

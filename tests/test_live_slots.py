@@ -87,6 +87,7 @@ def test_a_slot_that_nobody_reads_is_not_made() -> None:
     program = Program(equations, outputs=(summed,))
     [shorter] = [tensor for tensor in drop_unread(program).tensors if tensor.name == "d"]
     assert shorter.shape == (T - 1, 3)
+    assert drop_unread(given_out := Program(equations, outputs=(summed, d))) == given_out
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=3), rng.normal(size=(T - 1, 3))
     expected = [x]

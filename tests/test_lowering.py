@@ -510,6 +510,11 @@ def test_what_data_points_to_may_be_any_element() -> None:
     assert reach(x[label[i] + 1, i + 2]) == ((0, 9), (2, 6))
 
 
+def test_what_can_be_named_ends_with_the_tensor() -> None:
+    x, i = Tensor("x", (9, 9), "input"), Index("i", 4)
+    assert reach(x[i + 7, 2 * i - 3]) == ((7, 9), (0, 4)) and reach(x[8 - 3 * i, i + 5]) == ((0, 9), (5, 9))
+
+
 def test_a_state_is_not_written_over_before_another_element_of_it_is_read() -> None:
     i, p, new = Index("i", 1003), Tensor("p", (1003,), "parameter"), Tensor("p_new", (1003,))
     program = Program((Equation(new[i], (i,), 2 * p[1002 - i]),), (), ((p, new),))

@@ -59,6 +59,8 @@ def test_the_arena_is_at_most_a_fifth_above_what_must_live_at_once(name: str) ->
     manifest = generate(program, "float32", plan_storage(program, "float32"), {"N": 32})[3]
     arena = manifest["arena"]
     assert arena["lower_bound"] <= arena["elements"] <= 1.2 * arena["lower_bound"]
+    [planned] = (row["count"] for row in manifest["stages"] if row["name"] == "memory")
+    assert planned[0] >= planned[1] == arena["elements"]
 
 
 def test_the_report_has_flops_and_bytes_of_each_pass() -> None:

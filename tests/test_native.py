@@ -230,3 +230,19 @@ def test_who_waits_tells_the_processor() -> None:
     assert (platform.machine() in ("x86_64", "AMD64")) == (
         "call void @llvm.x86.sse2.pause" in re.sub('"', "", str(text))
     )
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="a register of that family")
+def test_the_mode_of_the_processor_is_what_it_was_set_to() -> None:
+    """As a member of a team takes that of the thread that calls: below the smallest normal number all is 0, or not."""
+    lines = (
+        "before = floating_mode()",
+        "set_floating_mode(table[0])",
+        "table[1] = floating_mode()",
+        "set_floating_mode(before)",
+        "table[2] = floating_mode()",
+    )
+    cells = np.array([0x9FC0, 0, 0])
+    text = "def f(table):\n" + "".join(f"    {line}\n" for line in lines)
+    callable_from(build_source(text, "f"), "void(i64*)")(cells.ctypes.data)
+    assert cells[1] == 0x9FC0 != cells[2]

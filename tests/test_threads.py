@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.sparse import csr_array
 
 import symnet as sn
 from compiler import divide, native, nest
@@ -83,6 +84,27 @@ def test_what_one_thread_makes_alone_all_can_read(small_shares: None) -> None:
     for order in ([0], [0, 1, 2], [2, 1, 0]):
         found = turns.run(Program(own, (y,)), values, {"N": 40}, order).values["y"]
         np.testing.assert_allclose(found, values["x"] / (np.sqrt(total) + np.exp(-total)), 1e-14)
+
+
+def test_the_entries_of_a_row_are_not_divided_as_if_they_were_all_columns(small_shares: None) -> None:
+    i, j = Index("i", 3), Index("j", 40)
+    S, x, y = Tensor("S", (3, 40), "constant", sparse=True), Tensor("x", (3,), "input"), Tensor("y", (40,))
+    rng = np.random.default_rng(0)
+    table, row = rng.normal(size=(3, 40)) * (rng.random((3, 40)) < 0.5), rng.normal(size=3)
+    program = Program((Equation(y[j], (j, i), S[i, j] * x[i]),), (y,))
+    for order in ([0], [0, 1, 2], [2, 1, 0]):
+        found = turns.run(program, {"S": csr_array(table), "x": row}, {}, order).values["y"]
+        np.testing.assert_allclose(found, row @ table, 1e-14, 1e-14)
+
+
+def test_shares_begin_with_whole_vectors() -> None:
+    for width in range(1, 40):
+        n, i = Index("n", size("N")), Index("i", width)
+        x, y = Tensor("x", (size("N"), width), "input"), Tensor("y", (size("N"), width))
+        tree = lower(prepare(Program((Equation(y[n, i], (n, i), sp.tanh(x[n, i])),), (y,))))
+        divide.choose(tree.body, tree.layout, {})
+        [share] = (node.share for node in tree.body if isinstance(node, nest.Loop))
+        assert share is not None and share.unit * share.scale % divide.VECTORS == 0, width
 
 
 def test_a_missing_barrier_is_noticed(small_shares: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +299,7 @@ def test_every_product_of_a_batch_is_divided_by_its_rows() -> None:
     z, y = Tensor("z", (rows, 64)), Tensor("y", (rows, 64))
     own = (Equation(z[n, i], (n, i, j), V[i, j] * x[n, j]), Equation(y[n, i], (n, i, k), W[i, k] * z[n, k]))
     tree = lower(prepare(Program(own, (y,))))
-    divide.choose(tree.body, tree.layout)
+    divide.choose(tree.body, tree.layout, {})
     products = [node for node in divide.walk(tree.body) if isinstance(node, nest.Call)]
     assert len(products) == 2 and all(p.share is not None and p.share.extent == rows for p in products)
 

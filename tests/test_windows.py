@@ -127,6 +127,13 @@ def test_padding_is_shared_by_all_windows_on_a_tensor() -> None:
     run(program)
 
 
+def test_only_a_product_is_scattered_into_a_wider_tensor() -> None:
+    d, y = Tensor("d", (N, P, C), "input"), Tensor("y", (N, P, C))
+    program = Program((Equation(y[n, p + u - 1, c], (n, p, u, c), d[n, p, c]),), (y,))
+    assert pad_windows(program) == program != pad_windows(backward(1, 1, P))
+    run(program)
+
+
 def test_a_kernel_read_backwards_is_packed_once_and_mirrored() -> None:
     packed = pack_operands(pad_windows(gather(backward(1, 1, P))))
     [copy] = [e for e in packed.equations if e.tensor.name == "W_packed"]
