@@ -94,7 +94,7 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     k = [i for i in equation.domain if i in of_a and i in of_b and i not in of_c]
     if len(batch) + len(m) + len(n) + len(k) != len(equation.domain) or not (m and n and k):
         return None
-    small = sp.Mul(*(i.extent for i in (*n, *k) if i.extent.is_Integer), *(i.extent for i in m if i.extent.is_Integer))
+    small = sp.Mul(*(i.extent for i in (*m, *n, *k) if i.extent.is_Integer))
     if small <= TINY:
         return None
     c = equation.lhs

@@ -141,6 +141,14 @@ def test_a_kernel_read_backwards_is_packed_once_and_mirrored() -> None:
     assert any("i + u" in str(e) for e in packed.equations)
 
 
+def test_nothing_is_packed_for_rows_that_are_gathered_since_that_is_no_product() -> None:
+    x, z, label = Tensor("x", (N, P + U, C), "input"), Tensor("z", (N, P, O)), Tensor("label", (N,), "input", "integer")
+    V = Tensor("V", (O, U, C), "input")
+    taken = {rows: V[o, u, c] * x[rows, p + u, c] for rows in (n, label[n])}
+    programs = {rows: Program((Equation(z[n, p, o], (n, p, o, u, c), f),), (z,)) for rows, f in taken.items()}
+    assert [pack_operands(program) == program for program in programs.values()] == [False, True]
+
+
 def test_the_digits_of_a_number_are_a_box() -> None:
     x, y = Tensor("x", (N, 3, 4), "input"), Tensor("y", (N, 12))
     i, j = Index("i", 3), Index("j", 4)
