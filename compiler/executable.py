@@ -9,7 +9,7 @@ The native function is `void f(int64_t *table)`; `Executable.slots` says what st
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -182,7 +182,7 @@ def generate(
         stages.note(
             "divide", "barriers", shares, waits, "threads make shares of outputs; they wait for what others make"
         )
-    slots, head = _table(prepared, places, dtype, divided)
+    slots, head = _table(prepared, places, dtype, divided, capacity)
     calls, kernels = _products(tree, dtype, places.sizes, capacity)
     writer = Writer(tree.layout, places, dtype, kernels)
     writer.scalars(tree.scalars)
@@ -257,7 +257,9 @@ def _place(
     return Places(offsets, pointers, hyper, integers, names, registers, sparse, whole), arena
 
 
-def _table(program: Program, places: Places, dtype: str, divided: bool) -> tuple[dict[str, int], list[str]]:
+def _table(
+    program: Program, places: Places, dtype: str, divided: bool, capacity: Iterable[str]
+) -> tuple[dict[str, int], list[str]]:
     """The positions of the table, and the lines that read it."""
     real = "pointer_f64" if dtype == "float64" else "pointer_f32"
     slots: dict[str, int] = {}
@@ -282,6 +284,8 @@ def _table(program: Program, places: Places, dtype: str, divided: bool) -> tuple
         slot(f"{tensor.name}:values", values, real, f"{tensor.name}: values")
     for name, variable in places.sizes.items():
         slot(f"size:{name}", variable, "", name)
+    for name in capacity:  # of a size that the program does not have, as it is known, there is a place all the same
+        slots.setdefault(f"size:{name}", len(slots))
     if divided:
         slot("team", "team", "pointer_i64", "0: one thread")  # and what team.record puts behind it
     return slots, lines

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import sympy as sp
-from sympy import Basic, Expr
+from sympy import Basic, Expr, Integer
 
 from .dependence import loop_axes
 from .fuse import EXPENSIVE, SHORT_ROW
@@ -26,6 +26,7 @@ from .spans import sparse_rows
 from .spell import spell_out
 
 CHEAP = 6  # operations that cost less than a store and a load
+LONG_ROW = 256  # elements from which a loop over rows takes no longer than a flat one; measured for Adam
 LONGEST = 64  # with those of what is read: values that are read twice, of values that are, would double with each
 
 
@@ -67,8 +68,11 @@ def trim_domains(program: Program, only_sums: bool = False) -> Program:
     """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out.
 
     only_sums: of what is not reduced, only the points whose write is dropped."""
+    following = {new for _, new in program.updates}
+    updates = [e for e in program.equations if e.tensor in following]
+    flat = {a.tensor for e in updates for a in e.reads()} if any(_has_roots(e.rhs) for e in updates) else set()
     return program.with_equations(
-        _without_single(_trimmed(e, bool(e.bound) or not only_sums)) for e in program.equations
+        _without_single(_trimmed(e, bool(e.bound) or not only_sums), e.tensor in flat) for e in program.equations
     )
 
 
@@ -90,8 +94,13 @@ def _trimmed(equation: Equation, all_factors: bool) -> Equation:
     return equation.substitute(new) if new else equation
 
 
-def _without_single(equation: Equation) -> Equation:
-    """A sum over one value of an index is no sum; and i+u with one value of u is i."""
+def _without_single(equation: Equation, read_flat: bool) -> Equation:
+    """A sum over one value of an index is no sum; and i+u with one value of u is i.
+
+    read_flat: by an update that takes time, and would no longer be one flat loop; then outer products stay products."""
+    rows = equation.lhs.subscripts[-1:] if _plain(equation.lhs) else ()
+    if read_flat and _is_product(equation) and any(not at_least(i.extent, Integer(LONG_ROW)) for i in rows):
+        return equation
     new: dict[Basic, Basic] = {i: i.low for i in equation.domain if i.extent == 1 and i not in equation.lhs.subscripts}
     if equation.op != "sum" or not new or _is_sparse(equation):
         return equation
@@ -110,7 +119,7 @@ def choose_instead_of_skip(program: Program) -> Program:
         alone = len(program.definitions[equation.tensor]) == 1
         alone = alone and not _is_sparse(equation)
         if alone and equation.op == "sum" and not equation.bound and equation.where != True and box(whole) is not None:  # noqa: E712
-            rhs = sp.Piecewise((equation.rhs, equation.where), (sp.Integer(0), True), evaluate=False)
+            rhs = sp.Piecewise((equation.rhs, equation.where), (Integer(0), True), evaluate=False)
             equation = replace(whole, rhs=rhs)
         result.append(equation)
     return program.with_equations(result)
@@ -184,6 +193,10 @@ def inline_cheap_maps(program: Program) -> Program:
 def _is_cheap(rhs: Expr) -> bool:
     root = sp.Pow(sp.Wild("a"), sp.Rational(1, 2))
     return not rhs.has(*EXPENSIVE, sp.Piecewise, root) and sp.count_ops(rhs) <= CHEAP
+
+
+def _has_roots(rhs: Expr) -> bool:
+    return any(not power.exp.is_integer for power in rhs.atoms(sp.Pow))
 
 
 def _is_product(equation: Equation) -> bool:

@@ -448,6 +448,22 @@ class Program:
     def with_equations(self, equations: Iterable[Equation]) -> Program:
         return replace(self, equations=tuple(equations))
 
+    def with_sizes(self, known: Mapping[str, int]) -> Program:
+        """The program for these sizes alone."""
+        new: dict[Basic, Basic] = {s: Integer(known[s.name]) for s in self.sizes if s.name in known}
+
+        def told(equations: Iterable[Equation]) -> tuple[Equation, ...]:
+            return tuple(
+                Equation(e.lhs.xreplace(new), tuple(i.xreplace(new) for i in e.domain), e.rhs.xreplace(new), e.op,
+                         e.where.xreplace(new)) for e in equations
+            )  # fmt: skip
+
+        def tensors(found: Iterable[Tensor]) -> tuple[Tensor, ...]:
+            return tuple(t.xreplace(new) for t in found)
+
+        updates = tuple((state.xreplace(new), after.xreplace(new)) for state, after in self.updates)
+        return Program(told(self.equations), tensors(self.outputs), updates, tensors(self.guards), told(self.facts))
+
     def live(self) -> Program:
         """Only what the roots need, in the same order."""
         wanted: set[Tensor] = set()

@@ -84,6 +84,29 @@ def test_all_weights_are_updated_in_one_flat_loop_and_all_biases_in_another() ->
     assert len(updates) == 2
 
 
+@pytest.mark.parametrize(
+    "widths, optimizer, outer", [((12, 9, 5), "sgd", 0), ((12, 9, 5), "adam", 2), ((300, 9, 5), "adam", 1)]
+)
+def test_gradients_of_one_row_go_straight_into_an_update_unless_it_is_flat_and_takes_time(
+    widths, optimizer, outer
+) -> None:
+    program = network(widths).training_program(optimizer).with_sizes({"N": 1})
+    assert not program.sizes
+    text, calls, *_ = generate(program, "float32", None, {"N": 1})
+    assert sum(spec.k == 1 for spec in calls.values()) == outer
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_program_of_one_row_computes_what_that_of_all_sizes_does(optimizer: str) -> None:
+    program = network().training_program(optimizer)
+    values = values_for(program, 1)
+    expected = interpret(program, values, {"N": 1})
+    found = interpret(program.with_sizes({"N": 1}), values, {"N": 1}, plain=False)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, 1e-12, 1e-14, err_msg=name)
+
+
 def test_softmax_takes_one_exponential() -> None:
     text, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
     assert code(text).count("exp(") == 1

@@ -110,6 +110,8 @@ class Kernels:
 
         program, capacities = self._program(purpose, variant), {"N": capacity}
         storage = self.with_sums if purpose in DIVIDED else self.storage
+        if capacity == 1 and purpose.startswith("training"):
+            program = program.with_sizes(capacities)  # a step has a row at least: no sum over rows is left
         made = compile_program(program, self.dtype, storage, capacities, accuracy=self.accuracy)
         self.compiled += 1
         cache.store(key, json.dumps({"manifest": made.manifest, "source": made.source}).encode())
