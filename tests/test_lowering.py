@@ -92,7 +92,7 @@ def test_gradients_of_one_row_go_straight_into_an_update_unless_it_is_flat_and_t
 ) -> None:
     program = network(widths).training_program(optimizer).with_sizes({"N": 1})
     assert not program.sizes
-    text, calls, *_ = generate(program, "float32", None, {"N": 1})
+    _, calls, *_ = generate(program, "float32", None, {"N": 1})
     assert sum(spec.k == 1 for spec in calls.values()) == outer
 
 
