@@ -21,7 +21,6 @@ from .passes import rewriting
 from .passes.definitions import is_whole
 from .passes.rewriting import free_name, is_infinite, names
 from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
-from .slots import pad_slots, spread_steps
 from .spans import sparse_rows
 from .spell import spell_out
 
@@ -31,10 +30,8 @@ LONGEST = 64  # with those of what is read: values that are read twice, of value
 
 
 def prepare(program: Program) -> Program:
-    program = copy_sparse(program)
-    program = trim_domains(spread_steps(drop_unread(program)), only_sums=True)
-    program = trim_domains(pad_slots(program))
-    program = pack_operands(pad_windows(spell_out(choose_instead_of_skip(program))))
+    program = choose_instead_of_skip(trim_domains(drop_unread(copy_sparse(program))))
+    program = pack_operands(pad_windows(spell_out(program)))
     return turn_operands(split_short_rows(inline_cheap_maps(merge_maps(program))))
 
 
@@ -64,21 +61,17 @@ def copy_sparse(program: Program) -> Program:
     return program.with_equations([*copies.values(), *changed])
 
 
-def trim_domains(program: Program, only_sums: bool = False) -> Program:
-    """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out.
-
-    only_sums: of what is not reduced, only the points whose write is dropped."""
+def trim_domains(program: Program) -> Program:
+    """Where a factor is out of range it reads zero, and a write out of range is dropped: leave such points out."""
     following = {new for _, new in program.updates}
     updates = [e for e in program.equations if e.tensor in following]
     flat = {a.tensor for e in updates for a in e.reads()} if any(_has_roots(e.rhs) for e in updates) else set()
-    return program.with_equations(
-        _without_single(_trimmed(e, bool(e.bound) or not only_sums), e.tensor in flat) for e in program.equations
-    )
+    return program.with_equations(_without_single(_trimmed(e), e.tensor in flat) for e in program.equations)
 
 
-def _trimmed(equation: Equation, all_factors: bool) -> Equation:
+def _trimmed(equation: Equation) -> Equation:
     new: dict[Index, Index] = {}
-    factors = sp.Mul.make_args(equation.rhs) if equation.op == "sum" and all_factors else ()
+    factors = sp.Mul.make_args(equation.rhs) if equation.op == "sum" else ()
     for access in (equation.lhs, *(f for f in factors if isinstance(f, Access))):
         for subscript, extent in zip(access.subscripts, access.tensor.shape, strict=True):
             parts = affine(subscript)

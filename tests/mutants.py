@@ -51,7 +51,7 @@ FILES = (
         f"compiler/{name}.py"
         for name in (
             "dependence", "divide", "executable", "expressions", "flat", "fuse", "graph", "layout", "legend",
-            "live_slots", "lower", "memory", "nest", "pack", "pad", "prepare", "product", "recurrence", "slots",
+            "live_slots", "lower", "memory", "nest", "pack", "pad", "prepare", "product", "recurrence",
             "source", "spans", "spell", "team", "translate",
         )
     ),
@@ -104,7 +104,6 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("tests/test_differentiate.py", *map(DERIVATION.format, BLOCKS[1:]), "tests/test_derivatives_in_loss.py"),
     ),
     ("compiler/passes/keep_digits.py", ("tests/test_accuracy.py", GENERATED), tuple(map(NESTS.format, BLOCKS))),
-    ("compiler/passes/gather.py", ("tests/test_windows.py", GENERATED), (*map(PASSES.format, BLOCKS), NETWORKS)),
     (
         "compiler/passes/*",
         (GENERATED, "tests/test_passes_[!p]*.py"),

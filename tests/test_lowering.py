@@ -169,6 +169,14 @@ def test_a_sum_over_indices_that_do_not_merge_is_a_product_in_a_loop() -> None:
     np.testing.assert_allclose(interpret(program, values, {"N": 8}, plain=False)["c"], expected, 1e-12, 1e-13)
 
 
+@pytest.mark.parametrize(("rows", "called"), [(4, False), (5, True), (N, True)])
+def test_a_product_of_a_few_numbers_is_a_loop(rows: int | sp.Symbol, called: bool) -> None:
+    i, j, m = Index("i", 2), Index("j", 2), Index("m", rows)
+    x, W, z = Tensor("x", (rows, 2), "input"), Tensor("W", (2, 2), "input"), Tensor("z", (rows, 2))
+    program = Program((Equation(z[m, i], (m, i, j), x[m, j] * W[i, j]),), (z,))
+    assert ("product0(" in code(generate(program, "float32", None, {"N": 32})[0])) is called
+
+
 @pytest.mark.parametrize("rows", [0, 7, 8, 21])
 def test_rows_are_added_up_eight_at_once_and_the_others_one_by_one(rows: int) -> None:
     n, i = Index("n", N), Index("i", 5)

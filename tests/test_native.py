@@ -84,9 +84,9 @@ def test_generated_loops_compute_and_are_vectorized() -> None:
     assert "llvm.maximum.v" in text and "masked.store" not in text
 
 
-def test_nan_goes_through_maximum_and_its_reduction() -> None:
+def test_nan_goes_through_the_reduction_to_a_maximum() -> None:
     text = (
-        "def f(table):\n    x = pointer_f64(table[0])\n    x[8] = maximum(x[0], F64(0))\n    m = F64(-1e300)\n"
+        "def f(table):\n    x = pointer_f64(table[0])\n    x[8] = reduce_max(x[0], F64(0))\n    m = F64(-1e300)\n"
         "    for i in range(8):\n        m = reduce_max(m, x[i])\n    x[9] = m\n"
         "    x[10] = F64(isfinite(x[0])) + F64(2) * F64(isfinite(x[1]))\n"
     )

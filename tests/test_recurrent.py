@@ -16,8 +16,7 @@ import sympy as sp
 
 from compiler.calling import interpret
 from compiler.executable import generate
-from compiler.program import Equation, Index, Program, ProgramError, Tensor, in_range, size
-from compiler.slots import pad_slots, spread_steps
+from compiler.program import Equation, Index, Program, ProgramError, Tensor, size
 from compiler.verify import verify
 from symnet import SymnetError, dense, elman, equations, flatten, gru, lstm
 from symnet.declare import constructors
@@ -123,17 +122,17 @@ def test_the_source_does_not_depend_on_the_number_of_steps_and_memory_is_linear_
 
 
 @pytest.mark.parametrize("kind", ["elman", "gru", "lstm"])
-def test_no_read_in_the_loops_over_steps_is_guarded_and_each_step_is_contiguous(kind: str) -> None:
+def test_guards_in_the_loops_over_steps_ask_for_the_step_alone_and_each_step_is_contiguous(kind: str) -> None:
     layer = getattr(constructors, kind)(20, name="r")
     network = Network(input=[8, 4], layers=[layer, dense(2)], loss="squared_error")
     text, *_ = generate(network.training_program("adam"), "float32", None, {"N": 32})
-    assert "h1 (N, 8, 20), stored by axes 1, 0, 2" in text or "h1 (N, 9, 20), stored by axes 1, 0, 2" in text
+    assert "h1 (N, 8, 20), stored by axes 1, 0, 2" in text
     blocks = [block for block in text.split("\n    for t") if block.startswith(" in range(") and "h1[" in block]
     assert len(blocks) >= 2
     for block in blocks:
-        inside = [line for line in block.splitlines()[1:] if line.startswith("        ")]
-        guards = [line for line in inside if " if " in f" {line.strip()}"]
-        assert all(line.strip().startswith("if (t ") for line in guards), guards  # of a product, once in a step
+        code = [line.partition("  #")[0] for line in block.splitlines()[1:] if line.startswith("        ")]
+        guards = [guard for line in code for guard in re.findall(r"\bif (.*?)(?::| else |$)", line)]
+        assert all(set(re.findall(r"[a-z]\w*", guard)) in ({"t"}, {"i1"}) for guard in guards), guards  # back: i1
     products = [line for line in text.splitlines() if re.search(r"# d_U1\w*\[[^=]*\] = sum_n,t", line)]
     assert products and all(line.startswith("    product") for line in products)  # outside of the loop
 
@@ -302,40 +301,7 @@ def test_offsets_do_not_make_a_shift_of_none() -> None:
         verify(Program(stuck, (h,)))
 
 
-def test_slots_of_zeros_take_the_place_of_guards() -> None:
-    h = Tensor("h", (N, 5, 3))
-    y = Tensor("y", (N, 5, 3))
-    program = Program(
-        (
-            Equation(h[n, t, u], (n, t, u), sp.tanh(x[n, t, u] + h[n, t - 1, u] * x[n, t, u])),
-            Equation(y[n, t, u], (n, t, u), h[n, t, u] + h[n, t + 2, u]),
-        ),
-        (y,),
-    )
-    padded = pad_slots(program)
-    assert {int(a.tensor.shape[1]) for e in padded.equations for a in e.reads() if a.tensor.name == "h"} == {8}
-    assert all(in_range(a) for e in padded.equations for a in e.reads())
-    check(padded, "y")
-    check(program, "y")
-
-
-def test_a_step_is_said_of_what_it_writes() -> None:
-    d, e = Tensor("d", (N, 5, 3)), Tensor("e", (N, 5, 3))
-    program = Program(
-        (
-            Equation(d[n, t, u], (n, t, u), x[n, t, u]),
-            Equation(d[n, t - 1, u], (n, t, u), d[n, t, u] * x[n, t, u]),
-            Equation(e[n, t, u], (n, t, u), d[n, t, u]),
-        ),
-        (e,),
-    )
-    spread = spread_steps(program)
-    assert str(spread.equations[1]) == "d[n,t,u] = d[n,t + 1,u]*x[n,t + 1,u]"
-    check(spread, "e")
-    check(program, "e")
-
-
-def test_a_write_that_is_dropped_does_not_reach_the_zeros() -> None:
+def test_a_write_that_is_dropped_reaches_nothing() -> None:
     h, v = Tensor("h", (3, 3)), Index("v", 3)
     p = Tensor("p", (3,), "input")
     s, w = Tensor("s"), Index("w", 3)

@@ -21,8 +21,8 @@ from compiler.graph import box
 from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
 from compiler.pack import pack_operands
 from compiler.pad import pad_windows
-from compiler.passes.gather import gather
 from compiler.program import Equation, Index, Program, Tensor, size
+from symnet.notation.gather import gather
 from symnet.oracle.reference import evaluate
 
 N = size("N")

@@ -2,9 +2,8 @@
 
 pointer_f32(address) ...     an integer address as a pointer; p[i] reads and writes, p may be offset(p, n)
 select(c, a, b)              a if c else b without a branch (both are evaluated; never a masked store)
-maximum(a, b), minimum(a, b) NaN if either is NaN
 reduce_add(s, x)             s + x, free to be reassociated: for the running value of a reduction only
-reduce_max(s, x)             maximum(s, x), likewise
+reduce_max(s, x)             the greater, NaN if either is NaN; likewise
 quotient(a, b)               compiler.kernels.vectormath
 call_address(address, table) calls void(int64*) at an address
 call_part(address, table, thread, threads)  calls void(int64*, int64, int64) at an address
@@ -163,12 +162,9 @@ def _select(builder: Any, condition: Value, a: Value, b: Value) -> Value:
     return Value(a.kind, builder.select(condition.ir, a.ir, b.ir))
 
 
-def _extremum(name: str, flags: tuple[str, ...]) -> Emitter:
-    def emit(builder: Any, a: Value, b: Value) -> Value:
-        a, b = together(builder, a, b)
-        return Value(a.kind, builder.call(intrinsic(builder.module, name, a, 2), [a.ir, b.ir], fastmath=flags))
-
-    return emit
+def _reduce_max(builder: Any, running: Value, term: Value) -> Value:
+    a, b = together(builder, running, term)
+    return Value(a.kind, builder.call(intrinsic(builder.module, "maximum", a, 2), [a.ir, b.ir], fastmath=("nsz",)))
 
 
 def _reduce_add(builder: Any, running: Value, term: Value) -> Value:
@@ -322,14 +318,11 @@ EMITTERS: Mapping[str, Emitter] = MappingProxyType(
         "pointer_f64": _pointer("f64"),
         "pointer_i64": _pointer("i64"),
         "pointer_i32": _pointer("i32"),
-        "pointer_u8": _pointer("i8"),
         "offset": _offset,
         "select": _select,
-        "maximum": _extremum("maximum", ()),
-        "minimum": _extremum("minimum", ()),
         "quotient": _quotient,
         "reduce_add": _reduce_add,
-        "reduce_max": _extremum("maximum", ("nsz",)),
+        "reduce_max": _reduce_max,
         "call_address": _call_address,
         "call_part": _call_part,
         "fork": _fork,

@@ -107,6 +107,7 @@ TURN = 2  # elements of k that a turn of the innermost loop takes
 FEW_ROWS = 8  # a run-time M below this does not pay for packing
 PACKED = 4  # tiles of A that are packed side by side; one at a time: up to 6 % slower
 PAGE, LINE = 4096, 64  # bytes: what lies a page apart shares a set of the first-level cache; a line of it
+PACK_A = 1024  # bytes from one k to the next, in A with unit stride in m, from which on its blocks are packed
 PACK_B = 32 * 1024  # bytes of B above which its panels are packed
 
 
@@ -162,7 +163,7 @@ class _Generator(Emitter):
         self.pack_b = spec.b == "k" or (
             whole and several_rows and big_b and not dense and (spec.n is None or spec.n > 2 * self.lanes)
         )
-        self.pack_a = whole and several_rows and not one_panel and spec.a == "m" and spec.lda * self.size >= 1024
+        self.pack_a = whole and several_rows and not one_panel and spec.a == "m" and spec.lda * self.size >= PACK_A
         # Rows of A that start in one set of the cache displace each other: a copy of them does not.
         self.copy_a = whole and several_rows and not one_panel and spec.a == "k" and spec.lda * self.size % PAGE == 0
         blocked = self.pack_a or self.pack_b or self.copy_a

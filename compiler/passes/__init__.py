@@ -14,7 +14,6 @@ from typing import Any
 
 from ..program import Equation, Program
 from .cost import Cost, equation_cost
-from .gather import gather
 from .keep_digits import keep_digits
 from .reuse_values import reuse_values
 from .rewriting import operations
@@ -31,19 +30,18 @@ PASSES: tuple[Pass, ...] = (
     ("use_facts", use_facts, "what the data promise shortens sums: the gradient of softmax cross-entropy is p - y"),
     ("simplify_algebra", simplify_algebra, "numbers, copies, identities and conditions go; 0 * inf cannot arise"),
     ("stabilize", stabilize, "no exponential overflows, and softmax is one exponential"),
-    ("gather", gather, "what many points of a window add to one element is one sum, written once"),
     # the program that people read is the one up to here
     ("share", share, "nothing is computed twice, and nothing that is not needed"),
     # after share, which finds f itself by comparing; elimination costs more, and gives what is left
     ("reuse_values", reuse_values, "f'(z) from a = f(z) where that is cheaper and as accurate; z need not be kept"),
     ("split_products", split_products, "every contraction is a pure product of two tensors, in the cheapest order"),
 )
-READABLE: tuple[Pass, ...] = PASSES[:4]
+READABLE: tuple[Pass, ...] = PASSES[:3]
 # after what people read: each element as accurate as its size, not as the largest that there may be
 STRICT: tuple[Pass, ...] = (
     *READABLE,
     ("keep_digits", keep_digits, "no difference of nearly equal numbers, and no 0 * inf where the product has a limit"),
-    *(row for row in PASSES[4:] if row[0] != "reuse_values"),
+    *(row for row in PASSES[3:] if row[0] != "reuse_values"),
 )
 PIPELINES: Mapping[str, tuple[Pass, ...]] = MappingProxyType({"usual": PASSES, "strict": STRICT})
 

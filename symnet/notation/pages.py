@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import sympy as sp
 from sympy import Basic, Integer
 
-from compiler.passes.gather import gather
 from compiler.passes.use_facts import use_facts
 from compiler.program import Access, Equation, Program, Tensor, in_range, outer_accesses
 
@@ -25,6 +24,7 @@ from .alignment import aligned
 from .closed_form import closed_form
 from .families import above, folded
 from .gates import by_steps
+from .gather import gather
 from .latex import latex
 from .nodes import Equal, names
 from .sheet import Line, Section, Sheet

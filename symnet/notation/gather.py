@@ -10,7 +10,8 @@ factor reads 0 for any other p, and what it is multiplied by is a finite number 
 done where the subscript has p once, with the coefficient 1, T's axis is hardly longer than p's range, and p is no index
 of a sparse tensor; a stride (2*p+u) would ask which i are even, and stays a scatter.
 
-So the gradient of a convolution to its input is a convolution with the kernel mirrored, and is written once.
+So the gradient of a convolution to its input reads as a convolution with the kernel mirrored.  What is compiled stays
+a scatter: the sum visits points where its factors are zero, and was up to 14 % slower.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from dataclasses import replace
 import sympy as sp
 from sympy import Basic, Expr
 
-from ..functions import log1p
-from ..graph import at_least
-from ..program import Access, Equation, Index, Program, affine, fresh_index, indices
-from .rewriting import nodes
+from compiler.functions import log1p
+from compiler.graph import at_least
+from compiler.passes.rewriting import nodes
+from compiler.program import Access, Equation, Index, Program, affine, fresh_index, indices
 
 LONGER = 2  # T's axis may be so many times as long as p's range: each new point costs a visit
 
