@@ -23,8 +23,9 @@ from choices import CHOICES, NONE
 from peers import OURS
 from run import TOLERANCE, digits, machine
 from workers import Failed, Worker, in_rounds, started
-from workloads import ALL, WORKLOADS, Workload
+from workloads import ABLATED, ALL, WORKLOADS, Workload
 
+EVERY = {**ALL, **ABLATED}
 NEEDED, SLOW, SAME = "needed", "slow", "="
 Found = dict[str, float | str]  # ratio, or why there is none, by choice
 MEASURES = {"step": ("Time of a step", "µs", 1e6), "start": ("Start", "s", 1.0), "memory": ("Memory", "MB", 1e-6)}
@@ -96,7 +97,7 @@ def idle(found: list[Found], choices: list[str], least: float) -> list[str]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--workloads", nargs="+", choices=ALL, default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--workloads", nargs="+", choices=EVERY, default=[*WORKLOADS, *ABLATED], metavar="NAME")
     parser.add_argument("--choices", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
@@ -115,7 +116,7 @@ def main() -> int:
     whole: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
     told = []
     for name in options.workloads:
-        found, values, more = ablated(ALL[name], options)
+        found, values, more = ablated(EVERY[name], options)
         for measure in MEASURES:
             results[measure][name], whole[measure][name] = found[measure], values[measure]
         told += more

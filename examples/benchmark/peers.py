@@ -65,7 +65,7 @@ def symnet_model(w: Workload, threads: int = 1) -> Any:
         return sn.flatten(name=name)
 
     layers = [made(layer, f"layer{place}") for place, layer in enumerate(w.layers)]
-    loss = {"mse": "squared_error", "cross_entropy": "softmax_cross_entropy"}[w.loss]
+    loss = {"mse": "squared_error"}.get(w.loss, "softmax_cross_entropy")
     net = sn.Network(input=w.input, layers=layers, loss=loss, l2=w.l2)
     model = net.compile({"name": w.optimizer, "learning_rate": w.learning_rate}, w.dtype, threads=threads)
     for place, (names, values) in enumerate(zip(w.parameters, first_parameters(w))):

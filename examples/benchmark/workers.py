@@ -26,7 +26,7 @@ from typing import Any
 
 from choices import without
 from peers import LIMIT, OURS, PEERS
-from workloads import ALL, Unsuitable, Workload, data
+from workloads import ABLATED, ALL, Unsuitable, Workload, data
 
 CHECKED = 51  # the step whose loss is compared
 
@@ -96,11 +96,12 @@ def work(name: str, workload: str, threads: int, since: float, choice: str) -> N
     os.dup2(2, 1)  # what a library prints is no answer
     try:
         start = time.time()
-        data(ALL[workload])  # the file is read, the pages are there
+        trained = {**ALL, **ABLATED}[workload]
+        data(trained)  # the file is read, the pages are there
         since += time.time() - start
         source = hashlib.sha256()
         with without(choice, source.update):
-            run = PEERS[name].start(ALL[workload], threads)
+            run = PEERS[name].start(trained, threads)
             run(1)
         set_up = {"wall": time.time() - since, "processor": time.process_time()}
         run(CHECKED - 2)

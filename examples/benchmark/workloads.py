@@ -129,7 +129,8 @@ def dense(*units: int, activation: str = "relu", to_the_end: bool = False) -> tu
 class Workload:
     """A network and how it is trained.
 
-    input: the shape of a sample.  loss: "mse" (mean over samples and outputs) or "cross_entropy" (softmax, labels).
+    input: the shape of a sample.  loss: "mse" (mean over samples and outputs) or "cross_entropy" (softmax, labels;
+    "distribution", symnet alone: a distribution for each sample).
     l2: lambda in R = loss + lambda/2 * (sum of squared weights), biases excepted.  rows: of the data, a whole number of
     batches.
     """
@@ -252,6 +253,14 @@ CURVES = {
     ],
     "steps": [recurrent(f"steps-{k}", "elman", k) for k in (4, 8, 32, 128, 512)],
 }
+ABLATED = {  # for ablation.py alone: what no workload above has
+    w.name: w
+    for w in (
+        Workload("soft", (64,), dense(32, 10), "distribution", "adam", 1e-3, 32, 56 * 32),
+        Workload("two", (2, 16), (Layer("transformer", 16, size=8), Layer("flatten"), Layer("dense", 10)),
+                 "cross_entropy", "adam", 1e-3, 32, 16 * 32),
+    )
+}
 # fmt: on
 ALL = {**WORKLOADS, **{w.name: w for curve in CURVES.values() for w in curve}}
 
@@ -265,6 +274,8 @@ def data(w: Workload) -> tuple[np.ndarray, np.ndarray]:
         return np.ascontiguousarray(table[:, :-1] / 16, w.dtype), table[:, -1].astype(np.int64)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((w.rows, *w.input), w.dtype)
+    if w.loss == "distribution":
+        return X, rng.dirichlet(np.ones(w.outputs), w.rows).astype(w.dtype)
     if w.loss == "cross_entropy":
         return X, rng.integers(0, w.outputs, w.rows)
     return X, rng.standard_normal((w.rows, w.outputs), w.dtype)
