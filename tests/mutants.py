@@ -76,7 +76,12 @@ DIVIDED = tuple(  # by Python, in turns, and who gets a share
             f"test_no_part_of_a_kernel_depends_on_the_order_of_parts_between_barriers[{seed}]"
             for seed in (0, 2, 5, 8, 11)
         ),
+        "test_what_a_loop_over_steps_does_not_touch_is_waited_for_behind_it",
+        "test_what_one_thread_makes_alone_all_can_read",
+        "test_the_entries_of_a_row_are_not_divided_as_if_they_were_all_columns",
+        "test_shares_begin_with_whole_vectors",
         "test_a_missing_barrier_is_noticed",
+        "test_every_product_of_a_batch_is_divided_by_its_rows",
         "test_only_kernels_with_enough_work_are_divided",
         "test_in_each_step_of_a_recurrence_its_rows_are_divided",
     )
