@@ -136,6 +136,13 @@ def test_what_decays_wins_over_what_grows_whatever_bounded_function_is_in_it(bou
     np.testing.assert_allclose(after[3:], before[3:], rtol=1e-14)
 
 
+def test_a_logistic_without_its_other_stays_as_it_is() -> None:
+    n = Index("n", 3)
+    x, y = Tensor("x", (3,), "input"), Tensor("y", (3,))
+    program = Program((Equation(y[n], (n,), 3 * logistic(x[n]) * logistic(2 * x[n])),), (y,))
+    assert keep_digits(program) == program
+
+
 def test_what_grows_is_not_taken_for_the_power_of_what_decays() -> None:
     n = Index("n", 3)
     x, y = Tensor("x", (3,), "input"), Tensor("y", (3,))

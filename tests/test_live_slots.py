@@ -45,6 +45,8 @@ def test_one_place_holds_all_slots_where_each_is_read_before_the_next_is_made(re
     program = prepare(recurrence(read_all))
     tree = lower(program)
     assert single_slots(tree.body, tree.layout, set(program.roots)) == ({"b"} if read_all else {"a", "b"})
+    asked = {t for t in program.tensors if t.name == "b"}
+    assert "b" not in single_slots(tree.body, tree.layout, {*program.roots, *asked})
     layout = Layout(single={"a"})
     assert layout.elements(Tensor("a", (T, 3))) == 3 and layout.strides(Tensor("a", (T, 3))) == (0, 1)
 

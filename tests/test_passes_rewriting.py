@@ -22,6 +22,7 @@ from compiler.passes.rewriting import (
     rewrite,
     rewrite_equation,
 )
+from compiler.passes.share import _Scalars
 from compiler.program import Equation, Index, Program, Tensor, size
 
 i, j, k = Index("i", 4), Index("j", 4), Index("k", 3, 1)
@@ -158,6 +159,15 @@ def test_a_read_is_bound_to_the_element_that_the_definition_writes() -> None:
     assert binding(z[t + 1], z[i], anywhere=True) == {t: i - 1}
     assert binding(x[i, 0], x[j, 0]) == {i: j} and binding(x[i, 0], x[j, 1]) is None
     assert binding(x[i, i], x[j, j]) is None
+
+
+def test_what_stands_in_many_places_is_visited_once() -> None:
+    """Twice as many places at each of 60 levels."""
+    found: sp.Basic = sp.exp(y[0])
+    for _ in range(60):
+        found = sp.Tuple(found, found)
+    assert len(nodes(found)) == 60 + len(nodes(sp.exp(y[0])))
+    assert list(_Scalars(Program((), ()))._outermost(found).values()) == [sp.exp(y[0])]
 
 
 def test_a_comparison_of_a_choice_compares_each_of_its_values() -> None:

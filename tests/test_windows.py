@@ -127,6 +127,15 @@ def test_padding_is_shared_by_all_windows_on_a_tensor() -> None:
     run(program)
 
 
+def test_integers_sparse_tensors_and_what_is_gathered_are_not_padded() -> None:
+    w, y, label = Tensor("w", (U,), "input"), Tensor("y", (P, C)), Tensor("label", (P,), "input", "integer")
+    x, whole = Tensor("x", (P, C), "input"), Tensor("whole", (P, C), "input", "integer")
+    sparse, place = Tensor("sparse", (P, C), "constant", sparse=True), p + u - 1
+    for read in (x[place, c], whole[place, c], sparse[place, c], x[label[p] + place, c]):
+        program = Program((Equation(y[p, c], (p, u, c), w[u] * read),), (y,))
+        assert (pad_windows(program) == program) is (read != x[place, c]), read
+
+
 def test_only_a_product_is_scattered_into_a_wider_tensor() -> None:
     d, y = Tensor("d", (N, P, C), "input"), Tensor("y", (N, P, C))
     program = Program((Equation(y[n, p + u - 1, c], (n, p, u, c), d[n, p, c]),), (y,))
