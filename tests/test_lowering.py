@@ -551,3 +551,12 @@ def test_a_state_is_not_written_over_before_another_element_of_it_is_read() -> N
     program = Program((Equation(new[i], (i,), 2 * p[1002 - i]),), (), ((p, new),))
     values = np.arange(1003.0)
     np.testing.assert_array_equal(interpret(program, {"p": values}, {}, plain=False)["p"], 2 * values[::-1])
+
+
+@pytest.mark.parametrize("name", ["for", "lambda", "M", "a_very_long_name", "v1", "λ"])
+def test_an_index_may_have_any_name(name: str) -> None:
+    i, j = Index(name, 3), Index("j", 4)
+    x, y = Tensor("x", (4, 3), "input"), Tensor("y", (3, 4))
+    values = {"x": np.arange(12.0).reshape(4, 3)}
+    made = interpret(Program((Equation(y[i, j], (i, j), sp.exp(x[j, i])),), (y,)), values, {})["y"]
+    np.testing.assert_allclose(made, np.exp(values["x"].T))
