@@ -165,7 +165,7 @@ def test_what_stands_in_many_places_is_visited_once() -> None:
     """Twice as many places at each of 60 levels."""
     found: sp.Basic = sp.exp(y[0])
     for _ in range(60):
-        found = sp.Tuple(found, found)
+        found = sp.Basic(found, found)
     assert len(nodes(found)) == 60 + len(nodes(sp.exp(y[0])))
     assert list(_Scalars(Program((), ()))._outermost(found).values()) == [sp.exp(y[0])]
 

@@ -127,6 +127,12 @@ def test_padding_is_shared_by_all_windows_on_a_tensor() -> None:
     run(program)
 
 
+@pytest.mark.parametrize(("low", "length", "shape"), [(1, P + U, P + U + 1), (0, P, P + U - 1), (0, P + U, None)])
+def test_what_is_read_beyond_either_end_is_padded_there(low: int, length: int, shape: int | None) -> None:
+    padded = [t.shape[1] for t in pad_windows(forward(1, low, length)).tensors if t.name == "x_padded"]
+    assert padded == ([] if shape is None else [shape])
+
+
 def test_integers_sparse_tensors_and_what_is_gathered_are_not_padded() -> None:
     w, y, label = Tensor("w", (U,), "input"), Tensor("y", (P, C)), Tensor("label", (P,), "input", "integer")
     x, whole = Tensor("x", (P, C), "input"), Tensor("whole", (P, C), "input", "integer")
