@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import mmap
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import scipy.sparse
 from symnet.declare.spec import dense
 from symnet.errors import SymnetError
 from symnet.network import Network
+from symnet.run import arrays
 from symnet.run.data import check_data, check_inputs, split
 from symnet.run.tables import load_data
 
@@ -295,3 +297,22 @@ def test_the_seed_decides_a_split_and_the_test_part_depends_on_nothing_else() ->
 def test_a_split_that_leaves_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(SymnetError, match="2 rows, of which 1 would be for validation and 1 for the test"):
         split(2, 0, 0.1, 0.1)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_RANDOM"), reason="the system takes no advice")
+@pytest.mark.parametrize("memory", [100, 10**12])
+def test_of_a_file_larger_than_memory_the_system_reads_nothing_ahead(tmp_path, monkeypatch, memory: int) -> None:
+    given: list[int] = []
+
+    class Mapped(mmap.mmap):
+        def madvise(self, advice: int, *_: int) -> None:
+            given.append(advice)
+
+    monkeypatch.setattr(arrays, "_memory", lambda: memory)
+    monkeypatch.setattr(mmap, "mmap", Mapped)
+    np.save(tmp_path / "x.npy", np.ones((40, 3), np.float32))
+    X = np.load(tmp_path / "x.npy", mmap_mode="r")
+    network = Network(3, [dense(1)], "squared_error")
+    for rows, batch_size in ((X, 8), (np.array(X), 8), (X, 40)):  # a batch of all rows has them as they stand
+        network.compile(seed=0).prepare(rows, np.ones((40, 1)), batch_size)
+    assert given == ([mmap.MADV_RANDOM] if memory == 100 else [])

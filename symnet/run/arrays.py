@@ -7,6 +7,8 @@ parameters.py, which check shapes and values; an error names the array and, wher
 
 from __future__ import annotations
 
+import mmap
+import os
 import sys
 from numbers import Real
 from typing import Any
@@ -39,6 +41,20 @@ def real_array(value: Any, name: str) -> Array:
         place = np.argwhere(np.ma.getmaskarray(value))[0]
         raise complaint(f"{name}{_index(place)}", Quoted("a masked element"), "an array without them")
     return array
+
+
+def read_in_any_order(array: Array) -> None:
+    """Of a mapped file that does not fit in memory rows come in any order: the system shall read no others ahead."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM") and len(base) > _memory():
+        base.madvise(mmap.MADV_RANDOM)
+
+
+def _memory() -> int:
+    """Bytes of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _no_numbers(array: Array, name: str) -> SymnetError:

@@ -17,6 +17,7 @@ import numpy as np
 from compiler.kernels.driver import HISTORY_COLUMNS, Control, ready
 
 from ..errors import SymnetError, complaint
+from .arrays import read_in_any_order
 from .data import Data
 from .diagnosis import diagnose
 from .execution import ROWS, Call, assert_intact, variant
@@ -136,6 +137,8 @@ class Loop:
         rows, items = [], []
         for name, array in data.arrays.items():
             if name in call.slots:
+                if batch:
+                    read_in_any_order(array)
                 buffer = np.empty((batch, *array.shape[1:]), array.dtype)
                 call.put(name, buffer)
                 width = array.itemsize * int(np.prod(array.shape[1:], dtype=int))
