@@ -115,7 +115,7 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         (*map(PASSES.format, BLOCKS), "tests/test_passes_pipeline.py", NETWORKS),
     ),
     ("compiler/kernels/matmul.py", ("tests/test_matmul.py",), ("tests/test_native.py", COMPILED.format(0))),
-    ("compiler/kernels/blas.py", ("tests/test_matmul.py",), ()),
+    ("compiler/kernels/blas.py", ("tests/test_matmul.py",), NATIVE),
     ("compiler/kernels/emitter.py", ("tests/test_matmul.py",), NATIVE),
     ("compiler/kernels/many.py", ("tests/test_population.py",), ("tests/test_driver.py",)),
     ("compiler/kernels/driver_lanes.py", ("tests/test_population.py",), ("tests/test_driver.py",)),
