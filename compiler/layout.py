@@ -27,11 +27,14 @@ class Address:
 @dataclass(slots=True)
 class Layout:
     """Axis orders by tensor name (identity where absent); for tensors that share storage, the one that owns it; and the
-    names of tensors that have memory for one slot of their slowest axis, in which all its slots follow one another."""
+    names of tensors that have memory for one slot of their slowest axis, in which all its slots follow one another.
+
+    tiny: the program is (spell.py)."""
 
     order: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     owner: dict[Tensor, Tensor] = field(default_factory=dict)
     single: set[str] = field(default_factory=set)
+    tiny: bool = False
 
     def root(self, tensor: Tensor) -> Tensor:
         return self.owner.get(tensor, tensor)

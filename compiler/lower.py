@@ -21,6 +21,7 @@ from .nest import Call, Check, Loop, Names, Node, build, zeros
 from .product import as_product
 from .program import Access, Equation, Index, Program, Tensor, merge_duplicates, outer_accesses
 from .recurrence import component_nodes
+from .spell import is_tiny
 
 Box = tuple[Range, ...] | None
 PLACED = ("parameter", "state", "value")  # whose storage order is ours to choose
@@ -44,7 +45,7 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
     scalars, rest = split_scalars(program)
     if orders is None:
         orders = {} if plain else storage_orders(program)
-    layout = Layout(dict(orders))
+    layout = Layout(dict(orders), tiny=is_tiny(program))
     names = Names()
     needs = dependences(rest)
     copies = _share_storage(program, rest, needs, layout)

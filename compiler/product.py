@@ -21,7 +21,9 @@ from sympy import Expr
 from .layout import Layout
 from .program import Access, Equation, Index, affine, in_range, sort_key
 
-TINY = 16  # a call of so few multiplications takes up to twice as long as a loop nest
+# A call of so few multiplications takes up to twice as long as a loop nest.  In a tiny program those of a row count: it
+# may run in the lanes of vectors, where there are no calls.
+TINY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ def _arrange(a: Access, b: Access, equation: Equation, layout: Layout) -> Produc
     k = [i for i in equation.domain if i in of_a and i in of_b and i not in of_c]
     if len(batch) + len(m) + len(n) + len(k) != len(equation.domain) or not (m and n and k):
         return None
-    if (small := sp.Mul(*(i.extent for i in (*m, *n, *k)))).is_Integer and small <= TINY:
+    extents = [i.extent for i in (*m, *n, *k) if i.extent.is_Integer or not layout.tiny]
+    if (small := sp.Mul(*extents)).is_Integer and small <= TINY:
         return None
     c = equation.lhs
     m, m_loops, (am, cm) = _merged(m, (a, c), layout)

@@ -35,7 +35,7 @@ Key = tuple[Tensor, tuple[int, ...]]  # a tensor that is taken apart, and the su
 
 
 def spell_out(program: Program) -> Program:
-    apart = _apart(program) if _is_tiny(program) else None
+    apart = _apart(program) if is_tiny(program) else None
     if apart is None:
         return program
     spelled = [element for equation in program.equations for element in _spelled(equation)]
@@ -52,7 +52,8 @@ def spell_out(program: Program) -> Program:
     return program if any(is_infinite(equation.rhs) for equation in renamed) else program.with_equations(renamed)
 
 
-def _is_tiny(program: Program) -> bool:
+def is_tiny(program: Program) -> bool:
+    """Few parameters, few operations a sample."""
     tensors = program.tensors
     sizes = [sp.Mul(*t.shape) for t in tensors if t.role == "parameter"]
     if any(t.sparse for t in tensors) or not all(n.is_Integer for n in sizes) or not 0 < sum(sizes) <= PARAMETERS:
