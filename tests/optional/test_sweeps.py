@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("joblib")
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 
 import symnet as sn
 from symnet import sweeps
@@ -80,7 +81,8 @@ def test_of_each_kind_of_network_one_is_trained_first(monkeypatch: pytest.Monkey
 
 
 def _kernels(seed: int) -> tuple[int, int]:
-    net = sn.Network(4, [sn.dense(11, "tanh"), sn.dense(2)], "softmax_cross_entropy")  # of no other test: none is loaded
+    """Of a network that no other test has: nothing of it is loaded."""
+    net = sn.Network(4, [sn.dense(11, "tanh"), sn.dense(2)], "softmax_cross_entropy")
     model = net.compile("adam", seed=seed)
     model.fit(X, Y, 1)
     return os.getpid(), model.kernels.compiled
@@ -89,6 +91,7 @@ def _kernels(seed: int) -> tuple[int, int]:
 def test_processes_find_in_the_cache_what_another_has_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYMNET_CACHE", str(tmp_path))
     assert _kernels(0)[1] == 1
+    get_reusable_executor().shutdown()  # processes of an earlier test have the cache of that time
     made = joblib.Parallel(n_jobs=2)(joblib.delayed(_kernels)(seed) for seed in range(4))
     assert all(compiled == 0 for _, compiled in made) and os.getpid() not in {process for process, _ in made}
 
