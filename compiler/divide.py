@@ -5,10 +5,10 @@ have a `Share`, what one thread makes alone stands in `Alone`, and a `Barrier` s
 overwrite what another has made.
 
 A share is a run of the outputs: rows of a product (columns, where the factor that has them is large: it is packed for
-each share of the rows), an index of a loop that every element written has as a subscript. A summed index is never
+each share of the rows), an index of a loop that every element written has as a subscript.  A summed index is never
 divided, with one exception that no thread can see: what a flat loop sums into a scalar is summed in pieces of fixed
-length, and the pieces are added in order. Shares begin at fixed multiples (a whole number of vectors), so every element
-is computed by the same instructions whoever does it. Hence the same bits for any number of threads.
+length, and the pieces are added in order.  Shares begin at fixed multiples (a whole number of vectors), so every
+element is computed by the same instructions whoever does it.  Hence the same bits for any number of threads.
 
 Where the elements that one loop writes are read by the next in the same shares, there is no barrier between them: a
 batch goes forward and backward through all layers in shares of its rows.

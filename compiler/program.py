@@ -332,8 +332,8 @@ class Equation:
         return replace(self, rhs=change(self.rhs), where=change(self.where))
 
     def substitute(self, new: Mapping[Basic, Basic]) -> Equation:
-        """Indices or accesses replaced everywhere; an index of the domain may only become another index."""
-        domain = tuple(new.get(i, i) for i in self.domain)
+        """Indices, accesses or sizes replaced everywhere; an index of the domain may only become another index."""
+        domain = tuple(i.xreplace(new) for i in self.domain)
         assert all(isinstance(i, Index) for i in domain), "an index of the domain may only become another index"
         return Equation(self.lhs.xreplace(new), domain, self.rhs.xreplace(new), self.op, self.where.xreplace(new))
 
@@ -453,10 +453,7 @@ class Program:
         new: dict[Basic, Basic] = {s: Integer(known[s.name]) for s in self.sizes if s.name in known}
 
         def told(equations: Iterable[Equation]) -> tuple[Equation, ...]:
-            return tuple(
-                Equation(e.lhs.xreplace(new), tuple(i.xreplace(new) for i in e.domain), e.rhs.xreplace(new), e.op,
-                         e.where.xreplace(new)) for e in equations
-            )  # fmt: skip
+            return tuple(e.substitute(new) for e in equations)
 
         def tensors(found: Iterable[Tensor]) -> tuple[Tensor, ...]:
             return tuple(t.xreplace(new) for t in found)

@@ -702,16 +702,13 @@ class _Generator(Emitter):
             self.blocks(self.k, self.block_k, over_m, once=True)
         self.lines.append("  ret void")
         allocas: list[str] = []
-        depth = self.block_k or (self.spec.k if self.spec.k is not None else BLOCK_K)
         if self.pack_b:
             width = self.split()[0] * self.lanes
-            allocas.append(f"  %packed_b = alloca {self.scalar}, i64 {max(1, depth) * width}, align 64")
-        if self.copy_a:
+            allocas.append(f"  %packed_b = alloca {self.scalar}, i64 {self.depth * width}, align 64")
+        if self.pack_a or self.copy_a:
             height = self.block_m or self.spec.m or 1
-            allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {height * self.copied()}, align 64")
-        if self.pack_a:
-            height = self.block_m or self.spec.m or 1
-            allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {max(1, depth) * (height + 16)}, align 64")
+            elements = height * self.copied() if self.copy_a else (height + 16) * self.depth
+            allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {elements}, align 64")
         self.lines[at:at] = allocas
         return self.function(spec.name, [f"ptr noalias %{name}" for name in "ABCD"])
 
