@@ -20,11 +20,13 @@ from sympy.logic.boolalg import Boolean
 from .divisors import HIGH, LOW, divisors
 from .expressions import Expressions, Frame, Places, label
 from .fuse import flat_chain
+from .interpreter import NAMESPACE
 from .layout import Layout
 from .nest import Alone, Barrier, Call, Check, Gather, Guarded, Loop, Node, Share, Statement, Sum, effects, unsafe_axes
 from .program import Access, Equation, Index, Tensor
 
-RESERVED = {"M", "I", "H", "MI", "table", "status", "thread", "threads", "team"}
+RESERVED = {*NAMESPACE, "M", "I", "H", "MI", "table", "status", "thread", "threads", "team", "part", "kernel", "range"}
+SYNTHESIZED = re.compile(r"([ckprsuvxe]|s[ckux]|product)\d+|r\d+[sp]")
 
 
 class Writer(Expressions):
@@ -240,9 +242,10 @@ class Writer(Expressions):
     def _loop_name(self, stem: str) -> str:
         usable = stem.isidentifier() and not iskeyword(stem) and stem not in RESERVED
         stem = stem if usable and len(stem) <= 8 else "i"
-        taken = {f.text for f in self.frames}
+        taken = {*(f.text for f in self.frames), *self.places.sizes.values()}
+        taken |= {f"e{name}" for name in taken} | {name.removeprefix("e") for name in taken}  # of sparse rows
         number, name = 1, stem
-        while name in taken or re.fullmatch(r"[ckprvxe]\d+", name):
+        while name in taken or SYNTHESIZED.fullmatch(name):
             number, name = number + 1, f"{stem}_{number}"
         return name
 

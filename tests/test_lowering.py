@@ -458,15 +458,6 @@ def test_what_is_infinite_or_no_number_is_compared_as_it_is_computed(number: sp.
             np.testing.assert_array_equal(found, evaluate(program, values)[name], name)
 
 
-@pytest.mark.parametrize("name", ["2x", "i'", "for", "M", "very long name", "\u00e9\u00e9", "p3"])
-def test_any_name_of_an_index_gives_a_source_that_runs(name: str) -> None:
-    i, j = Index(name, 3), Index("j", 4)
-    x, y = Tensor("x", (3, 4), "input"), Tensor("y", (3,))
-    program = Program((Equation(y[i], (i, j), x[i, j]),), (y,))
-    x_values = np.arange(12.0).reshape(3, 4)
-    np.testing.assert_array_equal(interpret(program, {"x": x_values}, {})["y"], x_values.sum(1))
-
-
 def test_times_of_lowering_and_compiling_are_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compiler.executable.perf_counter", itertools.count().__next__)  # a second passes between calls
     found = compile_program(network((3, 2)).training_program("adam"), "float32", None, {"N": 2}).manifest[
@@ -553,10 +544,38 @@ def test_a_state_is_not_written_over_before_another_element_of_it_is_read() -> N
     np.testing.assert_array_equal(interpret(program, {"p": values}, {}, plain=False)["p"], 2 * values[::-1])
 
 
-@pytest.mark.parametrize("name", ["for", "lambda", "M", "a_very_long_name", "v1", "λ"])
-def test_an_index_may_have_any_name(name: str) -> None:
-    i, j = Index(name, 3), Index("j", 4)
-    x, y = Tensor("x", (4, 3), "input"), Tensor("y", (3, 4))
-    values = {"x": np.arange(12.0).reshape(4, 3)}
-    made = interpret(Program((Equation(y[i, j], (i, j), sp.exp(x[j, i])),), (y,)), values, {})["y"]
-    np.testing.assert_allclose(made, np.exp(values["x"].T))
+NAMES = [
+    "2x",
+    "i'",
+    "for",
+    "M",
+    "a_long_name",
+    "\u00e9\u00e9",
+    "v1",
+    "k1",
+    "n0",
+    "ej",
+    "exp",
+    "select",
+    "range",
+    "F64",
+    "part",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_index_may_have_any_name_whatever_else_the_source_calls_so(name: str) -> None:
+    x, s = Tensor("x", (4, N), "input"), Tensor("s", (4, 4), "constant", sparse=True)
+    w, y = Tensor("w", (4, N)), Tensor("y", (N, 4))
+    rng = np.random.default_rng(0)
+    values = {"x": rng.normal(size=(4, 5)), "s": np.eye(4, k=1) + np.eye(4, k=-2)}
+    expected = np.exp(values["s"] @ values["x"]).sum(0)[:, None] * (values["x"].T > 0)
+    for names in itertools.permutations((name, "i", "j")):
+        i, j, m = Index(names[0], 4), Index(names[1], 4), Index(names[2], N)
+        equations = (
+            Equation(w[i, m], (i, m, j), s[i, j] * x[j, m]),
+            Equation(y[m, j], (m, j, i), sp.exp(w[i, m]), where=x[j, m] > 0),
+        )
+        for plain in (True, False):
+            found = interpret(Program(equations, (y,)), values, {"N": 5}, plain=plain)["y"]
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
