@@ -68,6 +68,13 @@ DERIVATION, PASSES, NESTS, COMPILED = (
     )
 )
 BLOCKS = range(0, 80, 20)
+KERNELS, CALLED = (
+    f"tests/test_fingerprints.py::{name}"
+    for name in (
+        "test_kernels_are_those_that_were_looked_at",
+        "test_what_kernels_call_and_what_calls_them_is_what_was_looked_at",
+    )
+)
 NETWORKS, GENERATED, THREADS = "tests/test_fuzz_networks.py", "tests/test_generated.py", "tests/test_threads.py"
 DIVIDED = tuple(  # by Python, in turns, and who gets a share
     f"{THREADS}::{name}"
@@ -105,28 +112,32 @@ LOWERING = ("tests/test_lowering.py", "tests/test_windows.py")
 JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "symnet/differentiate.py",
-        (GENERATED, DERIVATION.format(0)),
-        ("tests/test_differentiate.py", *map(DERIVATION.format, BLOCKS[1:]), "tests/test_derivatives_in_loss.py"),
+        (KERNELS, GENERATED),
+        ("tests/test_differentiate.py", *map(DERIVATION.format, BLOCKS), "tests/test_derivatives_in_loss.py"),
     ),
-    ("compiler/passes/keep_digits.py", ("tests/test_accuracy.py", GENERATED), tuple(map(NESTS.format, BLOCKS))),
+    ("compiler/passes/keep_digits.py", (KERNELS, "tests/test_accuracy.py"), tuple(map(NESTS.format, BLOCKS))),
     (
         "compiler/passes/*",
-        (GENERATED, "tests/test_passes_[!p]*.py"),
+        (KERNELS, GENERATED, "tests/test_passes_[!p]*.py"),
         (*map(PASSES.format, BLOCKS), "tests/test_passes_pipeline.py", NETWORKS),
     ),
-    ("compiler/kernels/matmul.py", ("tests/test_matmul.py",), ("tests/test_native.py", COMPILED.format(0))),
-    ("compiler/kernels/blas.py", ("tests/test_matmul.py",), NATIVE),
-    ("compiler/kernels/emitter.py", ("tests/test_matmul.py",), NATIVE),
-    ("compiler/kernels/many.py", ("tests/test_population.py",), ("tests/test_driver.py",)),
-    ("compiler/kernels/driver_lanes.py", ("tests/test_population.py",), ("tests/test_driver.py",)),
-    ("compiler/kernels/driver.py", ("tests/test_driver.py",), ("tests/test_training.py",)),
-    ("compiler/kernels/*", (*NATIVE, "tests/test_driver.py"), ("tests/test_matmul.py", COMPILED.format(0))),
-    ("compiler/translate.py", NATIVE[:2], (COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py")),
-    ("compiler/divide.py", DIVIDED, (BITS, GENERATED, NATIVE[1])),
-    ("compiler/team.py", TOGETHER, (BITS, NATIVE[1])),
+    ("compiler/kernels/matmul.py", (CALLED, "tests/test_matmul.py"), ("tests/test_native.py", COMPILED.format(0))),
+    ("compiler/kernels/blas.py", (CALLED, "tests/test_matmul.py"), NATIVE),
+    ("compiler/kernels/emitter.py", (CALLED, "tests/test_matmul.py"), NATIVE),
+    ("compiler/kernels/many.py", (CALLED, "tests/test_population.py"), ("tests/test_driver.py",)),
+    ("compiler/kernels/driver_lanes.py", (CALLED, "tests/test_population.py"), ("tests/test_driver.py",)),
+    ("compiler/kernels/driver.py", (CALLED, "tests/test_driver.py"), ("tests/test_training.py",)),
+    ("compiler/kernels/*", (CALLED, *NATIVE, "tests/test_driver.py"), ("tests/test_matmul.py", COMPILED.format(0))),
+    (
+        "compiler/translate.py",
+        (CALLED, *NATIVE[:2]),
+        (KERNELS, COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py"),
+    ),
+    ("compiler/divide.py", (KERNELS, *DIVIDED), (BITS, GENERATED, NATIVE[1])),
+    ("compiler/team.py", (CALLED, *TOGETHER), (BITS, NATIVE[1])),
     (
         "compiler/*",
-        (GENERATED, NESTS.format(0), "tests/test_memory_plan.py", "tests/test_spans.py"),
+        (KERNELS, GENERATED, NESTS.format(0), "tests/test_memory_plan.py", "tests/test_spans.py"),
         (DIVIDED[0], *LOWERING, "tests/test_slots.py", *map(NESTS.format, BLOCKS[1:]), NETWORKS),
     ),
 )

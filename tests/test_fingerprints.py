@@ -1,0 +1,182 @@
+"""What is generated, counted, and a digest of it: as it was last looked at.
+
+test_generated.py has whole sources of a few networks to read.  Here is more, in a line each: the source of random
+programs with all that the language has, and the LLVM IR of products, of functions and of the loops around them, for
+each family of processors.  What costs more shows in the counts, any other change in the digest.  Then read the
+difference,
+
+    python -m tests.test_fingerprints "program 17"      what is generated, to compare with that of the commit before
+
+and, if it is meant and better, `python -m tests.test_fingerprints` writes the lines again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from compiler import native, team
+from compiler.executable import generate
+from compiler.kernels import driver, driver_lanes, emitters, many, real, variants, vectormath
+from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
+from compiler.native import parse_signature
+from compiler.program import Program
+from compiler.translate import Lanes, translate
+
+from . import networks, programs
+from .tolerance import gradient_program
+
+FILE = Path(__file__).parent / "golden" / "fingerprints.txt"
+Text = tuple[str, str]  # what was counted, and what is generated
+
+
+# ---------------------------------------------------------------------------------------------- kernels
+def kernel(program: Program, seed: int) -> Text:
+    """Its equations and source, of some the IR.  Every third is for several threads, some are strict or plain."""
+    dtype = "float32" if seed % 2 else "float64"
+    text, calls, _, manifest = generate(
+        program, dtype, None, {size.name: 40 for size in program.sizes}, plain=seed % 8 == 7,
+        accuracy="strict" if seed % 8 == 5 else "usual", **({"worth": 0} if seed % 3 == 0 else {}),
+    )  # fmt: skip
+    names = {name: (spec.name, *parse_signature(SIGNATURE[dtype])) for name, spec in calls.items()}
+    code = translate(text, "kernel", names) if seed % 4 == 0 else ""
+    for row in (*manifest["passes"], *manifest["stages"]):
+        del row["milliseconds"], row["reason"]
+    counts = [f"{row[what][1]} {what}" for row in manifest["passes"][-1:] for what in ("equations", "operations")]
+    loops = next(row["count"][1] for row in manifest["stages"] if row["name"] == "fuse")
+    counts += [f"{loops} loops", f"{manifest['memory_elements']} elements"]
+    source = "\n".join(line for line in text.splitlines() if "sha256" not in line)
+    return ", ".join(counts), "\n".join([*map(str, program.equations), json.dumps(manifest), source, code])
+
+
+def random_program(seed: int) -> Text:
+    drawn = programs.sample(seed)
+    program = gradient_program(drawn.program.equations, drawn.output, drawn.wrt)
+    return kernel(Program((*program.equations, *drawn.next), program.outputs, drawn.updates), seed)
+
+
+def random_network(seed: int) -> Text:
+    drawn = networks.drawn(seed)
+    return kernel(drawn.network.training_program(drawn.optimizer, drawn.given), seed)
+
+
+# ---------------------------------------------------------------------------------------------- products
+SIZES = (
+    (33, 37, 19), (None, 10, 64), (64, 10, 128), (301, 130, 701), (None, 70, 3000), (9, None, 6), (1, 300, 40),
+    (None, None, None), (130, 24, None), (7, 200, 5), (512, 512, 512), (0, 5, 0), (21, 33, 1024),
+)  # fmt: skip
+FORMS = tuple(itertools.product("km", "nk", ("zero", "bias", "c"), ("float32", "float64")))
+PRODUCTS = 36  # of each row of TILES: sizes on both sides of every limit, in turns with the forms
+
+
+def product(row: str, number: int) -> Text:
+    (m, n, k), (a, b, start, dtype) = SIZES[number % len(SIZES)], FORMS[number * 7 % len(FORMS)]
+    lda, ldb, ldc = ((k or 1024) if a == "k" else (m or 1024)), ((n or 48) if b == "n" else (k or 64)), n or 48
+    segments = ((3, 8, 120), (2, 40, -7)) if b == "n" and number % 5 == 1 else ()
+    part = n is not None and not segments and number % 3 == 2
+    spec = Matmul(dtype, m, n, k, a, b, max(lda, 1), max(ldb, 1) + number % 2, ldc, start, segments, part, m is None)
+    name, code = matmul(spec, TILES[row])
+    return f"{name}, {code.count('fmuladd')} multiply-adds, {code.count('load')} loads", code
+
+
+# ---------------------------------------------------------------------------------------------- functions
+@contextmanager
+def processor(kind: str) -> Iterator[None]:
+    """One with wide vectors and a fused multiply-add, or one without."""
+    with ExitStack() as stack:
+        for module in (real, vectormath, emitters):
+            stack.enter_context(mock.patch.object(module, "has_fma", lambda: kind == "fused"))
+        row = TILES["avx512" if kind == "fused" else "generic"]
+        stack.enter_context(mock.patch.object(variants, "target", lambda: row))
+        stack.enter_context(mock.patch.object(emitters.platform, "machine", lambda: "x86_64"))
+        yield
+
+
+def function(kind: str, name: str) -> Text:
+    """Of a number and of a vector, in both precisions."""
+    loops = "".join(f"    for i in range(8):\n        {p}[i] = {name}({p}[i])\n" for p in "xy")
+    text = f"def f(table):\n    x = pointer_f32(table[0])\n    y = pointer_f64(table[1])\n{loops}"
+    with processor(kind):
+        wide = [Lanes(8)] if kind == "fused" or name not in vectormath.CIRCULAR else []
+        code = "".join(translate(text, "f", {}, lanes) for lanes in (None, *wide))
+    return f"{code.count('fma')} fused", code
+
+
+# ---------------------------------------------------------------------------------------------- loops around kernels
+def native_loop(name: str) -> Text:
+    """What calls kernels: of one thread, of a team, of many networks."""
+    found: dict[str, str] = {}
+
+    def build(text: str, entry: str, names: dict[str, Any], lanes: Lanes | None = None, **_: object) -> Any:
+        known = {key: native._plain(value) for key, value in names.items()} | {"MONOTONIC": 1}
+        found["lanes" if lanes else entry] = translate(text, entry, known, lanes)
+        return mock.Mock(address=0)
+
+    make: dict[str, Callable[[], object]] = {
+        "many": many._many.__wrapped__,
+        "drive": driver.loop_address.__wrapped__,
+        "lanes": lambda: driver_lanes.lanes_address.__wrapped__(8),
+    }
+    with mock.patch.object(native, "build_source", build), processor("fused"):
+        make.get(name, lambda: team.build.__wrapped__(name))()
+    return "", found[name]
+
+
+# ---------------------------------------------------------------------------------------------- to compare
+Kinds = dict[str, tuple[Callable[..., Text], tuple[Any, ...]]]
+KERNELS: Kinds = {
+    **{f"program {seed}": (random_program, (seed,)) for seed in range(40)},
+    **{f"network {seed}": (random_network, (seed,)) for seed in (3, 6, 10, 17)},
+}
+CALLED: Kinds = {
+    **{f"{row} {number}": (product, (row, number)) for row in TILES for number in range(PRODUCTS)},
+    **{
+        f"{name} {kind}": (function, (kind, name))
+        for kind in ("fused", "plain")
+        for name in (*vectormath.FORMULAS, *vectormath.CIRCULAR, "isfinite")
+    },
+    **{
+        f"the loop {name}": (native_loop, (name,))
+        for name in (*team.FUNCTIONS, "work", "opened", "many", "drive", "lanes")
+    },
+}
+KINDS = KERNELS | CALLED
+
+
+def fingerprint(name: str) -> str:
+    make, arguments = KINDS[name]
+    counts, text = make(*arguments)
+    lines, digest = text.count("\n"), hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{name}: {counts}, {lines} lines, {digest}".replace(": ,", ":")
+
+
+def compare(names: list[str]) -> None:
+    known = {line.partition(":")[0]: line for line in FILE.read_text().splitlines()}
+    changed = [(known[name], found) for name in names if known[name] != (found := fingerprint(name))]
+    assert not changed, "\n".join(f"was  {was}\nis   {now}" for was, now in changed)
+
+
+@pytest.mark.parametrize("first", range(0, len(KERNELS), 11))
+def test_kernels_are_those_that_were_looked_at(first: int) -> None:
+    compare([*KERNELS][first : first + 11])
+
+
+def test_what_kernels_call_and_what_calls_them_is_what_was_looked_at() -> None:
+    compare([*CALLED])
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        make, arguments = KINDS[name]
+        print(make(*arguments)[1])
+    if not sys.argv[1:]:
+        FILE.write_text("".join(f"{fingerprint(name)}\n" for name in KINDS))
