@@ -134,7 +134,7 @@ REFUSED = [
         {"fit": {"checkpoint": "no/such/folder/file"}},
         "checkpoint: found 'no/such/folder/file', expected a file",
     ),
-    ({"fit": {"checkpoint": 3}}, "checkpoint: found 3, expected the path of a file, or a Checkpoint"),
+    ({"fit": {"checkpoint": 3}}, "checkpoint: found 3, expected the path of a file"),
 ]
 
 

@@ -163,3 +163,18 @@ def test_objects_are_not_stored(path):
     with pytest.raises(SymnetError, match="found dtype object"):
         write(path, {"W": np.array([object()])})
     assert not path.exists()
+
+
+def test_what_is_no_file_is_neither_replaced_nor_read(path, tmp_path):
+    os.mkfifo(tmp_path / "device")
+    for odd in (tmp_path, tmp_path / "device", tmp_path / "missing" / "model", None, 5, True, "", "a\0b", []):
+        for way in (lambda odd: write(odd, {"W": np.zeros(3)}), read, read_header):
+            with pytest.raises(SymnetError):
+                way(odd)
+    assert os.listdir(tmp_path) == ["device"] and not (tmp_path / "device").is_file()
+
+
+def test_a_link_stays_a_link_to_the_file_that_is_written(path, tmp_path):
+    (tmp_path / "link").symlink_to("there")
+    write(tmp_path / "link", {"W": np.zeros(3)})
+    assert (tmp_path / "link").is_symlink() and read(tmp_path / "there")[0]["W"].tolist() == [0, 0, 0]

@@ -20,7 +20,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,9 +52,7 @@ class Checkpoint:
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str | os.PathLike) or not str(self.path):
-            raise complaint("checkpoint", self.path, "the path of a file, or a Checkpoint")
-        if not Path(self.path).parent.is_dir():
+        if not storage.target_of(self.path, "checkpoint").parent.is_dir():
             raise complaint("checkpoint", str(self.path), "a file in a folder that exists")
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not self.seconds >= 0:
             raise complaint("checkpoint, seconds", self.seconds, "a number of seconds, 0 or more")
@@ -87,13 +84,11 @@ class Keeper:
     """Writes the checkpoints of one `fit`, and reads the one that it begins with."""
 
     def __init__(self, loop: Loop, to: Any, resume: Any) -> None:
-        if resume is not None and (not isinstance(resume, str | os.PathLike) or not str(resume)):
-            raise complaint("resume", resume, "the path of a checkpoint")
         self._to = to if to is None or isinstance(to, Checkpoint) else Checkpoint(to)
         self._model = loop.model
         self.settings: dict[str, Any] = {}  # of the `fit`; it puts them in if `uses_settings`
-        self._resume = None if resume is None else Path(resume)
-        if self._resume and self._to and self._resume.absolute() == Path(self._to.path).absolute():
+        self._resume = None if resume is None else storage.target_of(resume, "resume")
+        if self._resume and self._to and self._resume == storage.target_of(self._to.path, "checkpoint"):
             self._resume = self._resume if self._resume.exists() else None  # the first start of a run that may go on
         self._last = time.monotonic()
         if self._to is not None:

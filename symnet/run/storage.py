@@ -16,7 +16,9 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -79,12 +81,34 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: M
         header[name] = {"dtype": e.dtype, "shape": list(e.shape), "data_offsets": [e.begin, e.end]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    replace_file(path, [len(text).to_bytes(8, "little"), text, *(block.tobytes() for block in blocks)])
+    data = (block.reshape(-1).view(np.uint8).data for block in blocks)
+    replace_file(path, [len(text).to_bytes(8, "little"), text, *data])
 
 
-def replace_file(path: str | os.PathLike[str], parts: list[bytes]) -> None:
+def target_of(path: Any, where: str) -> Path:
+    """The file that a path names, links followed: there is none yet, or it may be replaced; else SymnetError.
+
+    A device would be replaced by a file, too, if the user may do that.
+    """
+    target = Path(os.path.realpath(_text(path, where)))
+    if target.exists() and not target.is_file():
+        raise complaint(where, str(path), "the path of a file, not of a folder or a device")
+    return target
+
+
+def _text(path: Any, where: str) -> str:
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        text = ""
+    if not text or "\0" in text:
+        raise complaint(where, path, "the path of a file")
+    return text
+
+
+def replace_file(path: str | os.PathLike[str], parts: Sequence[bytes | memoryview]) -> None:
     """Put `parts` into the file at `path` in one step: readers see the old file or the new one."""
-    target = Path(path)
+    target = target_of(path, "path")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -94,57 +118,50 @@ def replace_file(path: str | os.PathLike[str], parts: list[bytes]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        raise SymnetError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise SymnetError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     if os.name == "posix":  # the rename itself must survive a crash, too
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        except OSError:
-            pass  # some file systems cannot flush a folder
-        finally:
-            os.close(folder)
+        with suppress(OSError):  # some file systems cannot flush a folder
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def remove_parts(path: str | os.PathLike[str]) -> None:
     """Remove what processes left that were killed while they wrote the file at `path`."""
-    target = Path(path)
-    for part in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        part.unlink(missing_ok=True)
+    target = target_of(path, "path")
+    with suppress(OSError):
+        for part in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+            part.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str], wanted: Sequence[str] | None = None) -> tuple[dict[str, Array], dict[str, str]]:
     """The arrays and the metadata of a file; wanted: the names of the arrays, if not all."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            entries, metadata, start = _header(file.read(8), file, size, path)
-            arrays = {}
-            for name, entry in entries.items() if wanted is None else [(n, entries[n]) for n in wanted]:
-                file.seek(start + entry.begin)
-                array = np.empty(entry.shape, DTYPES[entry.dtype])
-                bytes_read = file.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-                if bytes_read != array.nbytes:
-                    _refuse(path, f"the data of {name!r} end early")
-                arrays[name] = array
-    except OSError as error:
-        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    with _opened(path) as file:
+        entries, metadata, start = _header(file, path)
+        arrays = {}
+        for name, entry in entries.items() if wanted is None else [(n, entries[n]) for n in wanted]:
+            file.seek(start + entry.begin)
+            array = np.empty(entry.shape, DTYPES[entry.dtype])
+            if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+                _refuse(path, f"the data of {name!r} end early")
+            arrays[name] = array
     metadata.pop(CHECKSUM, None)
     return arrays, metadata
 
 
 def check(path: str | os.PathLike[str]) -> None:
     """SymnetError unless the file is what `write` wrote: one flipped bit is found."""
-    try:
-        with open(path, "rb") as file:
-            entries, metadata, _ = _header(file.read(8), file, os.fstat(file.fileno()).st_size, path)
-            expected = metadata.pop(CHECKSUM, None)
-            digest = _digest(entries, metadata)
-            while part := file.read(2**20):
-                digest.update(part)
-    except OSError as error:
-        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    with _opened(path) as file:
+        entries, metadata, _ = _header(file, path)
+        expected = metadata.pop(CHECKSUM, None)
+        digest = _digest(entries, metadata)
+        while part := file.read(2**20):
+            digest.update(part)
     if expected is None:
         raise complaint(str(path), Quoted("a file without our metadata"), "a file that symnet wrote, with a checksum")
     if digest.hexdigest() != expected:
@@ -160,16 +177,27 @@ def _digest(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> Any:
 
 def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
     """What a file contains, without its data: name -> Entry, and the metadata."""
-    try:
-        with open(path, "rb") as file:
-            entries, metadata, _ = _header(file.read(8), file, os.fstat(file.fileno()).st_size, path)
-    except OSError as error:
-        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+    with _opened(path) as file:
+        entries, metadata, _ = _header(file, path)
     metadata.pop(CHECKSUM, None)
     return entries, metadata
 
 
-def _header(prefix: bytes, file: Any, size: int, path: Any) -> tuple[dict[str, Entry], dict[str, str], int]:
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The file, to be read."""
+    text = _text(path, "path")
+    try:
+        if not stat.S_ISREG(os.stat(text).st_mode):  # whose end may never come
+            raise OSError("it is a folder or a device")
+        with open(text, "rb") as file:
+            yield file
+    except OSError as error:
+        raise SymnetError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _header(file: Any, path: Any) -> tuple[dict[str, Entry], dict[str, str], int]:
+    prefix, size = file.read(8), os.fstat(file.fileno()).st_size
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or not 2 <= length <= min(HEADER_LIMIT, size - 8):
         _refuse(path, f"its header length is {length} bytes, the file has {size}")

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import Quoted, complaint
 from .data import Data, Split, check_data, split
 from .shards import shared
+from .storage import target_of
 from .tables import load_data, load_weights, some
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def train(
     train = spec.train
     if train is None:
         raise complaint(where, Quoted("no table [train]"), "[train] with the key data")
-    if target is not None and not target.parent.is_dir():
+    if target is not None and not target_of(target, "model").parent.is_dir():
         raise complaint("model", str(target), "a file in a folder that exists")
     seed = train.seed if seed is None else seed
     X, y, weights = _read(network, spec.path(train.data), ranks)
