@@ -240,6 +240,15 @@ def test_data_in_other_clothes_give_the_bits_of_a_plain_copy(dtype: str, tmp_pat
         assert results(whole.astype(kind), y) == plain, kind
 
 
+def test_numbers_that_round_to_0_are_taken_though_numpy_is_told_to_raise(model: Any) -> None:
+    tiny = spoiled(spoiled(X, (0, 0), 5e-324), (1, 1), 1e-46)
+    with np.errstate(all="raise"):
+        found = check_data(model.network, tiny, LABELS, "float32", weights=np.full(ROWS, 1e-46))
+        assert found.inputs["x"][0, 0] == 0 and found.targets[""].weights[0] == 0
+        model.parameters["dense1.b"] = np.full(4, 1e-310)
+        assert np.isfinite(model.fit(tiny, LABELS, epochs=1).loss[0])
+
+
 def test_training_on_data_in_other_clothes_gives_the_bits_of_a_plain_copy(tmp_path: Path) -> None:
     network = sn.Network(input=3, layers=[sn.dense(2, "tanh"), sn.dense(3)], loss="softmax_cross_entropy")
     x, y = np.tile(X, (4, 1)).astype(np.float32), np.tile(LABELS, 4)

@@ -558,6 +558,34 @@ def test_scaling_centres_columns_and_is_applied_everywhere():
     assert np.allclose(scaled.scaling["x"].deviation, [*raw[:, :4].std(axis=0), 1.0])
 
 
+def test_inputs_are_scaled_before_they_are_rounded():
+    """Times in seconds, say: a float32 of them is a multiple of 128."""
+    times = 1.6e9 + np.arange(70)[:, None] * [1.0, 2.0, 3.0, 5.0, 7.0]
+    plain, scaled = (classifier().compile(ADAM, "float32", seed=1) for _ in range(2))
+    scaled.scale(times, "column")
+    around = (times - times.mean(axis=0)) / times.std(axis=0)
+    assert np.array_equal(scaled.predict_proba(times), plain.predict_proba(around))
+    with pytest.raises(
+        SymnetError, match=r"X\[3, 1\]: found 1e\+48, expected numbers in the range of float32 when they"
+    ):
+        scaled.predict(np.where(np.arange(70)[:, None] == 3, [0, 1e48, 0, 0, 0], times))
+
+
+@pytest.mark.parametrize("value", [0.1, 1e9 + 0.3, -7e-5])
+def test_a_column_that_is_constant_is_not_divided_by_the_rounding_of_its_mean(value):
+    model = classifier().compile("adam", "float64")
+    model.scale(np.column_stack([np.full((70, 4), value), X[:, 0]]), "column")
+    assert model.scaling["x"].deviation[:4].tolist() == [1, 1, 1, 1]
+
+
+def test_inputs_whose_deviation_is_no_number_are_refused():
+    model = classifier().compile("adam", "float64")
+    for kind in ("common", "column"):
+        with pytest.raises(SymnetError, match="scale, X: found numbers whose squares have no finite sum"):
+            model.scale(X * 1e200, kind)
+    assert model.scaling == {}
+
+
 def test_source_and_report_describe_the_training_step_made_last(model):
     model.prepare(X, LABELS, batch_size=16)
     assert "def kernel(table):" in model.source

@@ -89,7 +89,7 @@ class Constant:
         for part, array in self.parts.items():
             cast = array
             if array.dtype.kind == "f":
-                with np.errstate(over="ignore"):
+                with np.errstate(all="ignore"):
                     cast = np.ascontiguousarray(array, dtype)
                 if not np.isfinite(cast).all():
                     raise complaint(f"constant {self.name!r}", Quoted("a number out of range"), f"numbers of {dtype}")

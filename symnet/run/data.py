@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..declare.losses import BY_POSITION, DISTRIBUTION, LABELS, VALUES, WEIGHTED
 from ..errors import Quoted, SymnetError, complaint, unknown
 from ..kinds import IntegerShape
 from .arrays import Array, real_array
+from .scaling import Scaling
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -130,6 +132,7 @@ def check_data(
     names: tuple[str, str] = ("X", "y"),
     weights: Any = None,
     first: int | None = None,
+    scaling: Mapping[str, Scaling] = MappingProxyType({}),
 ) -> Data:
     """X of shape (n, inputs), or a dict of inputs, and its targets, ready for kernels of `dtype`; raises SymnetError.
 
@@ -138,12 +141,12 @@ def check_data(
     shape (n, K), or (n,) if K is 1.  Where the output has positions, say T time steps, labels have the shape (n, T),
     the others (n, T, K).  `names` is what the arrays are called in errors.  weights: one for each sample, shape (n,),
     or for each position, shape (n, T); not negative.  first: of a part of the samples, which may be empty, the number
-    of its first row, from which errors count.
+    of its first row, from which errors count.  scaling: of inputs, by the names of their tensors.
 
     Of several losses, y is a dict by the names of targets, and weights are for all of them, or such a dict.
     """
     where_x, where_y, where_weights = (called(name, first) for name in (*names, "sample_weight"))
-    x = check_inputs(network, X, dtype, where_x)
+    x = check_inputs(network, X, dtype, where_x, scaling)
     rows = len(next(iter(x.values()))) if x else _rows(y)
     outputs = network.spec.outputs
     wanted = {output.target: owner_of(outputs, output.target) for output in outputs}
@@ -234,10 +237,15 @@ def _weights(value: Any, rows: int, at: tuple[int, ...], dtype: Any, name: Calle
     return checked
 
 
-def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[str, Array]:
-    """The inputs by the names of their tensors: n >= 1 rows, finite, C-contiguous in `dtype`; raises SymnetError."""
+def check_inputs(
+    network: Network, X: Any, dtype: Any, name: str = "X", scaling: Mapping[str, Scaling] = MappingProxyType({})
+) -> dict[str, Array]:
+    """The inputs by the names of their tensors: n >= 1 rows, finite, C-contiguous in `dtype`; raises SymnetError.
+
+    What is scaled is scaled as it was given, and rounded to `dtype` then.
+    """
     name = name if isinstance(name, Called) else called(name)
-    shapes = dict(network.spec.inputs)
+    shapes, tensors = dict(network.spec.inputs), network.spec.input_tensors
     if not shapes:
         if X is not None and X != {}:
             raise complaint(name, Quoted(f"a {type(X).__name__}"), "None: this network reads nothing but constants")
@@ -246,7 +254,7 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
         if len(shapes) > 1:
             expected = f"a dict of arrays with the keys {', '.join(shapes)}"
             raise complaint(name, Quoted(f"a {type(X).__name__}"), expected)
-        return {network.spec.input_tensors[key]: _input(X, shape, dtype, name) for key, shape in shapes.items()}
+        return {tensors[key]: _input(X, shape, dtype, name, scaling.get(tensors[key])) for key, shape in shapes.items()}
     for key in X:
         if key not in shapes:
             raise unknown(name, "input", key, shapes)
@@ -254,8 +262,8 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
     for key, shape in shapes.items():
         if key not in X:
             raise complaint(name, Quoted(f"no {key!r}"), f"arrays named {', '.join(shapes)}")
-        made[key] = _input(X[key], shape, dtype, name.of(key))
-        most = network.spec.counts.get(network.spec.input_tensors[key], math.inf)
+        made[key] = _input(X[key], shape, dtype, name.of(key), scaling.get(tensors[key]))
+        most = network.spec.counts.get(tensors[key], math.inf)
         if most < math.inf:
             wrong = partial(_no_count, most=most)
             _refuse(made[key], name.of(key), wrong, f"whole numbers from 0 to {most}, as a mask or a length is")
@@ -264,21 +272,21 @@ def check_inputs(network: Network, X: Any, dtype: Any, name: str = "X") -> dict[
         if len(array) != len(made[first]):
             expected = f"{len(made[first])} rows, as {name.of(first)} has"
             raise complaint(name.of(key), Quoted(f"{len(array)} rows"), expected)
-    return {network.spec.input_tensors[key]: array for key, array in made.items()}
+    return {tensors[key]: array for key, array in made.items()}
 
 
-def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: Called) -> Array:
+def _input(given: Any, shape: tuple[int, ...], dtype: Any, name: Called, scaled: Scaling | None) -> Array:
     x = real_array(given, name)
     if isinstance(shape, IntegerShape):
         return _integers(x, shape, name)
     if x.ndim == 0 or (x.shape[0] == 0 and name.first is None):
         raise complaint(name, Quoted(f"an array of shape {x.shape}, without samples"), "at least one row")
     if len(shape) == 1:
-        return _real(_matrix(x, (), shape[0], name, "inputs"), dtype, name)
+        return _real(_matrix(x, (), shape[0], name, "inputs"), dtype, name, scaled)
     if x.shape[1:] != shape:
         expected = f"(n, {', '.join(map(str, shape))}) for n samples"
         raise complaint(name, Quoted(f"shape {x.shape}"), expected)
-    return _real(x, dtype, name)
+    return _real(x, dtype, name, scaled)
 
 
 def _integers(x: Array, shape: IntegerShape, name: Called) -> Array:
@@ -319,13 +327,14 @@ def _labels(array: Array, at: tuple[int, ...], classes: int, name: Called) -> Ar
     return _layout(array, np.int64)
 
 
-def _real(array: Array, dtype: Any, name: Called) -> Array:
+def _real(array: Array, dtype: Any, name: Called, scaled: Scaling | None = None) -> Array:
     if array.dtype.kind == "f":
         _refuse(array, name, lambda block: ~np.isfinite(block), "finite numbers")
-    with np.errstate(over="ignore"):
-        cast = _layout(array, dtype)
-    if array.dtype.kind == "f" and array.dtype.itemsize > cast.dtype.itemsize:
-        _refuse(cast, name, lambda block: ~np.isfinite(block), f"numbers in the range of {cast.dtype}", array)
+    with np.errstate(all="ignore"):
+        cast = _layout(array if scaled is None else scaled.apply(array, dtype), dtype)
+    if scaled is not None or (array.dtype.kind == "f" and array.dtype.itemsize > cast.dtype.itemsize):
+        expected = f"numbers in the range of {cast.dtype}{'' if scaled is None else ' when they are scaled'}"
+        _refuse(cast, name, lambda block: ~np.isfinite(block), expected, array)
     return cast
 
 

@@ -72,7 +72,7 @@ def checked_array(where: str, value: Any, shape: tuple[int, ...], dtype: str) ->
         raise complaint(where, Quoted(f"an array of {array.dtype}"), "real numbers")
     if array.shape != shape:
         raise complaint(where, Quoted(f"shape {array.shape}"), f"shape {shape}")
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         cast = array.astype(dtype)
     bad = ~np.isfinite(cast)
     if bad.any():

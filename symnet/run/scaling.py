@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Quoted, complaint
+
 Array = np.ndarray[Any, np.dtype[Any]]
 KINDS = ("common", "column")
 
@@ -26,12 +28,21 @@ class Scaling:
     deviation: Array
 
     def apply(self, x: Array, dtype: Any) -> Array:
-        """A scaled copy."""
+        """A scaled copy, computed in float64."""
         return ((x - self.mean) / self.deviation).astype(dtype)
 
 
-def scaling(x: Array, kind: str) -> Scaling:
-    """The scaling of these inputs; what is constant is not divided."""
+def scaling(x: Array, kind: str, name: str = "X") -> Scaling:
+    """The scaling of these inputs, which errors call `name`."""
     axis = 0 if kind == "column" else None
-    deviation = np.broadcast_to(x.std(axis=axis, dtype=np.float64), x.shape[1:])
-    return Scaling(x.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0))
+    with np.errstate(all="ignore"):
+        mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=axis, dtype=np.float64)
+    return made(mean, deviation, x.max(axis=axis) > x.min(axis=axis), name)
+
+
+def made(mean: Array, deviation: Array, varies: Array, name: str) -> Scaling:
+    """Of these numbers; what is constant is not divided, though its deviation may be a rounding error above 0."""
+    deviation = np.where(varies & (deviation > 0), deviation, 1.0)
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+        raise complaint(f"scale, {name}", Quoted("numbers whose squares have no finite sum"), "smaller numbers")
+    return Scaling(mean, np.broadcast_to(deviation, mean.shape))

@@ -25,7 +25,7 @@ from .data import Data
 from .execution import ROWS, Call
 from .ranks import Ranks
 from .risk import chunks
-from .scaling import Scaling
+from .scaling import Scaling, made
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WINDOW = 2**22  # bytes of a rank's rows that are fetched at once, at least those of one batch
@@ -111,8 +111,11 @@ class Shard(Data):
         mean = self.sum(name, lambda rows: rows) / self.rows
         center = mean if kind == "column" else mean.mean()
         squares = self.sum(name, lambda rows: (rows - center) ** 2) / self.rows
-        deviation = np.broadcast_to(np.sqrt(squares if kind == "column" else squares.mean()), mean.shape)
-        return Scaling(mean, np.where(deviation > 0, deviation, 1.0))
+        deviation = np.sqrt(squares if kind == "column" else squares.mean())
+        axis, own = 0 if kind == "column" else None, self.arrays[name]
+        ends = self.ranks.gather((own.min(axis=axis, initial=np.inf), own.max(axis=axis, initial=-np.inf)))
+        lows, highs = zip(*ends, strict=True)
+        return made(mean, deviation, np.max(highs, axis=0) > np.min(lows, axis=0), "X")
 
 
 def shared(

@@ -249,14 +249,9 @@ class Model:
         self, X: Any, y: Any, names: tuple[str, str] = ("X", "y"), weights: Any = None, ranks: Ranks | None = None
     ) -> Data:
         def check(X: Any, y: Any, weights: Any, first: int | None) -> Data:
-            data = check_data(self.network, X, y, self.dtype, names, weights, first)
-            return replace(data, inputs=self._scaled(data.inputs))
+            return check_data(self.network, X, y, self.dtype, names, weights, first, self.scaling)
 
         return check(X, y, weights, None) if ranks is None else shared(ranks, names, (X, y, weights), check)
-
-    def _scaled(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        scaled = self.scaling
-        return {name: scaled[name].apply(x, self.dtype) if name in scaled else x for name, x in inputs.items()}
 
     def _data(
         self, X: Any, y: Any, validation_data: Any, fraction: Any, weights: Any, ranks: Ranks | None
@@ -338,7 +333,7 @@ class Model:
         return self._outputs("layer", layer, X, [self.dtype])[0]
 
     def _outputs(self, purpose: str, what: str, X: Any, dtypes: Sequence[Any]) -> list[Array]:
-        inputs = self._scaled(check_inputs(self.network, X, self.dtype))
+        inputs = check_inputs(self.network, X, self.dtype, scaling=self.scaling)
         count = len(next(iter(inputs.values()))) if inputs else 1
         with self.lock:
             call = self.call(purpose, what)
