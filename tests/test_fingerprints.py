@@ -32,7 +32,7 @@ from compiler.native import parse_signature
 from compiler.program import Program
 from compiler.translate import Lanes, translate
 
-from . import networks, programs
+from . import networks, programs, test_generated
 from .tolerance import gradient_program
 
 FILE = Path(__file__).parent / "golden" / "fingerprints.txt"
@@ -40,12 +40,13 @@ Text = tuple[str, str]  # what was counted, and what is generated
 
 
 # ---------------------------------------------------------------------------------------------- kernels
-def kernel(program: Program, seed: int) -> Text:
+def kernel(program: Program, seed: int, dtype: str = "") -> Text:
     """Its equations and source, of some the IR.  Every third is for several threads, some are strict or plain."""
-    dtype = "float32" if seed % 2 else "float64"
+    dtype = dtype or ("float32" if seed % 2 else "float64")
+    threads = seed % 3 == 0
     text, calls, _, manifest = generate(
-        program, dtype, None, {size.name: 40 for size in program.sizes}, plain=seed % 8 == 7,
-        accuracy="strict" if seed % 8 == 5 else "usual", **({"worth": 0} if seed % 3 == 0 else {}),
+        program, dtype, None, {size.name: 4096 if threads else 40 for size in program.sizes}, plain=seed % 8 == 7,
+        accuracy="strict" if seed % 8 == 5 else "usual", **({"worth": 0} if threads else {}),
     )  # fmt: skip
     names = {name: (spec.name, *parse_signature(SIGNATURE[dtype])) for name, spec in calls.items()}
     code = translate(text, "kernel", names) if seed % 4 == 0 else ""
@@ -67,6 +68,12 @@ def random_program(seed: int) -> Text:
 def random_network(seed: int) -> Text:
     drawn = networks.drawn(seed)
     return kernel(drawn.network.training_program(drawn.optimizer, drawn.given), seed)
+
+
+def divided(name: str) -> Text:
+    """A network of test_generated.py for several threads."""
+    network, optimizer, dtype = test_generated.network(name)
+    return kernel(network.training_program(optimizer), 3, dtype)
 
 
 # ---------------------------------------------------------------------------------------------- products
@@ -101,12 +108,20 @@ def processor(kind: str) -> Iterator[None]:
         yield
 
 
+CALLS = (
+    *(f"{name}({{0}}[i])" for name in (*vectormath.FORMULAS, *vectormath.CIRCULAR, "isfinite")),
+    *(f"{name}({{0}}[i], {{0}}[i + 1])" for name in ("quotient", "reduce_add", "reduce_max")),
+    "select({0}[i] > 0.5, {0}[i], 1 - {0}[i] ** 3)",
+    "uniform_f32(i, 7) + uniform_f64(i, table[0])",
+)
+
+
 def function(kind: str, name: str) -> Text:
     """Of a number and of a vector, in both precisions."""
-    loops = "".join(f"    for i in range(8):\n        {p}[i] = {name}({p}[i])\n" for p in "xy")
+    loops = "".join(f"    for i in range(8):\n        {p}[i] = {name.format(p)}\n" for p in "xy")
     text = f"def f(table):\n    x = pointer_f32(table[0])\n    y = pointer_f64(table[1])\n{loops}"
     with processor(kind):
-        wide = [Lanes(8)] if kind == "fused" or name not in vectormath.CIRCULAR else []
+        wide = [Lanes(8)] if kind == "fused" or name.partition("(")[0] not in vectormath.CIRCULAR else []
         code = "".join(translate(text, "f", {}, lanes) for lanes in (None, *wide))
     return f"{code.count('fma')} fused", code
 
@@ -136,14 +151,11 @@ Kinds = dict[str, tuple[Callable[..., Text], tuple[Any, ...]]]
 KERNELS: Kinds = {
     **{f"program {seed}": (random_program, (seed,)) for seed in range(40)},
     **{f"network {seed}": (random_network, (seed,)) for seed in (3, 6, 10, 17)},
+    **{f"divided {name}": (divided, (name,)) for name in ("repeated", "strides", "elman", "gates")},
 }
 CALLED: Kinds = {
     **{f"{row} {number}": (product, (row, number)) for row in TILES for number in range(PRODUCTS)},
-    **{
-        f"{name} {kind}": (function, (kind, name))
-        for kind in ("fused", "plain")
-        for name in (*vectormath.FORMULAS, *vectormath.CIRCULAR, "isfinite")
-    },
+    **{f"{name} {kind}": (function, (kind, name)) for kind in ("fused", "plain") for name in CALLS},
     **{
         f"the loop {name}": (native_loop, (name,))
         for name in (*team.FUNCTIONS, "work", "opened", "many", "drive", "lanes")

@@ -480,7 +480,7 @@ class _Generator(Emitter):
         """Whether vectors should run along m: both operands lie so, and along n too many lanes would be idle."""
         spec = self.spec
         form = (spec.a, spec.b, spec.segments, spec.part)
-        if not self.target.masks or form != ("m", "n", (), False) or spec.m is None or spec.n is None:
+        if not self.target.masks or form != ("m", "n", (), False) or spec.m is None or not spec.n:
             return False
         if spec.n > 3 * self.lanes or (spec.k is not None and spec.k < 32):  # the transposition has to pay
             return False
@@ -497,7 +497,8 @@ class _Generator(Emitter):
         For the gradient of a head's weights.  float32, m = 64, k = 128: 156 GFLOP/s instead of 88 with n = 10; 155 (91)
         with 17; 158 (120) with 24; 163 (115) with 33; 83 (4) with 1.
         """
-        m, n = self.spec.m or 0, self.spec.n or 0
+        m, n = self.spec.m, self.spec.n
+        assert m is not None and n
         tiles = -(-n // min(12, self.lanes))
         widths = [n // tiles + (q < n % tiles) for q in range(tiles)]
         vectors = -(-m // self.lanes)

@@ -163,8 +163,7 @@ def _compared(f: Expr, relation: Basic) -> Basic | None:
     beyond = [up for low, high, up in rising if (low <= t < high if side > 0 else low < t <= high)]
     if not beyond[0]:
         return None
-    value = _arm(f, t).subs(Z, t)
-    return sp.Rel(F, value, sign)
+    return sp.Rel(F, f.subs(Z, t), sign)
 
 
 @cache
