@@ -68,10 +68,11 @@ DERIVATION, PASSES, NESTS, COMPILED = (
     )
 )
 BLOCKS = range(0, 80, 20)
-KERNELS, CALLED = (
+KERNELS, FORMULAS, CALLED = (
     f"tests/test_fingerprints.py::{name}"
     for name in (
         "test_kernels_are_those_that_were_looked_at",
+        "test_formulas_and_their_slopes_are_those_that_were_looked_at",
         "test_what_kernels_call_and_what_calls_them_is_what_was_looked_at",
     )
 )
@@ -115,10 +116,10 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         (KERNELS, GENERATED),
         ("tests/test_differentiate.py", *map(DERIVATION.format, BLOCKS), "tests/test_derivatives_in_loss.py"),
     ),
-    ("compiler/passes/keep_digits.py", (KERNELS, "tests/test_accuracy.py"), tuple(map(NESTS.format, BLOCKS))),
+    ("compiler/passes/keep_digits.py", (FORMULAS, KERNELS, "tests/test_accuracy.py"), tuple(map(NESTS.format, BLOCKS))),
     (
         "compiler/passes/*",
-        (KERNELS, GENERATED, "tests/test_passes_[!p]*.py"),
+        (FORMULAS, KERNELS, GENERATED, "tests/test_passes_[!p]*.py"),
         (*map(PASSES.format, BLOCKS), "tests/test_passes_pipeline.py", NETWORKS),
     ),
     ("compiler/kernels/matmul.py", (CALLED, "tests/test_matmul.py"), ("tests/test_native.py", COMPILED.format(0))),

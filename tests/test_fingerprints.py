@@ -23,13 +23,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import sympy as sp
 
 from compiler import native, team
 from compiler.executable import generate
+from compiler.functions import expm1, log1p, logistic, normal_cdf, softplus
 from compiler.kernels import driver, driver_lanes, emitters, many, real, variants, vectormath
 from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
 from compiler.native import parse_signature
-from compiler.program import Program
+from compiler.passes import PASSES, STRICT, run_passes
+from compiler.program import Equation, Index, Program, Tensor
 from compiler.translate import Lanes, translate
 
 from . import networks, programs, test_generated
@@ -74,6 +77,43 @@ def divided(name: str) -> Text:
     """A network of test_generated.py for several threads."""
     network, optimizer, dtype = test_generated.network(name)
     return kernel(network.training_program(optimizer), 3, dtype)
+
+
+# ---------------------------------------------------------------------------------------------- formulas
+def piecewise(*pairs: Any) -> Any:
+    return sp.Piecewise(*pairs)
+
+
+UNARY: tuple[Callable[[Any], Any], ...] = (
+    sp.tanh, sp.exp, sp.erf, sp.erfc, sp.sin, sp.cos, sp.atan, logistic, softplus, expm1, log1p, normal_cdf,
+    lambda z: sp.exp(-z), lambda z: z**2, lambda z: 1 / (1 + sp.exp(-z)), lambda z: sp.log(1 + sp.exp(z)),
+    lambda z: sp.log(logistic(z)), lambda z: sp.log(sp.exp(z) + 2 * sp.exp(-z)), lambda z: 1 - logistic(2 * z),
+    lambda z: sp.exp(z) - 1, lambda z: (sp.exp(z) - sp.exp(-z)) / (sp.exp(z) + sp.exp(-z)), lambda z: sp.sqrt(1 + z**2),
+    lambda z: sp.exp(-(z**2)), lambda z: z * logistic(B * z), lambda z: z / (3 + z), lambda z: sp.log(z**2 + B**2),
+    lambda z: piecewise((0, z <= 0), (z, True)), lambda z: piecewise((B * z, z < 0), (z, True)),
+    lambda z: piecewise((-1, z <= -1), (1, z >= 1), (z, True)), lambda z: piecewise((-z, z < 0), (z, True)),
+    lambda z: piecewise((expm1(z), z <= 0), (z, True)), lambda z: piecewise((z / (1 - z), z < 0), (z / (1 + z), True)),
+)  # fmt: skip
+BINARY: tuple[Callable[[Any, Any], Any], ...] = (
+    lambda a, b: a * b, lambda a, b: a + b, lambda a, b: a / (1 + b**2), lambda a, b: 1 - a**2 + B * b,
+)  # fmt: skip
+Z, B = sp.Symbol("z", real=True), sp.Symbol("b", real=True)
+
+
+def formula(seed: int) -> Text:
+    """A function and its slope after the usual passes, and after those of strict accuracy."""
+    u, v = (UNARY[(seed * step + seed // 32) % len(UNARY)] for step in (1, 5))
+    inner = sp.tanh(Z) if v(Z).has(sp.Piecewise) else v(Z)  # a compared choice would be no equation of the language
+    f = u(inner) if seed >= 64 else u(Z) if seed < 32 else BINARY[seed % len(BINARY)](u(Z), v(Z))
+    x, w, y, g, b = (Tensor(name, (7,) if name != "b" else (), role) for name, role in
+                     zip("xwygb", ("input", "input", "value", "value", "parameter")))  # fmt: skip
+    i = Index("i", 7)
+    table = {Z: x[i], B: b[()]}
+    right = (f.xreplace(table), w[i] * f.diff(Z).xreplace(table))
+    program = Program(tuple(Equation(t[i], (i,), e) for t, e in zip((y, g), right, strict=True)), (y, g))
+    ends = [run_passes(program, passes) for passes in (PASSES, STRICT)]
+    counts = " and ".join(f"{rows[-1].operations[1]} operations, {rows[-1].functions[1]} functions" for _, rows in ends)
+    return counts, "\n".join(str(e) for end, _ in [(program, ()), *ends] for e in (*end.equations, ""))
 
 
 # ---------------------------------------------------------------------------------------------- products
@@ -161,7 +201,8 @@ CALLED: Kinds = {
         for name in (*team.FUNCTIONS, "work", "opened", "many", "drive", "lanes")
     },
 }
-KINDS = KERNELS | CALLED
+FORMULAS: Kinds = {f"formula {seed}": (formula, (seed,)) for seed in range(96)}
+KINDS = KERNELS | FORMULAS | CALLED
 
 
 def fingerprint(name: str) -> str:
@@ -180,6 +221,10 @@ def compare(names: list[str]) -> None:
 @pytest.mark.parametrize("first", range(0, len(KERNELS), 11))
 def test_kernels_are_those_that_were_looked_at(first: int) -> None:
     compare([*KERNELS][first : first + 11])
+
+
+def test_formulas_and_their_slopes_are_those_that_were_looked_at() -> None:
+    compare([*FORMULAS])
 
 
 def test_what_kernels_call_and_what_calls_them_is_what_was_looked_at() -> None:
