@@ -15,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,7 +31,7 @@ from compiler import native, team
 from compiler.executable import generate
 from compiler.functions import expm1, log1p, logistic, normal_cdf, softplus
 from compiler.kernels import driver, driver_lanes, emitters, many, real, variants, vectormath
-from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, matmul
+from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, _Generator, matmul
 from compiler.native import parse_signature
 from compiler.passes import PASSES, STRICT, run_passes
 from compiler.program import Equation, Index, Program, Tensor
@@ -135,6 +137,35 @@ def product(row: str, number: int) -> Text:
     return f"{name}, {code.count('fmuladd')} multiply-adds, {code.count('load')} loads", code
 
 
+EDGES = {  # where a decision about this size may change
+    "m": (0, 1, 2, 3, 4, 8, 12, 16, 24, 64, 240, 512),
+    "n": (0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 512),
+    "k": (0, 1, 32, 256, 384, 1024, 2048),
+}
+DRAWN = 3000
+
+
+def decisions(row: str) -> Text:
+    """What is packed, blocked and tiled how, at sizes on both sides of every limit: nothing else shows in a result."""
+    rng = random.Random(0)
+    sizes = {name: (None, *(max(0, e + more) for e in edges for more in (-1, 0, 1))) for name, edges in EDGES.items()}
+    found, lines = Counter[str](), []
+    for _ in range(DRAWN):
+        m, n, k = (rng.choice(sizes[name]) if rng.random() < 0.8 else rng.randrange(130) for name in "mnk")
+        a, b, dtype = rng.choice("km"), rng.choice("nk"), rng.choice(("float32", "float64"))
+        strides = (k if a == "k" else m, n if b == "n" else k, n)
+        lda, ldb, ldc = (max(1, 1000 if size is None else size) + rng.choice((0, 0, 1)) for size in strides)
+        rare = rng.choice(("", "", "", "part", "segments", "long"))
+        segments = ((3, 8, 120),) if rare == "segments" and b == "n" else ()
+        part = rare == "part" and n is not None
+        spec = Matmul(dtype, m, n, k, a, b, lda, ldb, ldc, "zero", segments, part, rare == "long")
+        made = _Generator(spec, TILES[row])
+        chosen = {"pack_a": made.pack_a, "pack_b": made.pack_b, "copy_a": made.copy_a, "across": made.is_across()}
+        found.update(name for name, is_so in chosen.items() if is_so)
+        lines.append(f"{spec.name} {chosen} {made.block_k} {made.block_m} {made.depth} {made.split()} {made.height()}")
+    return ", ".join(f"{name} {count}" for name, count in sorted(found.items())), "\n".join(lines)
+
+
 # ---------------------------------------------------------------------------------------------- functions
 @contextmanager
 def processor(kind: str) -> Iterator[None]:
@@ -195,6 +226,7 @@ KERNELS: Kinds = {
 }
 CALLED: Kinds = {
     **{f"{row} {number}": (product, (row, number)) for row in TILES for number in range(PRODUCTS)},
+    **{f"decisions {row}": (decisions, (row,)) for row in ("avx512", "avx", "neon")},
     **{f"{name} {kind}": (function, (kind, name)) for kind in ("fused", "plain") for name in CALLS},
     **{
         f"the loop {name}": (native_loop, (name,))
