@@ -13,13 +13,14 @@
 `mpirun -n 4 symnet train spec.toml` trains with four processes together, on one machine or on several (run/ranks.py).
 The last part of the data is for the test alone: neither training nor the choice of the best epoch sees it.  What a user
 got wrong is one message on stderr and exit code 2.  Ctrl-C or SIGTERM while training write the model as it is (and the
-checkpoint, if there is one); exit code 130 or 143.
+checkpoint, if there is one); exit code 130 or 143.  A step that is not finite writes the model before it; exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import sys
@@ -73,6 +74,10 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:  # it was closed, as a daemon's may be
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of a character that the terminal does not have
     try:
         code = options.run(options)
         sys.stdout.flush()
@@ -83,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # what Python flushes at its end has nowhere to go
+        if options.run in (_train, _report):
+            _complain("nobody reads what is printed, the training has ended")
+            return 1
         return 0
     except OSError as error:
         _complain(error)

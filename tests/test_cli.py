@@ -353,3 +353,45 @@ def test_the_help_fits_a_terminal_and_its_spec_is_one(capsys, monkeypatch, tmp_p
     assert stopped.value.code == 0 and max(map(len, out.splitlines())) <= 80
     spec = out.partition("a spec, net.toml:\n")[2].partition("\ntry:")[0]
     assert sn.Network.from_toml(textwrap.dedent(spec)).parameters["hidden1.W"] == (64, 64)
+
+
+def test_training_that_diverges_writes_the_parameters_before(own, capsys):
+    name = own(
+        **{
+            "epochs = 3": "epochs = 3000",
+            "batch_size = 8": 'batch_size = 8\noptimizer = { name = "sgd", learning_rate = 2.0 }',
+        }
+    )
+    assert main(["train", name]) == 2
+    found = capsys.readouterr()
+    assert re.search(r"Training stopped at step (\d+) ", found.err) and "spec.safetensors: the latest" in found.out
+    assert sn.load("spec.safetensors").progress.step > 0
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("(COMMAND; echo $? > code) | head -8", 1, "nobody reads what is printed, the training has ended"),
+        ("COMMAND > /dev/full; echo $? > code", 2, "No space left on device"),
+    ],
+)
+def test_training_that_nobody_can_read_about_writes_what_it_has(own, shell, code, said):
+    if code == 2 and not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no /dev/full")
+    own(**{"epochs = 3": "epochs = 100000000"})
+    environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
+    shell = shell.replace("COMMAND", f"{sys.executable} -m symnet train spec.toml")
+    found = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=environment)
+    assert said in found.stderr and "Traceback" not in found.stderr and int(Path("code").read_text()) == code
+    assert code == 2 or sn.load("spec.safetensors").progress.step > 0
+
+
+@pytest.mark.parametrize(("shell", "code"), [("PYTHONIOENCODING=ascii COMMAND", 0), ("COMMAND >&-", 0)])
+def test_formulas_are_printed_on_whatever_there_is(root, shell, code):
+    command = f"{sys.executable} -m symnet show {root / 'examples/digits.toml'}"
+    environment = os.environ | {"PYTHONPATH": str(Path(sn.__file__).resolve().parent.parent)}
+    found = subprocess.run(
+        ["bash", "-c", shell.replace("COMMAND", command)], capture_output=True, text=True, env=environment
+    )
+    assert found.returncode == code and found.stderr == ""
+    assert "ascii" not in shell or r"\u2113 = logsumexp(z2) - z2[y]" in found.stdout

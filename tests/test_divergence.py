@@ -106,3 +106,15 @@ def test_a_step_too_large_for_the_oracle_is_repeated_by_compiled_loops(monkeypat
     monkeypatch.setattr(diagnosis, "WORK", 0)
     with pytest.raises(SymnetError, match=message):
         model.fit(x, y, 50, batch)
+
+
+def test_what_is_left_of_a_training_with_huge_losses_can_be_saved_and_loaded(tmp_path: Any) -> None:
+    """Its sum of losses may be any number."""
+    model = sn.Network(3, [sn.dense(4), sn.dense(1)], "squared_error").compile(
+        DESCENT | {"learning_rate": 2.0}, "float64"
+    )
+    with pytest.raises(SymnetError, match="Training stopped at step"):
+        model.fit(X, Y, batch_size=4, epochs=100)
+    assert model.progress.loss_sum > 2.0**62
+    model.save(tmp_path / "model")
+    assert sn.load(tmp_path / "model").progress == model.progress

@@ -160,23 +160,23 @@ class Memory:
         self.storage = storage
         self.dtype = np.dtype(dtype)
         self.changes = 0  # how often anything but a training loop changed parameters, states or hyper-parameters
-        self._allocate(storage.elements)
+        self._allocate(storage.elements, np.empty(0, self.dtype))
 
-    def _allocate(self, elements: int) -> None:
+    def _allocate(self, elements: int, kept: Array) -> None:
+        """A block that begins with what is kept; whoever interrupts this finds the old one or the new one."""
         size = elements * self.dtype.itemsize
         raw = np.zeros(size + 3 * ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT + ALIGNMENT
         raw[start - ALIGNMENT : start] = CANARY
         raw[start + size : start + size + ALIGNMENT] = CANARY
-        self._raw, self._start, self._size = raw, start, size
-        self.block = raw[start : start + size].view(self.dtype)
+        block: Array = raw[start : start + size].view(self.dtype)
+        block[: len(kept)] = kept
+        self._raw, self._start, self._size, self.block = raw, start, size, block
 
     def reserve(self, elements: int) -> None:
         """Make room for a kernel that needs so many elements in all."""
         if elements > len(self.block):
-            kept = self.persistent.copy()
-            self._allocate(elements)
-            self.persistent[:] = kept
+            self._allocate(elements, self.persistent)
 
     @property
     def persistent(self) -> Array:

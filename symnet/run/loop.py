@@ -58,8 +58,8 @@ class Progress:
         if not isinstance(parts, list) or not all(type(part) is float for part in parts):
             raise ValueError("progress, part_sums")
         for name, value in values.items():
-            wanted = {"loss_sum": (float, int), "shuffled": (bool,)}.get(name, (int,))
-            if type(value) not in wanted or not 0 <= abs(value) < 2**62 or (value < 0 and name != "loss_sum"):
+            wanted = {"loss_sum": float, "shuffled": bool}.get(name, int)
+            if type(value) is not wanted or (wanted is int and not 0 <= value < 2**62):
                 raise ValueError(f"progress, {name}")
         return cls(**values, part_sums=tuple(parts))
 

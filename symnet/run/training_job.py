@@ -10,6 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +58,8 @@ def train(
 ) -> Trained:
     """Train on the data that the spec names.  target: the model's file; None: no file is written.
 
-    `say` gets the progress, a line at a time.  Ctrl-C and SIGTERM write the model as it is.  checkpoint, resume: as
-    `fit` takes them.  ranks: the processes that train together; one of them speaks and writes.
+    `say` gets the progress, a line at a time.  Whatever ends the training, the model is written as it is.  checkpoint,
+    resume: as `fit` takes them.  ranks: the processes that train together; one of them speaks and writes.
     """
     if ranks is not None and ranks.rank:
         target, say = None, lambda line: None
@@ -133,10 +134,11 @@ def train(
             resume=resume,
             ranks=ranks,
         )
-    except (KeyboardInterrupt, SystemExit):
+    except BaseException:  # Ctrl-C, SIGTERM, a step that is not finite, nobody who reads what is said
         if model.progress.step and target is not None:
             model.save(target)
-            say(f"{target}: the latest parameters, after {model.progress.step} steps")
+            with suppress(OSError):
+                say(f"{target}: the latest parameters, after {model.progress.step} steps")
         raise
     if target is not None:
         model.save(target)
