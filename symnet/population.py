@@ -21,6 +21,7 @@ from .errors import Quoted, complaint, unknown
 from .run.group import Group
 from .run.interruption import terminable
 from .run.loop import whole_number
+from .run.parameters import checked_array
 from .run.plan import first_values, hyper_values, structure
 from .run.training import Model, compile_network
 from .settings import Networks, Setting, arrays, seed_numbers, settings
@@ -114,8 +115,8 @@ def train_many(
 
     Copies are independent: each is what `Model.fit` alone makes of its seed, its options and its rows, bit for bit; to
     rounding, where tiny networks run in the lanes of vectors and `fit` sums in another order.  One whose loss,
-    gradient or parameters are not finite stops there, and its row has the error; the others go on.  Ctrl-C raises
-    KeyboardInterrupt within about 100 ms, and nothing is left of them.
+    gradient or parameters are not finite stops there, and its row has the error (that of the first names the equation);
+    the others go on.  Ctrl-C raises KeyboardInterrupt within about 100 ms, and nothing is left of them.
 
     >>> from symnet import Network
     >>> net = Network(2, layers=[{"kind": "dense", "units": 1}])
@@ -165,13 +166,8 @@ def _first_values(model: Model, seeds: Array, initial: Mapping[str, Any]) -> dic
             raise unknown("train_many, initial", "parameter", name, known)
     made = first_values(model.kernels.plan.parameters, seeds.tolist())
     for name, given in initial.items():
-        values, shape = np.asarray(given, np.float64), (len(seeds), *known[name].shape)
-        if values.shape != shape or not np.isfinite(values).all():
-            found = Quoted(f"an array of shape {values.shape}" if values.shape != shape else "NaN or inf")
-            raise complaint(
-                f"train_many, initial, {name}", found, f"finite numbers of shape {shape}, a row for each seed"
-            )
-        made[name] = values
+        shape = (len(seeds), *known[name].shape)
+        made[name] = checked_array(f"train_many, initial, {name}", given, shape, model.dtype)
     return made
 
 

@@ -75,6 +75,9 @@ def settings(
 ) -> list[Setting]:
     """Every network at every point of the grid on every fold, in this order."""
     points = {str(name): list(values) for name, values in (grid or {}).items()}
+    for name, listed in points.items():
+        if not listed:
+            raise complaint(f"{where}, grid, {name}", listed, "at least one value")
     for name in fit:
         if name not in FIT:
             raise unknown(where, "argument of fit", name, FIT)

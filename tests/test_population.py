@@ -13,6 +13,7 @@ import pytest
 import symnet as sn
 from compiler.kernels.matmul import target
 from symnet.population import Population
+from symnet.run import group
 from symnet.settings import settings
 
 RNG = np.random.default_rng(0)
@@ -144,7 +145,11 @@ def test_what_has_no_lanes_is_trained_copy_by_copy() -> None:
 
 @pytest.mark.parametrize("net", [TINY, sn.Network(2, [sn.dense(12, "relu"), sn.dense(1)], "squared_error")])
 @pytest.mark.parametrize("rate", [1e6, 1e308])  # a loss that is not finite, and parameters after an update
-def test_a_copy_that_diverges_stops_alone_and_says_where(net: sn.Network, rate: float) -> None:
+@pytest.mark.parametrize("together", [group.TOGETHER, 1])
+def test_a_copy_that_diverges_stops_alone_and_says_where(
+    net: sn.Network, rate: float, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "TOGETHER", together)
     rates = [0.01, rate, 0.02]
     found = sn.train_many(
         net, CORNERS, XOR, 5, {"learning_rate": rates}, None, None, "sgd", "float64", epochs=60, batch_size=3
@@ -161,6 +166,7 @@ def test_a_copy_that_diverges_stops_alone_and_says_where(net: sn.Network, rate: 
         else:
             assert not row["error"] and row["loss"] == history.loss[-1]
     assert any(row["error"] for row in found) and not any(row["error"] for row in found if row["learning_rate"] != rate)
+    assert "The first of them is " in next(row["error"] for row in found if row["error"])
 
 
 def test_networks_by_name_are_trained_together() -> None:
@@ -199,7 +205,9 @@ def test_ctrl_c_arrives_and_leaves_nothing_behind() -> None:
         ({"dtype": "float16"}, "float16"),
         ({"initial": {"dense1.w": np.zeros((1, 6, 4))}}, "dense1.w"),
         ({"initial": {"dense1.W": np.zeros((2, 6, 4))}}, "dense1.W"),
-        ({"initial": {"dense1.W": np.full((1, 6, 4), np.nan)}}, "NaN"),
+        ({"initial": {"dense1.W": np.full((1, 6, 4), np.nan)}}, r"dense1.W\[0, 0, 0\]: found nan"),
+        ({"initial": {"dense1.W": np.full((1, 6, 4), 1e39)}}, r"dense1.W\[0, 0, 0\]: found 1e\+39"),
+        ({"grid": {"learning_rate": []}}, r"grid, learning_rate: found \[\], expected at least one value"),
     ],
 )
 def test_what_is_wrong_is_said(wrong: dict[str, Any], text: str) -> None:

@@ -118,6 +118,7 @@ def test_a_checkpoint_is_a_model_file(tmp_path: Path) -> None:
 
 REFUSED = [
     ({"model": {"seed": 2}}, "found the seed 1, expected 2, as this model has"),
+    ({"model": {"accuracy": "strict"}}, "found the accuracy usual, expected strict"),
     ({"model": {"dtype": "float64"}}, "found the dtype float32, expected float64"),
     ({"model": {"optimizer": {"name": "adam", "learning_rate": 0.5}}}, "found optimizer=.*, expected .*0.5"),
     ({"units": 5}, r"found a checkpoint of Network\(5 -> h: dense 4 .*, expected one of Network\(5 -> h: dense 5"),

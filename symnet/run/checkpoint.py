@@ -163,9 +163,9 @@ class Keeper:
     def _compare(self, loaded: Model, given: Mapping[str, Any]) -> None:
         """The checkpoint is of such a model, and the `fit` that wrote it had these settings and these data."""
         model, path = self._model, str(self._resume)
-        for what in ("dtype", "seed"):
-            found, expected = getattr(loaded, what), getattr(model, what)
-            if found != expected:
+        theirs, ours = _made_with(loaded), _made_with(model)
+        for what, expected in ours.items():
+            if (found := theirs[what]) != expected:
                 raise complaint(path, Quoted(f"the {what} {found}"), f"{expected}, as this model has")
         for name in dict.fromkeys((*self.settings, *given)):
             found, expected = given.get(name), self.settings.get(name)
@@ -176,8 +176,8 @@ class Keeper:
             if name in ("data", "validation data", "scaling", "constants"):
                 raise complaint(path, Quoted(f"a checkpoint with other {name}"), "the same arrays")
             raise complaint(path, Quoted(f"{name}={found!r}"), f"{expected!r}, as this `fit` has")
-        ours, theirs = ((m.network.spec, m.optimizer) for m in (model, loaded))  # a callback may have tuned numbers
-        if not same_equations(ours, theirs):
+        equations = ((m.network.spec, m.optimizer) for m in (model, loaded))  # a callback may have tuned numbers
+        if not same_equations(*equations):
             raise ValueError("another network than at its start")
 
     def _standing(self, record: dict[str, Any], arrays: Mapping[str, Array], epoch: int, columns: int) -> Standing:
@@ -206,6 +206,11 @@ class Keeper:
 _FIELDS: dict[str, type] = {
     "epoch": int, "step": int, "position": int, "clock": int, "seconds": float, "best": list, "stopped": str
 }  # fmt: skip
+
+
+def _made_with(model: Model) -> dict[str, Any]:
+    """What a model was compiled with, besides its network and optimizer, that decides its bits."""
+    return {"dtype": model.dtype, "seed": model.seed, "accuracy": model.kernels.accuracy}
 
 
 def settings(loop: Loop, data: bool = True) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Group:
 
     def _begun(self, part: slice) -> Copies:
         loop, seeds = self.loop, self.seeds[part]
+        self._at(STEP=0, EPOCH=0, POSITION=0, STEPS_END=-1)  # the loop itself may have repeated steps of a copy
         copies = Copies(loop, len(seeds), self.lanes)
         copies.put(loop.model.memory.persistent, self.persistent[part])
         if self.lanes:
@@ -111,7 +112,8 @@ class Group:
             self._end_lanes(cells, copies.get(c.arrays["FAILED"])[:, 0])
         else:
             losses = copies.get(c.arrays["STEP_LOSS"])[:, 0]
-        for k in np.flatnonzero(cells["REASON"] == REASONS.index("NOT_FINITE")):
+        stopped = np.flatnonzero(cells["REASON"] == REASONS.index("NOT_FINITE"))
+        for k in stopped:
             start = int(cells["POSITION"][k])
             rows = range(start, min(start + c["BATCH"], c["ROWS"]))
             what = NORM if np.isfinite(losses[k]) else LOSS
@@ -129,6 +131,8 @@ class Group:
             cells["STEP"] = np.where(done, cells["BEST_STEP"], cells["STEP"])
         for name, values in cells.items():
             self.cells[name][part] = values
+        if len(stopped) and len(self._errors) == len(stopped):
+            self._diagnose(part.start + int(stopped[0]))
         for k in np.flatnonzero(~np.isfinite(self.persistent[part]).all(axis=1)):
             self._repeat(part.start + int(k), first[k])
 
@@ -146,19 +150,42 @@ class Group:
             cells[name] = np.where(failed > 0, values, cells[name])
         cells["CLOCK"] = cells["CLOCK"] // self.lanes
 
-    def _repeat(self, k: int, first: Array) -> None:
-        """Train copy k again, by itself: an update made something that is not finite, and it shall stop before it."""
-        loop, model, c = self.loop, self.loop.model, self.loop.control
-        model.memory.persistent[:] = first
+    def _diagnose(self, k: int) -> None:
+        """Make the step of copy k that was not finite again, by itself, to say where it began.  For one of them: the
+        copies have the same equations, and this takes as long as many copies."""
+        cells = {name: int(self.cells[name][k]) for name in ("STEP", "EPOCH", "POSITION")}
+        self._place(k, self.persistent[k], STEPS_END=cells["STEP"] + 1, **cells)
+        try:
+            self.loop.enter_until("STEPS_DONE", "EPOCHS_DONE", "PATIENCE_OVER")
+        except SymnetError as error:  # in lanes sums are rounded in another way: a step may be finite by itself
+            self._errors[k] = str(error)
+
+    def _place(self, k: int, persistent: Array, **cells: int) -> None:
+        """The loop's own model is copy k, with these values."""
+        loop, model = self.loop, self.loop.model
+        model.memory.persistent[:] = persistent
         model.memory.changes += 1
         model.hyper = dict(self._hyper[self._settings[k]])
-        c.set(SEED=int(self.seeds[k]), STEP=0, EPOCH=0, POSITION=0, PERMUTED=-1, CHECKING=0, BEST_EPOCH=-1)
-        c.set(SINCE_BEST=0, CLOCK=0, STEPS_END=-1)
-        c.put_number("BEST", -np.inf)
-        c.put_number("LOSS_SUM", 0.0)
+        self._at(SEED=int(self.seeds[k]), **cells)
         for call in loop.calls:
             if (place := call.place("seed")) is not None:
                 place[0][place[1]] = self.seeds[k]
+
+    def _at(self, **cells: int) -> None:
+        """The loop stands there, with no history."""
+        c = self.loop.control
+        c.set(
+            REASON=REASONS.index("SLICE_OVER"), PERMUTED=-1, CHECKING=0, BEST_EPOCH=-1, SINCE_BEST=0, CLOCK=0, **cells
+        )
+        c.put_number("BEST", -np.inf)
+        c.put_number("LOSS_SUM", 0.0)
+        if c["PARTS"]:
+            c.arrays["PART_SUMS"][:] = 0
+
+    def _repeat(self, k: int, first: Array) -> None:
+        """Train copy k again, by itself: an update made something that is not finite, and it shall stop before it."""
+        loop, model, c = self.loop, self.loop.model, self.loop.control
+        self._place(k, first, STEP=0, EPOCH=0, POSITION=0, STEPS_END=-1)
         try:
             loop.enter_until("EPOCHS_DONE", "PATIENCE_OVER")
         except SymnetError as error:

@@ -81,16 +81,18 @@ class Estimator(BaseEstimator):
             warnings.warn(text, UserWarning, stacklevel=3)
         data = self.model_._checked(self._shaped(X), self._by_head(target), weights=scaled)
         record, constant = self._record, self._constant(y, scaled)
-        if settings["solver"] == given.LBFGS:
-            quasi_newton(self.model_, data, settings, record)
-        else:
-            if not once:
-                self._restart(settings)
-            score = None if held is None else lambda: self._judged(self._scores(held), held_y, held_weights)
-            tolerance = settings["tol"] * self._divisor
-            Descent(self.model_, data, settings, record, self.t_, score, once, tolerance).run()
-            self.t_ += record.epochs * len(X)
-        self._finish(record, constant, settings)
+        try:
+            if settings["solver"] == given.LBFGS:
+                quasi_newton(self.model_, data, settings, record)
+            else:
+                if not once:
+                    self._restart(settings)
+                score = None if held is None else lambda: self._judged(self._scores(held), held_y, held_weights)
+                tolerance = settings["tol"] * self._divisor
+                Descent(self.model_, data, settings, record, self.t_, score, once, tolerance).run()
+                self.t_ += record.epochs * len(X)
+        finally:  # what is not finite, or Ctrl-C, leaves an estimator that can be used
+            self._finish(record, constant, settings)
         return self
 
     def _begin(self, settings: dict[str, Any], X: Array, y: Array, rng: np.random.RandomState) -> None:

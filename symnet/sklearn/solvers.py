@@ -91,8 +91,9 @@ class Descent:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
             left = -1
-        record.epochs = self.model.progress.epoch - self._first
-        record.best, record.since = loop.best, loop.since_best
+        finally:
+            record.epochs = self.model.progress.epoch - self._first
+            record.best, record.since = loop.best, loop.since_best
         if left == 0 and not self.once:
             text = "Stochastic Optimizer: Maximum iterations (%d) reached and the optimization hasn't converged yet."
             warnings.warn(text % given["max_iter"], ConvergenceWarning, stacklevel=2)
@@ -159,11 +160,24 @@ def quasi_newton(model: Model, data: Data, parameters: Mapping[str, Any], record
     from scipy.optimize import minimize
 
     risk = Risk(model, data)
-    printed = _printed if parameters["verbose"] else None
+    kept = [risk.point]
+
+    def note(intermediate_result: Any) -> None:  # SciPy asks for this name
+        if np.isfinite(intermediate_result.x).all() and np.isfinite(intermediate_result.fun):
+            kept[0] = intermediate_result.x.copy()
+            record.best = float(intermediate_result.fun)
+        if parameters["verbose"]:
+            print(f"loss = {intermediate_result.fun:.8f}")
+
     options = {"maxfun": parameters["max_fun"], "maxiter": parameters["max_iter"], "gtol": parameters["tol"]}
-    with np.errstate(all="ignore"), _one_thread():
-        found = minimize(risk.at, risk.point, method="L-BFGS-B", jac=True, options=options, callback=printed)
+    try:
+        with np.errstate(all="ignore"), _one_thread():
+            found = minimize(risk.at, risk.point, method="L-BFGS-B", jac=True, options=options, callback=note)
+    except BaseException:  # Ctrl-C, say, at some point of a line that is searched
+        risk.move(kept[0])
+        raise
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
+        risk.move(kept[0])
         raise SymnetError(
             "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
             "preprocessed."
@@ -175,7 +189,3 @@ def quasi_newton(model: Model, data: Data, parameters: Mapping[str, Any], record
     risk.move(found.x)
     record.epochs = min(int(found.nit), parameters["max_iter"])
     record.best = float(found.fun)
-
-
-def _printed(intermediate_result: Any) -> None:  # SciPy asks for this name
-    print(f"loss = {intermediate_result.fun:.8f}")

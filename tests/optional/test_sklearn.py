@@ -340,3 +340,13 @@ def test_the_example_of_the_readme_holds(root: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     [text] = [block for block in blocks if "symnet.sklearn" in block]
     exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_an_estimator_whose_fit_failed_has_the_last_finite_parameters(solver: str) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3)) * 1e160
+    made = SymnetRegressor(hidden_layer_sizes=(4,), solver=solver, max_iter=20, random_state=0, activation="relu")
+    for way in (made.fit,) if solver == "lbfgs" else (made.fit, made.partial_fit):
+        with pytest.raises(sn.SymnetError, match="finite"):
+            way(X, X[:, 0] / 1e160)
+        assert np.isfinite(made.predict(X / 1e160)).all() and all(np.isfinite(W).all() for W in made.coefs_)
