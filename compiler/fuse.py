@@ -13,7 +13,7 @@ from sympy import Expr
 
 from .functions import OWN
 from .layout import Layout
-from .nest import Check, Loop, Node, Statement, absorb_effects, effects, rename, unsafe_axes
+from .nest import Call, Check, Loop, Node, Statement, absorb_effects, effects, rename, unsafe_axes
 from .program import Access, Index, affine, outer_accesses
 
 SHORT_ROW = 64  # below this extent a row's own loop vectorizes badly; measured on rows of 10: 14 % of a digits step
@@ -30,10 +30,18 @@ def insert(body: list[Node], node: Node, layout: Layout) -> None:
             earlier = body[k]
             if isinstance(earlier, Loop) and may_fuse(earlier, node, layout):
                 merge(earlier, node, layout)
+                if not _has_calls(earlier):  # what it touches now may join it with one before
+                    before, body[: k + 1] = body[:k], []
+                    insert(before, earlier, layout)
+                    body[:0] = before
                 return
             if conflict(earlier, node, layout):
                 break
     body.append(node)
+
+
+def _has_calls(node: Node) -> bool:
+    return isinstance(node, Call) or (isinstance(node, Loop) and any(_has_calls(child) for child in node.body))
 
 
 def merge(into: Loop, loop: Loop, layout: Layout) -> None:

@@ -51,7 +51,8 @@ def lower(program: Program, orders: Mapping[str, tuple[int, ...]] | None = None,
     copies = _share_storage(program, rest, needs, layout)
     kinds, fills, starts = _meetings(rest, needs, layout, plain)
     rest = [e for e in rest if e in kinds]
-    needs = {e: [q for q in needs[e] if q in kinds] for e in rest}
+    # maps as late as can be: beside what reads them, which may take them into its loop
+    needs = {e: sorted((q for q in needs[e] if q in kinds), key=lambda q: not q.bound) for e in rest}
     body: list[Node] = []
     done: set[Equation] = set()
     filled: set[Tensor] = set()

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,17 @@ def test_a_loop_that_serves_several_tensors_names_them_all() -> None:
     text, *_ = generate(network().training_program("adam"), "float32", None, {"N": 32})
     for name in ("W1", "W2", "W3", "b1", "b2", "b3"):
         assert f"{name}_next[" in text
+
+
+def test_a_map_is_made_in_the_loop_that_reads_it() -> None:
+    """Its reader also needs a product, in whose loop nothing can be made; and another map, of its own loop first."""
+    learned: Any = {"name": "swish", "learned": ["beta"]}
+    net = Network(input=16, layers=[dense(16, activation=learned), dense(16, activation=learned)], loss="mse")
+    program = replace(net.training_program("sgd"), guards=(Tensor("loss"),))  # before the slopes are made
+    text = generate(program, "float32", None, {"N": 64})[0]
+    made = [line for line in text.splitlines() if "for q" in line and "= logistic(-beta" in line]
+    assert len(made) == 2 and all("# delta" in line and "# d_beta" in line for line in made)
+    assert not re.findall(r"= logistic\(\(-.*\n +M\[", text)  # nor does it go through memory
 
 
 def test_nan_goes_through_choices_and_maxima() -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("expecttest", reason="PyTorch's own testing module needs it")
+for needed in ("expecttest", "hypothesis"):
+    pytest.importorskip(needed, reason="PyTorch's own testing module needs it")
 
 from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402
 
