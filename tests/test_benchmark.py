@@ -68,6 +68,12 @@ def test_numpy_by_hand_and_symnet_take_the_same_way(benchmark: Benchmark, name: 
     assert losses[-1][0] < losses[0][0]
 
 
+def test_the_limit_counts_each_function_of_a_step_once(benchmark: Benchmark) -> None:
+    counted = {name: benchmark.workloads.ALL[name].functions for name in ("mnist", "swish", "lstm")}
+    assert counted["mnist"] == {} and counted["swish"] == {"logistic": 512 * (1024 + 256)}
+    assert counted["lstm"] == {"logistic": 32 * 32 * 3 * 64, "tanh": 32 * 32 * 2 * 64}
+
+
 @pytest.mark.parametrize(("off", "wrong"), [(1e-10, 0), (1e-8, 1), (float("nan"), 1)])
 def test_a_loss_that_differs_is_told(benchmark: Benchmark, off: float, wrong: int) -> None:
     workers = [

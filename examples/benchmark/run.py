@@ -4,7 +4,7 @@
     --python pytensor_c=/path/to/python    the peer runs in another environment
     --curve width    instead: the same network in several widths (depths, batch sizes, numbers of time steps)
     --threads 2      several threads; --peers symnet_alone adds symnet with one, measured in the same rounds
-    --limit          beside it, how long the products and the update's memory traffic alone would take (limit.py)
+    --limit          beside it, how long products, functions and the update's traffic alone take (limit.py)
     --rounds 0 --starts 5    no steps, but the median of five starts
 
 Each runs in a worker process of its own; with one thread all are pinned to the same core.  In every round each makes
@@ -191,7 +191,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", choices=ALL, default=list(WORKLOADS), metavar="NAME")
     parser.add_argument("--curve", choices=CURVES, help="workloads that differ in one size")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=BESIDE, metavar="NAME")
-    parser.add_argument("--limit", action="store_true", help="the products and the update's memory traffic alone")
+    parser.add_argument("--limit", action="store_true", help="products, functions and the update's traffic alone")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--starts", type=int, default=1, help="of which the median set-up is given")
     parser.add_argument("--threads", type=int, default=1)

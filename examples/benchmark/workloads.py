@@ -10,6 +10,7 @@ z = x W + b for a batch x; gates, and heads, are blocks of its columns.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,23 @@ class Layer:
                 return projected, others + time * (time + 1) * width  # of the scores the lower half alone
         return 0, 0
 
+    def functions(self, inputs: Shape) -> dict[str, int]:
+        """Of how many values of a sample it takes which function, once each: their slopes may be made of the same."""
+        match self.kind:
+            case "elman":
+                return {"tanh": inputs[0] * self.units}
+            case "gru" | "lstm":  # all gates but one are logistic; the candidate, and the state of the LSTM, tanh
+                others = {"gru": 1, "lstm": 2}[self.kind]
+                return {
+                    "logistic": inputs[0] * (GATES[self.kind] - 1) * self.units,
+                    "tanh": inputs[0] * others * self.units,
+                }
+            case "transformer":
+                time, _ = inputs
+                return {"exp": self.size * time * (time + 1) // 2, "erf": time * self.units}
+        function = {"tanh": "tanh", "swish": "logistic"}.get(self.activation)
+        return {function: math.prod(self.output(inputs))} if function else {}
+
     def __str__(self) -> str:
         match self.kind:
             case "elman" | "gru" | "lstm":
@@ -187,6 +205,14 @@ class Workload:
         for place, (layer, shape) in enumerate(zip(self.layers, self.inputs)):
             outer, inner = layer.products(shape)
             total += 2 * self.batch * ((3 if place else 2) * outer + 3 * inner)
+        return total
+
+    @property
+    def functions(self) -> Counter[str]:
+        """Values of functions in a step, those of the loss left out."""
+        total: Counter[str] = Counter()
+        for layer, shape in zip(self.layers, self.inputs):
+            total.update({name: self.batch * count for name, count in layer.functions(shape).items()})
         return total
 
     @property
