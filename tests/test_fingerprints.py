@@ -36,6 +36,8 @@ from compiler.native import parse_signature
 from compiler.passes import PASSES, STRICT, run_passes
 from compiler.program import Equation, Index, Program, Tensor
 from compiler.translate import Lanes, translate
+from symnet import Network, dense
+from symnet.declare.constructors import layer_norm
 
 from . import networks, programs, test_generated
 from .tolerance import gradient_program
@@ -45,12 +47,12 @@ Text = tuple[str, str]  # what was counted, and what is generated
 
 
 # ---------------------------------------------------------------------------------------------- kernels
-def kernel(program: Program, seed: int, dtype: str = "") -> Text:
+def kernel(program: Program, seed: int, dtype: str = "", rows: int = 0) -> Text:
     """Its equations and source, of some the IR.  Every third is for several threads, some are strict or plain."""
     dtype = dtype or ("float32" if seed % 2 else "float64")
     threads = seed % 3 == 0
     text, calls, _, manifest = generate(
-        program, dtype, None, {size.name: 4096 if threads else 40 for size in program.sizes}, plain=seed % 8 == 7,
+        program, dtype, None, {n.name: rows or (4096 if threads else 40) for n in program.sizes}, plain=seed % 8 == 7,
         accuracy="strict" if seed % 8 == 5 else "usual", **({"worth": 0} if threads else {}),
     )  # fmt: skip
     names = {name: (spec.name, *parse_signature(SIGNATURE[dtype])) for name, spec in calls.items()}
@@ -79,6 +81,13 @@ def divided(name: str) -> Text:
     """A network of test_generated.py for several threads."""
     network, optimizer, dtype = test_generated.network(name)
     return kernel(network.training_program(optimizer), 3, dtype)
+
+
+def of_width(width: int, rows: int, seed: int) -> Text:
+    """Rows whose lengths are on both sides of a limit, in flat loops and in others."""
+    layers = [dense(width, "tanh"), layer_norm(), dense(width + 1, "softplus"), dense(9)]
+    network = Network(width - 1, layers, "softmax_cross_entropy", l2=0.1)
+    return kernel(network.training_program("adam"), seed, "", rows)
 
 
 # ---------------------------------------------------------------------------------------------- formulas
@@ -220,9 +229,13 @@ def native_loop(name: str) -> Text:
 # ---------------------------------------------------------------------------------------------- to compare
 Kinds = dict[str, tuple[Callable[..., Text], tuple[Any, ...]]]
 KERNELS: Kinds = {
-    **{f"program {seed}": (random_program, (seed,)) for seed in range(40)},
+    **{f"program {seed}": (random_program, (seed,)) for seed in range(32)},
     **{f"network {seed}": (random_network, (seed,)) for seed in (3, 6, 10, 17)},
-    **{f"divided {name}": (divided, (name,)) for name in ("repeated", "strides", "elman", "gates")},
+    **{
+        f"width {width}, {rows} rows": (of_width, (width, rows, seed))
+        for width, rows, seed in ((16, 31, 1), (48, 4096, 3), (64, 40, 1), (363, 363, 3))
+    },
+    **{f"divided {name}": (divided, (name,)) for name in ("repeated", "strides", "elman")},
 }
 CALLED: Kinds = {
     **{f"{row} {number}": (product, (row, number)) for row in TILES for number in range(PRODUCTS)},
