@@ -152,7 +152,7 @@ def test_a_copy_that_diverges_stops_alone_and_says_where(
     monkeypatch.setattr(group, "TOGETHER", together)
     rates = [0.01, rate, 0.02]
     found = sn.train_many(
-        net, CORNERS, XOR, 5, {"learning_rate": rates}, None, None, "sgd", "float64", epochs=60, batch_size=3
+        net, CORNERS, XOR, 5, {"learning_rate": rates}, None, None, "sgd", "float64", epochs=60, batch_size=3, threads=1
     )
     assert (0 in lanes(found)) == (net is not TINY)
     for k, row in enumerate(found):

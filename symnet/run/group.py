@@ -181,6 +181,8 @@ class Group:
         c.put_number("LOSS_SUM", 0.0)
         if c["PARTS"]:
             c.arrays["PART_SUMS"][:] = 0
+        for call in self.loop.calls:
+            call.status[0] = 0  # lanes keep what they find there
 
     def _repeat(self, k: int, first: Array) -> None:
         """Train copy k again, by itself: an update made something that is not finite, and it shall stop before it."""
