@@ -150,7 +150,7 @@ NOT = (
 # A mutant whose first tests take more processor time than this is caught: it no longer comes to an end.  So the first
 # tests must be done in half of it without a mistake, which is asked before anything is judged.  The second stage is
 # cut short without a verdict: what it has not killed by then has survived.
-SECONDS = (60, 120)
+SECONDS = (90, 180)
 WELL = (SECONDS[0] // 2, SECONDS[1])
 MEMORY = 8 << 30  # bytes of addresses; what asks for more is caught, too
 
