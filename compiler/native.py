@@ -36,6 +36,8 @@ from .kernels import blas
 
 # For LLVM's own vectorizer, if the processor has them; loops ran up to 1.4 times as fast as with 256.
 VECTOR_BITS = 512
+# Quotients that may be so (Real.times_reciprocal) are made of the processor's estimate by one step of Newton.
+ESTIMATES = "divf:1,vec-divf:1"
 
 
 class NativeError(RuntimeError):
@@ -64,8 +66,9 @@ class Extern:
 
 
 Value = Extern | int | float | str
-# LLVM's passes: none; a few, which put variables into registers; all, which unroll loops and make vectors of them.
-Passes = Literal["none", "scalar", "all"]
+# LLVM's passes: none; a few, which put variables into registers; those that make vectors of loops; all, which unroll
+# short ones, too.
+Passes = Literal["none", "scalar", "rolled", "all"]
 
 
 # ---------------------------------------------------------------------------------------------- building
@@ -77,7 +80,7 @@ def build_kernel(name: str, ir: str, passes: Passes = "all") -> Native:
     passes of LLVM's before its code generation: `passes="none"` takes a third of the time.
     """
     with _LOCK:
-        key = disk.key("kernel", name, ir, str(VECTOR_BITS), passes)
+        key = disk.key("kernel", name, ir, str(VECTOR_BITS), ESTIMATES, passes)
         return restore(key) or _finish(key, name, f"{name}_{key[:16]}", ir, (), passes)
 
 
@@ -105,7 +108,7 @@ def build_source(
         depends = tuple(depends)
         names = {name: _plain(value) for name, value in (namespace or {}).items()}
         described = json.dumps(sorted(names.items()))
-        options = f"{VECTOR_BITS} {subnormals} {passes} {by_numba}"
+        options = f"{VECTOR_BITS} {ESTIMATES} {subnormals} {passes} {by_numba}"
         options += f" {lanes.count} {sorted(lanes.shared)}" if lanes else ""
         key = disk.key("source", text, entry, described, *[d.key for d in depends], options)
         found = restore(key)
@@ -200,6 +203,7 @@ def optimized(ir: str, name: str, symbol: str, passes: Passes = "all") -> Any:
     # Level 3 takes twice as long for twice the code, and ran up to 5 % slower (training of digits).
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.slp_vectorization = True
+    options.loop_unrolling = passes == "all"
     builder = llvm.create_pass_builder(machine, options)
     manager = _manager(builder, passes)
     manager.run(module, builder)
@@ -211,7 +215,7 @@ def optimized(ir: str, name: str, symbol: str, passes: Passes = "all") -> Any:
 
 
 def _manager(builder: Any, passes: Passes) -> Any:
-    if passes == "all":
+    if passes != "scalar":
         return builder.getModulePassManager()
     # A ninth of the time of all the others, for code of the same size and speed.
     manager = llvm.create_new_module_pass_manager()
@@ -256,8 +260,8 @@ _DEFINE = re.compile(r"^(define [^{]*?)((?: personality [^{]*)?\{)", re.MULTILIN
 
 
 def _attributed(ir: str) -> str:
-    """Every function defined may use vectors of VECTOR_BITS."""
-    return _DEFINE.sub(rf'\1 "prefer-vector-width"="{VECTOR_BITS}" \2', ir)
+    """Every function defined may use vectors of VECTOR_BITS, and the processor's estimates."""
+    return _DEFINE.sub(rf'\1 "prefer-vector-width"="{VECTOR_BITS}" "reciprocal-estimates"="{ESTIMATES}" \2', ir)
 
 
 # ---------------------------------------------------------------------------------------------- generated source

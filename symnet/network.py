@@ -28,6 +28,7 @@ from .formulation import rolled
 from .formulation.judged import Judged
 from .kinds import IntegerShape
 from .notation.readable import Readable
+from .run.collecting import seldom
 
 if TYPE_CHECKING:
     from compiler.program import Equation, Program, Tensor
@@ -433,6 +434,7 @@ class Network(Judged, Readable):
 
         return picture(self, level, backward)
 
+    @seldom()
     def compile(
         self,
         optimizer: Optimizer = "adam",

@@ -178,11 +178,12 @@ def decisions(row: str) -> Text:
 # ---------------------------------------------------------------------------------------------- functions
 @contextmanager
 def processor(kind: str) -> Iterator[None]:
-    """One with wide vectors and a fused multiply-add, or one without."""
+    """One with wide vectors and a fused multiply-add, perhaps with estimates, or one without."""
     with ExitStack() as stack:
         for module in (real, vectormath, emitters):
-            stack.enter_context(mock.patch.object(module, "has_fma", lambda: kind == "fused"))
-        row = TILES["avx512" if kind == "fused" else "generic"]
+            stack.enter_context(mock.patch.object(module, "has_fma", lambda: kind != "plain"))
+        stack.enter_context(mock.patch.object(vectormath, "has_estimates", lambda: kind == "estimating"))
+        row = TILES["generic" if kind == "plain" else "avx512"]
         stack.enter_context(mock.patch.object(variants, "target", lambda: row))
         stack.enter_context(mock.patch.object(emitters.platform, "machine", lambda: "x86_64"))
         yield
@@ -201,7 +202,7 @@ def function(kind: str, name: str) -> Text:
     loops = "".join(f"    for i in range(8):\n        {p}[i] = {name.format(p)}\n" for p in "xy")
     text = f"def f(table):\n    x = pointer_f32(table[0])\n    y = pointer_f64(table[1])\n{loops}"
     with processor(kind):
-        wide = [Lanes(8)] if kind == "fused" or name.partition("(")[0] not in vectormath.CIRCULAR else []
+        wide = [Lanes(8)] if kind != "plain" or name.partition("(")[0] not in vectormath.CIRCULAR else []
         code = "".join(translate(text, "f", {}, lanes) for lanes in (None, *wide))
     return f"{code.count('fma')} fused", code
 
@@ -241,6 +242,7 @@ CALLED: Kinds = {
     **{f"{row} {number}": (product, (row, number)) for row in TILES for number in range(PRODUCTS)},
     **{f"decisions {row}": (decisions, (row,)) for row in ("avx512", "avx", "neon")},
     **{f"{name} {kind}": (function, (kind, name)) for kind in ("fused", "plain") for name in CALLS},
+    **{f"{name} estimating": (function, ("estimating", name)) for name in CALLS if name.startswith("quotient")},
     **{
         f"the loop {name}": (native_loop, (name,))
         for name in (*team.FUNCTIONS, "work", "opened", "many", "drive", "lanes")

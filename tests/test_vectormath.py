@@ -121,11 +121,15 @@ def test_monotone_functions_are_monotone_where_pieces_meet() -> None:
             assert (np.diff(y) >= -2.5 * np.spacing(np.abs(y[1:]).astype(np.float32))).all(), name
 
 
+@pytest.mark.parametrize("estimates", [True, False])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_a_quotient_without_the_divider_is_right_to_one_ulp_and_nan_goes_through(dtype: str) -> None:
+def test_a_quotient_without_the_divider_is_right_to_one_ulp_and_nan_goes_through(
+    dtype: str, estimates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectormath, "has_estimates", lambda: estimates and real.has_estimates())
     pointer = "pointer_f32" if dtype == "float32" else "pointer_f64"
     text = (
-        f"def divide(table):\n    a = {pointer}(table[0])\n    b = {pointer}(table[1])\n"
+        f"# {estimates}\ndef divide(table):\n    a = {pointer}(table[0])\n    b = {pointer}(table[1])\n"
         "    for i in range(table[2]):\n        a[i] = quotient(a[i], b[i])\n"
     )
     rng = np.random.default_rng(0)

@@ -77,6 +77,11 @@ def has_fma() -> bool:
     return bool({"fma", "neon"} & features())
 
 
+def has_estimates() -> bool:
+    """Whether instructions give 14 bits of a reciprocal, of each element of a vector."""
+    return {"avx512f", "avx512vl"} <= features()
+
+
 def rounded(number: float, format: Format) -> float:
     """The number in the format."""
     return float(struct.unpack("f", struct.pack("f", number))[0]) if format.bits == 32 else number
@@ -121,6 +126,10 @@ class Real:
 
     def __truediv__(self, other: Real | float) -> Real:
         return self._of(self.builder.fdiv(self.value, self.constant(other).value))
+
+    def times_reciprocal(self, other: Real) -> Real:
+        """self / other by the processor's estimate, as native.ESTIMATES says; what is infinite may become NaN."""
+        return self._of(self.builder.fdiv(self.value, other.value, flags=("arcp", "ninf", "contract")))
 
     def __neg__(self) -> Real:
         return self._of(self.builder.fneg(self.value))

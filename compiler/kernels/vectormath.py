@@ -28,7 +28,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .real import FORMATS, Bits, Format, Real, has_fma, pattern
+from .real import FORMATS, Bits, Format, Real, has_estimates, has_fma, pattern
 from .variants import Cases
 
 # Highest power first, with the weighted error of each.
@@ -454,9 +454,12 @@ def sqrt(x: Real) -> Real:
 def quotient(a: Real, b: Real) -> Real:
     """a / b without the divider, at most 1 ulp: for finite a and 2^-100 < |b| < 2^100 (float64: 2^-1000 ... 2^1000).
 
-    A loop that also takes a square root is bound by the divider; this runs on the multipliers beside it.  The first
-    guess is off by 12 % at most; each step of third order takes the error e to e^3.
+    A loop that also takes a square root is bound by the divider; this runs on the multipliers beside it.  Where the
+    processor has no estimate of 1 / b, the first guess is off by 12 % at most; each step of third order takes the error
+    e to e^3.
     """
+    if has_estimates() and a.format.bits == 32:  # LLVM has none of float64
+        return a.times_reciprocal(b)
     if not has_fma():
         return a / b
     guess = 0x7EF311C7 if a.format.bits == 32 else 0x7FDE6238502484BA
