@@ -603,7 +603,7 @@ class _Generator(Emitter):
             return best
         if self.spec.m <= best:
             return max(1, self.spec.m)
-        even = [r for r in range(best, best * 2 // 3, -1) if self.spec.m % r == 0]
+        even = [r for r in range(best, -(-best * 2 // 3) - 1, -1) if self.spec.m % r == 0]
         tiles = -(-self.spec.m // best)
         return even[0] if even else -(-self.spec.m // tiles)
 
