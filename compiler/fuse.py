@@ -174,9 +174,18 @@ def _stays_fast(earlier: Loop, later: Loop, layout: Layout) -> bool:
     if flat is not None and flat2 is not None:
         ranges = [[(c.index.low, c.index.high) for c in chain] for chain in (flat, flat2)]
         return ranges[0] == ranges[1]
-    for chain, loop in ((flat, earlier), (flat2, later)):
-        if chain is not None and is_expensive(loop) and len(chain) > 1:
-            extent = chain[-1].index.high
-            if not (extent.is_Integer and extent >= SHORT_ROW):
-                return False
+    for chain, loop, other in ((flat, earlier, later), (flat2, later, earlier)):
+        if chain is None or not is_expensive(loop):
+            continue
+        if len(chain) == 1:
+            return _has_long_rows(other)
+        extent = chain[-1].index.high
+        if not (extent.is_Integer and extent >= SHORT_ROW):
+            return False
     return True
+
+
+def _has_long_rows(loop: Loop) -> bool:
+    """So long that what is made for each of them costs little."""
+    rows = [node for node in loop.body if isinstance(node, Loop)]
+    return any(not row.index.high.is_Integer or row.index.high >= SHORT_ROW or _has_long_rows(row) for row in rows)
