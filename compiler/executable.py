@@ -19,6 +19,7 @@ from typing import Any
 import sympy as sp
 
 from .divide import WORTH, Divider, at_capacity, choose, exposed, walk, work
+from .epilogue import with_epilogues
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
 from .legend import legend
@@ -163,6 +164,9 @@ def generate(
         "fuse", "loops and calls", tree.scheduled, _loops(tree.body), "what is made is used while it is in registers"
     )
     if not plain:
+        before = _loops(tree.body)
+        tree.body = with_epilogues(tree.body, tree.layout, {*prepared.roots})
+        stages.note("store", "loops and calls", before, _loops(tree.body), "products store what becomes of their sums")
         tree.body = join_registers(tree.body, tree.layout)
         tree.layout.single |= single_slots(tree.body, tree.layout, {*prepared.roots})
     predicted = work(tree.body, capacity)
@@ -313,6 +317,7 @@ def _products(
             product.lda, product.ldb, product.ldc, call.start,
             tuple((s.count, s.a, s.b) for s in product.segments), call.share is not None and call.share.columns,
             k is None and at_capacity(extents[2], capacity) > LONG_K,
+            call.after.epilogue if call.after is not None else None,
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
         arguments = ", ".join(_size_text(e, names) for e in extents)

@@ -53,7 +53,7 @@ def _integers(array: Any) -> Any:
 def product(spec: Any) -> Callable[..., None]:
     """What the kernel of a `kernels.matmul.Matmul` computes, on the same flat memory."""
 
-    def run(a: Any, b: Any, c: Any, d: Any, rows: int, columns: int, depth: int) -> None:
+    def run(a: Any, b: Any, c: Any, d: Any, rows: int, columns: int, depth: int, *more: Any) -> None:
         m = np.arange(rows if spec.m is None else spec.m)
         n = np.arange(columns if spec.n is None or spec.part else spec.n)
         k = np.arange(depth if spec.k is None else spec.k)
@@ -62,7 +62,14 @@ def product(spec: Any) -> Callable[..., None]:
         place = m[:, None] * spec.ldc + n
         start = c[place] if spec.start == "c" else d[n] if spec.start == "bias" else 0.0
         total = sum(a[of_a + x] @ b[of_b + y] for x, y in _segments(spec.segments))
-        c[place] = start + total
+        value = start + total
+        if spec.epilogue is not None:
+            tensors, numbers = more[: spec.epilogue.tensors], more[spec.epilogue.tensors :]
+            leaves: dict[Any, Any] = {("sum",): value}
+            leaves |= {("at", q): tensor[place] for q, tensor in enumerate(tensors)}
+            leaves |= {("number", q): number for q, number in enumerate(numbers)}
+            value = spec.epilogue.value(leaves.__getitem__)
+        c[place] = value
 
     return run
 

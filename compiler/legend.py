@@ -40,7 +40,8 @@ def legend(
     head += [_place(offset, tensor, layout, capacity) for offset, _, tensor in where]
     if calls:
         head += ["#", "# Matrix products C = start + A B; r is a size at run time:"]
-        head += [f"#   {name} = {spec.name}" for name, spec in calls.items()]
+        after = {name: f", then {spec.epilogue}" * (spec.epilogue is not None) for name, spec in calls.items()}
+        head += [f"#   {name} = {spec.name}{after[name]}" for name, spec in calls.items()]
     return [re.sub(r"[^\x20-\x7e]", "?", line) for line in (*head, "")]
 
 

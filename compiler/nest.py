@@ -14,6 +14,7 @@ import sympy as sp
 from sympy import Basic, Expr, Integer
 from sympy.logic.boolalg import Boolean
 
+from .kernels.epilogue import Epilogue
 from .layout import Layout
 from .passes import rewriting
 from .passes.rewriting import is_infinite
@@ -72,12 +73,23 @@ class Share:
     columns: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class After:
+    """What a product makes of its sums as it stores them (epilogue.py): the equation, what it writes, and of what."""
+
+    equation: Equation
+    lhs: Access
+    epilogue: Epilogue
+    tensors: tuple[Access, ...]
+    numbers: tuple[Expr, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """A matrix product by a kernel: its operands (A, B, perhaps a row vector to start from) at their first elements.
 
     start: "zero", "bias" or "c" (what the target holds).  touched: A, B and C with all indices, which tell what of them
-    a loop around the call reads and writes."""
+    a loop around the call reads and writes.  after: C is not the sum, but what becomes of it."""
 
     equation: Equation
     product: Product
@@ -86,6 +98,7 @@ class Call:
     target: Access
     touched: tuple[Access, Access, Access]
     share: Share | None = None
+    after: After | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -172,7 +185,8 @@ def effects(node: Node, layout: Layout) -> tuple[dict[Place, list[Access]], dict
                             note(table, place, access)
         case Call():
             a, b, c = node.touched
-            for access in accesses(a, b, *node.operands[2:]):
+            others = (*node.after.tensors, *node.after.numbers) if node.after is not None else ()
+            for access in accesses(a, b, *node.operands[2:], *others):
                 note(reads, layout.root(access.tensor), access)
             note(writes, layout.root(c.tensor), c)
         case Statement():

@@ -349,11 +349,22 @@ class Writer(Expressions):
             sizes = f"{row}({high} - {low}), {sizes.partition(', ')[2]}"
         operands = [*call.operands, *([call.operands[0]] if len(call.operands) == 2 else [])]
         places = [operands[0], operands[1], call.target, operands[2]]
-        texts = []
-        for access, step in zip(places, steps, strict=True):
-            pointer, _, element = f"{self.address(access)[:-1]}{step}]".partition("[")
-            texts.append(f"offset({pointer}, {element[:-1]})" if element != "0]" else pointer)
-        self.put(f"{name}({', '.join(texts)}, {sizes}){self.formula(call.equation)}")
+        texts = [self._pointer(access, step) for access, step in zip(places, steps, strict=True)]
+        formulas = self.formula(call.equation)
+        if call.after is not None:
+            formulas += self.formula(call.after.equation)
+            at_low = {i: i.low for i in call.after.lhs.atoms(Index)}
+            texts_after = [self._pointer(a.xreplace(at_low), steps[2]) for a in call.after.tensors]
+            shared, self.shared, repeated, self.repeated = self.shared, {}, self.repeated, set()
+            texts_after += [self.expression(e) for e in call.after.numbers]
+            self.shared, self.repeated = shared, repeated
+            sizes = ", ".join([sizes, *texts_after])
+        self.put(f"{name}({', '.join(texts)}, {sizes}){formulas}")
+
+    def _pointer(self, access: Access, step: str) -> str:
+        """To an element, and so many on."""
+        pointer, _, element = f"{self.address(access)[:-1]}{step}]".partition("[")
+        return f"offset({pointer}, {element[:-1]})" if element != "0]" else pointer
 
     def _check(self, check: Check) -> None:
         values = " & ".join(f"isfinite({self.address(Access(g))})" for g in check.guards)

@@ -31,7 +31,7 @@ from compiler import native, team
 from compiler.executable import generate
 from compiler.functions import expm1, log1p, logistic, normal_cdf, softplus
 from compiler.kernels import driver, driver_lanes, emitters, many, real, variants, vectormath
-from compiler.kernels.matmul import SIGNATURE, TILES, Matmul, _Generator, matmul
+from compiler.kernels.matmul import TILES, Matmul, _Generator, matmul
 from compiler.native import parse_signature
 from compiler.passes import PASSES, STRICT, run_passes
 from compiler.program import Equation, Index, Program, Tensor
@@ -55,7 +55,7 @@ def kernel(program: Program, seed: int, dtype: str = "", rows: int = 0) -> Text:
         program, dtype, None, {n.name: rows or (4096 if threads else 40) for n in program.sizes}, plain=seed % 8 == 7,
         accuracy="strict" if seed % 8 == 5 else "usual", **({"worth": 0} if threads else {}),
     )  # fmt: skip
-    names = {name: (spec.name, *parse_signature(SIGNATURE[dtype])) for name, spec in calls.items()}
+    names = {name: (spec.name, *parse_signature(spec.signature)) for name, spec in calls.items()}
     code = translate(text, "kernel", names) if seed % 4 == 0 else ""
     for row in (*manifest["passes"], *manifest["stages"]):
         del row["milliseconds"], row["reason"]

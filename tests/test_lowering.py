@@ -275,8 +275,8 @@ def test_the_arena_is_near_the_most_that_is_alive_at_once() -> None:
 def test_each_stage_of_the_lowering_reduces_what_it_counts() -> None:
     *_, manifest = generate(network((32, 16, 16, 16)).training_program("adam"), "float32", None, {"N": 32})
     counts = {row["name"]: row["count"] for row in manifest["stages"]}
-    assert list(counts) == ["schedule", "fuse", "memory", "join", "lower"]
-    for name in ("fuse", "memory", "join"):
+    assert list(counts) == ["schedule", "fuse", "store", "memory", "join", "lower"]
+    for name in ("fuse", "store", "memory", "join"):
         before, after = counts[name]
         assert after < before, name
     before, after = counts["join"]

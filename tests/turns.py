@@ -67,10 +67,12 @@ def by_elements(spec: Matmul) -> Callable[..., None]:
     one = product(replace(spec, m=1, n=1, part=False))
     of_a, of_b = spec.lda if spec.a == "k" else 1, spec.ldb if spec.b == "k" else 1
 
-    def each(a: Any, b: Any, c: Any, d: Any, m: int, n: int, k: int) -> None:
+    def each(a: Any, b: Any, c: Any, d: Any, m: int, n: int, k: int, *more: Any) -> None:
         columns = n if spec.n is None or spec.part else spec.n
         for row, column in np.ndindex(m if spec.m is None else spec.m, columns):
-            one(a[row * of_a :], b[column * of_b :], c[row * spec.ldc + column :], d[column:], 1, 1, k)
+            at = row * spec.ldc + column
+            beside = [x[at:] if isinstance(x, np.ndarray) else x for x in more]
+            one(a[row * of_a :], b[column * of_b :], c[at:], d[column:], 1, 1, k, *beside)
 
     return each
 

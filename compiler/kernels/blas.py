@@ -63,7 +63,7 @@ def is_for_blas(spec: Matmul, least: int) -> bool:
     sizes = [s for s in (spec.m, spec.n, spec.k) if s is not None]
     rows = ((spec.k if spec.a == "k" else spec.m, spec.lda), (spec.n if spec.b == "n" else spec.k, spec.ldb))
     apart = all(length is not None and length <= stride for length, stride in rows)
-    return bool(least and sizes and apart and prod(sizes) >= least ** len(sizes))
+    return bool(least and sizes and apart and spec.epilogue is None and prod(sizes) >= least ** len(sizes))
 
 
 def product(spec: Matmul) -> str:

@@ -49,9 +49,10 @@ class Emitter:
             return ""
         return self.new(text)
 
-    def function(self, name: str, arguments: list[str]) -> str:
-        """The module's text: the lines as the body of a function with three sizes behind the arguments."""
-        head = f"define void @{name}({', '.join(arguments)}, i64 %M, i64 %N, i64 %K) nounwind {{\n"
+    def function(self, name: str, arguments: list[str], more: Iterable[str] = ()) -> str:
+        """The module's text: the lines as the body of a function with three sizes behind the arguments, and `more`."""
+        listed = ", ".join([*arguments, "i64 %M", "i64 %N", "i64 %K", *more])
+        head = f"define void @{name}({listed}) nounwind {{\n"
         return head + "\n".join(self.lines) + "\n}\n" + "\n".join(self.declared.values()) + "\n"
 
     def add(self, a: Number, b: Number) -> Number:

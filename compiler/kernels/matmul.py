@@ -25,11 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import product
 
 from ..native import Extern, Native, build_kernel, features
 from . import blas
 from .emitter import Emitter, Number
+from .epilogue import Epilogue, Form
 
 SIGNATURE = {
     "float32": "void(f32*,f32*,f32*,f32*,i64,i64,i64)",
@@ -45,6 +47,7 @@ class Matmul:
     segments: sums around that over k, (count, step in A, step in B) each, the slowest first; then b is "n".
     long: a k given at run time may be above LONG_K.
     part: only N of the columns are made, from where B, C and D point: a multiple of two vectors, or all up to the last.
+    epilogue: what is stored of each sum (epilogue.py); start is not "c" then.
     """
 
     dtype: str
@@ -60,11 +63,13 @@ class Matmul:
     segments: tuple[tuple[int, int, int], ...] = ()
     part: bool = False
     long: bool = False
+    epilogue: Epilogue | None = None
 
     def __post_init__(self) -> None:
         assert self.dtype in SIGNATURE and self.start in ("zero", "bias", "c") and self.a in "km" and self.b in "nk"
         assert not self.segments or (self.b == "n" and not self.part)
         assert not self.part or self.n is not None
+        assert self.epilogue is None or self.start != "c"
         assert min(self.lda, self.ldb, self.ldc) >= 1, "leading dimensions are literal"
 
     @property
@@ -74,7 +79,17 @@ class Matmul:
         around = "".join(f"_{count}x{a}x{b}".replace("-", "m") for count, a, b in self.segments)
         letter = "s" if self.dtype == "float32" else "d"
         kind = "_part" * self.part + "_long" * self.long
-        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}{kind}"
+        after = "" if self.epilogue is None else "_" + sha256(repr(self.epilogue).encode()).hexdigest()[:8]
+        return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}{kind}{after}"
+
+    @property
+    def signature(self) -> str:
+        """Behind the sizes stand what an epilogue takes: tensors, each with the strides of C, and numbers."""
+        if self.epilogue is None:
+            return SIGNATURE[self.dtype]
+        scalar = "f32" if self.dtype == "float32" else "f64"
+        more = [f"{scalar}*"] * self.epilogue.tensors + [scalar] * self.epilogue.numbers
+        return f"{SIGNATURE[self.dtype][:-1]},{','.join(more)})" if more else SIGNATURE[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +146,7 @@ def matmul(spec: Matmul, target_: Target | None = None) -> tuple[str, str]:
 def build(spec: Matmul) -> tuple[Native, Extern]:
     """The loaded function and its declaration for generated source."""
     native = build_kernel(*matmul(spec), passes="none")
-    return native, Extern(native.name, SIGNATURE[spec.dtype])
+    return native, Extern(native.name, spec.signature)
 
 
 # ---------------------------------------------------------------------------------------------- generating
@@ -322,8 +337,59 @@ class _Generator(Emitter):
             return values
 
         accumulators = over_segments(0, accumulators)
-        for (r, v), value in zip(cells, accumulators, strict=True):
-            self.write(value, self.at(base_c, r * spec.ldc + v.offset), v)
+        self.finish(cells, accumulators, self.add(self.mul(i, spec.ldc), j), k0, kn)
+
+    def finish(
+        self, cells: list[tuple[int, _Vector]], values: list[str], start: Number, k0: Number, kn: Number
+    ) -> None:
+        """Store the sums of a tile; what becomes of them, if the last k is in them."""
+        base = self.at("%C", start)
+        places = [self.at(base, r * self.spec.ldc + v.offset) for r, v in cells]
+
+        def sums() -> None:
+            for (_, v), value, place in zip(cells, values, places, strict=True):
+                self.write(value, place, v)
+
+        def results() -> None:
+            bases = self.operands(start)
+            for (r, v), value, place in zip(cells, values, places, strict=True):
+                self.write(self.after(value, bases, r * self.spec.ldc + v.offset, v), place, v)
+
+        last = k0 == 0 and kn == self.k
+        if not last and self.spec.epilogue is not None:
+            end = self.add(k0, kn)
+            if isinstance(end, int) and isinstance(self.k, int):
+                last = end == self.k
+            else:
+                yes, no, after = self.label("last"), self.label("more"), self.label("stored")
+                self.branch(self.new(f"icmp eq i64 {end}, {self.k}"), yes, no)
+                for label, store in ((yes, results), (no, sums)):
+                    self.begin(label)
+                    store()
+                    self.jump(after)
+                self.begin(after)
+                return
+        results() if last else sums()
+
+    def operands(self, start: Number) -> list[str]:
+        """Where the tensors of the epilogue stand beside this place of C."""
+        epilogue = self.spec.epilogue
+        return [self.at(f"%E{q}", start) for q in range(epilogue.tensors)] if epilogue is not None else []
+
+    def after(self, value: str, bases: list[str], offset: int, vector: _Vector) -> str:
+        """What the epilogue makes of these sums."""
+        if self.spec.epilogue is None:
+            return value
+
+        def leaf(form: Form) -> str:
+            match form:
+                case ("at", q):
+                    return self.read(self.at(bases[q], offset), vector)
+                case ("number", q):
+                    return self.splat(f"%F{q}", vector.lanes)
+            return value
+
+        return self.spec.epilogue.emit(self, self.type(vector.lanes), vector.lanes, leaf)
 
     def started(self, cells: list[tuple[int, _Vector]], base_c: str, j: Number, k0: Number) -> list[str]:
         """The accumulators' first values: the start for the first block of k, what is in C for the others."""
@@ -552,10 +618,11 @@ class _Generator(Emitter):
             columns = values[q :: len(vectors)] + ["poison"] * (self.lanes - width)
             used = self.lanes if v.mask is None else v.mask.count("true")
             for r, value in enumerate(self.transposed(columns, self.lanes)[:used]):
-                place = self.at("%C", self.add(self.mul(self.add(i, v.offset + r), spec.ldc), j))
+                start = self.add(self.mul(self.add(i, v.offset + r), spec.ldc), j)
+                place = self.at("%C", start)
                 if spec.start == "c":
                     value = self.new(f"fadd {kind} {value}, {self.read(place, row)}")
-                self.write(value, place, row)
+                self.write(self.after(value, self.operands(start), 0, row), place, row)
 
     # ------------------------------------------------------------------------------------------ loops
     def over_rows(self, i0: Number, end: Number, rows: int, body: Callable[[Number, int], None]) -> None:
@@ -711,7 +778,10 @@ class _Generator(Emitter):
             elements = height * self.copied() if self.copy_a else (height + 16) * self.depth
             allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {elements}, align 64")
         self.lines[at:at] = allocas
-        return self.function(spec.name, [f"ptr noalias %{name}" for name in "ABCD"])
+        epilogue = spec.epilogue or Epilogue(("sum",))
+        more = [f"ptr noalias %E{q}" for q in range(epilogue.tensors)]
+        more += [f"{self.scalar} %F{q}" for q in range(epilogue.numbers)]
+        return self.function(spec.name, [f"ptr noalias %{name}" for name in "ABCD"], more)
 
 
 def _block(size: int | None, usual: int) -> int | None:

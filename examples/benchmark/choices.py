@@ -129,6 +129,8 @@ CHOICES = {
                {"compiler.product:_is_segment": instead(lambda *_: False)}),
         Choice("start from a row", "the bias is where the sums of a product begin",
                {"compiler.lower:_start_from_row": instead(lambda *_: None)}),
+        Choice("maps in the store", "products store what becomes of their sums",
+               {"compiler.executable:with_epilogues": unchanged}),
         Choice("packing", "blocks of large operands are copied to the stack",
                {f"compiler.kernels.matmul:{name}": instead(2**60) for name in ("PACK_A", "PACK_B")}, in_text=False),
         Choice("packing side by side", "several tiles at a time",
