@@ -148,6 +148,8 @@ def generate(
     accuracy: str = "usual",
 ) -> tuple[str, dict[str, Any], Lowered, dict[str, Any]]:
     """The source text, the products that it calls by name, the tree, and the manifest without a key."""
+    from .kernels.matmul import target
+
     item = ITEM_SIZE[dtype]
     prepared, report = (copy_sparse(program.live()), ()) if plain else optimized(program, accuracy)
     if storage is None:
@@ -165,7 +167,8 @@ def generate(
     )
     if not plain:
         before = _loops(tree.body)
-        tree.body = with_epilogues(tree.body, tree.layout, {*prepared.roots})
+        if not target().blas:  # which has none
+            tree.body = with_epilogues(tree.body, tree.layout, {*prepared.roots})
         stages.note("store", "loops and calls", before, _loops(tree.body), "products store what becomes of their sums")
         tree.body = join_registers(tree.body, tree.layout)
         tree.layout.single |= single_slots(tree.body, tree.layout, {*prepared.roots})
@@ -303,6 +306,7 @@ def _products(
     tree: Lowered, dtype: str, names: Mapping[str, str], capacity: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
     """Distinct products by name, and for each call its function's name and its sizes as text."""
+    from .kernels.epilogue import SUM
     from .kernels.matmul import LONG_K, Matmul
 
     specs: dict[Any, str] = {}
@@ -317,7 +321,7 @@ def _products(
             product.lda, product.ldb, product.ldc, call.start,
             tuple((s.count, s.a, s.b) for s in product.segments), call.share is not None and call.share.columns,
             k is None and at_capacity(extents[2], capacity) > LONG_K,
-            call.after.epilogue if call.after is not None else None,
+            call.after.epilogue if call.after is not None else SUM,
         )  # fmt: skip
         name = specs.setdefault(spec, f"product{len(specs)}")
         arguments = ", ".join(_size_text(e, names) for e in extents)

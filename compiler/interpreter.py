@@ -62,14 +62,11 @@ def product(spec: Any) -> Callable[..., None]:
         place = m[:, None] * spec.ldc + n
         start = c[place] if spec.start == "c" else d[n] if spec.start == "bias" else 0.0
         total = sum(a[of_a + x] @ b[of_b + y] for x, y in _segments(spec.segments))
-        value = start + total
-        if spec.epilogue is not None:
-            tensors, numbers = more[: spec.epilogue.tensors], more[spec.epilogue.tensors :]
-            leaves: dict[Any, Any] = {("sum",): value}
-            leaves |= {("at", q): tensor[place] for q, tensor in enumerate(tensors)}
-            leaves |= {("number", q): number for q, number in enumerate(numbers)}
-            value = spec.epilogue.value(leaves.__getitem__)
-        c[place] = value
+        tensors, numbers = more[: spec.epilogue.tensors], more[spec.epilogue.tensors :]
+        leaves: dict[Any, Any] = {("sum",): start + total}
+        leaves |= {("at", q): tensor[place] for q, tensor in enumerate(tensors)}
+        leaves |= {("number", q): number for q, number in enumerate(numbers)}
+        c[place] = spec.epilogue.value(leaves.__getitem__)
 
     return run
 

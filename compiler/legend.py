@@ -12,6 +12,7 @@ from typing import Any
 
 from .cache import version
 from .expressions import Places
+from .kernels.epilogue import SUM
 from .layout import Layout
 from .program import Tensor
 
@@ -40,7 +41,7 @@ def legend(
     head += [_place(offset, tensor, layout, capacity) for offset, _, tensor in where]
     if calls:
         head += ["#", "# Matrix products C = start + A B; r is a size at run time:"]
-        after = {name: f", then {spec.epilogue}" * (spec.epilogue is not None) for name, spec in calls.items()}
+        after = {name: f", then {spec.epilogue}" * (spec.epilogue != SUM) for name, spec in calls.items()}
         head += [f"#   {name} = {spec.name}{after[name]}" for name, spec in calls.items()]
     return [re.sub(r"[^\x20-\x7e]", "?", line) for line in (*head, "")]
 

@@ -354,11 +354,11 @@ class Writer(Expressions):
         if call.after is not None:
             formulas += self.formula(call.after.equation)
             at_low = {i: i.low for i in call.after.lhs.atoms(Index)}
-            texts_after = [self._pointer(a.xreplace(at_low), steps[2]) for a in call.after.tensors]
-            shared, self.shared, repeated, self.repeated = self.shared, {}, self.repeated, set()
-            texts_after += [self.expression(e) for e in call.after.numbers]
-            self.shared, self.repeated = shared, repeated
-            sizes = ", ".join([sizes, *texts_after])
+            beside = [self._pointer(a.xreplace(at_low), steps[2]) for a in call.after.tensors]
+            known, self.shared, self.repeated = (self.shared, self.repeated), {}, set()
+            beside += [self.expression(e) for e in call.after.numbers]
+            self.shared, self.repeated = known
+            sizes = ", ".join([sizes, *beside])
         self.put(f"{name}({', '.join(texts)}, {sizes}){formulas}")
 
     def _pointer(self, access: Access, step: str) -> str:

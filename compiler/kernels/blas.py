@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from .emitter import Emitter, Number
+from .epilogue import SUM
 
 if TYPE_CHECKING:
     from .matmul import Matmul
@@ -63,7 +64,7 @@ def is_for_blas(spec: Matmul, least: int) -> bool:
     sizes = [s for s in (spec.m, spec.n, spec.k) if s is not None]
     rows = ((spec.k if spec.a == "k" else spec.m, spec.lda), (spec.n if spec.b == "n" else spec.k, spec.ldb))
     apart = all(length is not None and length <= stride for length, stride in rows)
-    return bool(least and sizes and apart and spec.epilogue is None and prod(sizes) >= least ** len(sizes))
+    return bool(least and sizes and apart and spec.epilogue == SUM and prod(sizes) >= least ** len(sizes))
 
 
 def product(spec: Matmul) -> str:

@@ -1,6 +1,6 @@
 """What a product makes of each sum as it stores it: C = f(sum, ...), so that no loop reads C and writes it again.
 
-    form    ::= ("sum",) | ("at", q) | ("number", q) | (operator, form, ...)
+    form     ::= ("sum",) | ("at", q) | ("number", q) | (operator, form, ...)
     operator ::= "+" | "*" | "-" (the opposite) | "select" (condition, one, other) | a comparison | "&" | "|" | "not"
 
 ("at", q) is the element of the q-th tensor that stands where that of C does; ("number", q) is the same for all.
@@ -71,6 +71,9 @@ class Epilogue:
             return first
 
         return made(self.form)
+
+
+SUM = Epilogue(("sum",))  # the sum as it is
 
 
 def _text(form: Form) -> str:

@@ -1,10 +1,11 @@
-"""Register-tiled matrix products as LLVM IR text:  C[m,n] = start + sum_k A[m,k] * B[k,n].
+"""Register-tiled matrix products as LLVM IR text:  C[m,n] = f(start + sum_k A[m,k] * B[k,n]).
 
     name, ir = matmul(Matmul("float32", m=None, n=64, k=64, a="k", b="n", lda=64, ldb=64, ldc=64, start="bias"))
 
 The function's C type is `void name(T *A, T *B, T *C, T *D, int64 M, int64 N, int64 K)` (SIGNATURE).  What the spec
 gives as a number is literal in the code, and its argument is ignored; what it gives as None is read from the argument.
-D is the bias vector over n (ignored for other starts).  C may not overlap A, B or D.
+D is the bias vector over n (ignored for other starts).  f is the epilogue (epilogue.py), most often nothing; what it
+takes are further arguments (Matmul.signature).  C may not overlap A, B, D or those.
 
 The form is the classic one: a tile of `rows` x `vectors` registers accumulates over k; panels of B are packed on the
 stack where they are transposed, large, or have a stride that maps to one cache set; likewise blocks of A.  Where C has
@@ -31,7 +32,7 @@ from itertools import product
 from ..native import Extern, Native, build_kernel, features
 from . import blas
 from .emitter import Emitter, Number
-from .epilogue import Epilogue, Form
+from .epilogue import SUM, Epilogue, Form
 
 SIGNATURE = {
     "float32": "void(f32*,f32*,f32*,f32*,i64,i64,i64)",
@@ -47,7 +48,7 @@ class Matmul:
     segments: sums around that over k, (count, step in A, step in B) each, the slowest first; then b is "n".
     long: a k given at run time may be above LONG_K.
     part: only N of the columns are made, from where B, C and D point: a multiple of two vectors, or all up to the last.
-    epilogue: what is stored of each sum (epilogue.py); start is not "c" then.
+    epilogue: what is stored of each sum; a product that starts from "c" has none.
     """
 
     dtype: str
@@ -63,13 +64,13 @@ class Matmul:
     segments: tuple[tuple[int, int, int], ...] = ()
     part: bool = False
     long: bool = False
-    epilogue: Epilogue | None = None
+    epilogue: Epilogue = SUM
 
     def __post_init__(self) -> None:
         assert self.dtype in SIGNATURE and self.start in ("zero", "bias", "c") and self.a in "km" and self.b in "nk"
         assert not self.segments or (self.b == "n" and not self.part)
         assert not self.part or self.n is not None
-        assert self.epilogue is None or self.start != "c"
+        assert self.epilogue == SUM or self.start != "c"
         assert min(self.lda, self.ldb, self.ldc) >= 1, "leading dimensions are literal"
 
     @property
@@ -79,17 +80,15 @@ class Matmul:
         around = "".join(f"_{count}x{a}x{b}".replace("-", "m") for count, a, b in self.segments)
         letter = "s" if self.dtype == "float32" else "d"
         kind = "_part" * self.part + "_long" * self.long
-        after = "" if self.epilogue is None else "_" + sha256(repr(self.epilogue).encode()).hexdigest()[:8]
+        after = "" if self.epilogue == SUM else "_" + sha256(repr(self.epilogue).encode()).hexdigest()[:8]
         return f"matmul_{letter}_{sizes}_{self.a}{self.b}_{strides}_{self.start}{around}{kind}{after}"
 
     @property
     def signature(self) -> str:
         """Behind the sizes stand what an epilogue takes: tensors, each with the strides of C, and numbers."""
-        if self.epilogue is None:
-            return SIGNATURE[self.dtype]
         scalar = "f32" if self.dtype == "float32" else "f64"
         more = [f"{scalar}*"] * self.epilogue.tensors + [scalar] * self.epilogue.numbers
-        return f"{SIGNATURE[self.dtype][:-1]},{','.join(more)})" if more else SIGNATURE[self.dtype]
+        return ",".join([SIGNATURE[self.dtype][:-1], *more]) + ")"
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +355,7 @@ class _Generator(Emitter):
                 self.write(self.after(value, bases, r * self.spec.ldc + v.offset, v), place, v)
 
         last = k0 == 0 and kn == self.k
-        if not last and self.spec.epilogue is not None:
+        if not last and self.spec.epilogue != SUM:
             end = self.add(k0, kn)
             if isinstance(end, int) and isinstance(self.k, int):
                 last = end == self.k
@@ -373,13 +372,10 @@ class _Generator(Emitter):
 
     def operands(self, start: Number) -> list[str]:
         """Where the tensors of the epilogue stand beside this place of C."""
-        epilogue = self.spec.epilogue
-        return [self.at(f"%E{q}", start) for q in range(epilogue.tensors)] if epilogue is not None else []
+        return [self.at(f"%E{q}", start) for q in range(self.spec.epilogue.tensors)]
 
     def after(self, value: str, bases: list[str], offset: int, vector: _Vector) -> str:
         """What the epilogue makes of these sums."""
-        if self.spec.epilogue is None:
-            return value
 
         def leaf(form: Form) -> str:
             match form:
@@ -778,9 +774,8 @@ class _Generator(Emitter):
             elements = height * self.copied() if self.copy_a else (height + 16) * self.depth
             allocas.append(f"  %packed_a = alloca {self.scalar}, i64 {elements}, align 64")
         self.lines[at:at] = allocas
-        epilogue = spec.epilogue or Epilogue(("sum",))
-        more = [f"ptr noalias %E{q}" for q in range(epilogue.tensors)]
-        more += [f"{self.scalar} %F{q}" for q in range(epilogue.numbers)]
+        more = [f"ptr noalias %E{q}" for q in range(spec.epilogue.tensors)]
+        more += [f"{self.scalar} %F{q}" for q in range(spec.epilogue.numbers)]
         return self.function(spec.name, [f"ptr noalias %{name}" for name in "ABCD"], more)
 
 
