@@ -189,7 +189,7 @@ def exposed(body: Sequence[Node]) -> set[Tensor]:
     found: set[Tensor] = set()
     for node in body:
         match node:
-            case Statement() if node.kind in ("store", "end", "add"):
+            case Statement() if node.kind in ("store", "end"):  # what is added to is in memory
                 found.add(node.lhs.tensor)
             case Loop() | Guarded() if _is_entered(node):
                 found |= exposed(node.body)

@@ -18,7 +18,7 @@ from .dependence import Edge, Shift, shifted_axes
 from .fuse import insert
 from .graph import at_least, components, is_cycle, overlap, reach
 from .layout import Layout
-from .nest import Call, Guarded, Loop, Names, Node, build, make_loop, rename, zeros
+from .nest import Call, Guarded, Names, Node, build, make_loop, rename, zeros
 from .product import as_product
 from .program import Access, Equation, Index, ProgramError, Tensor, affine, sort_key
 
@@ -109,13 +109,13 @@ def _recurrence(
             if writer.tensor == equation.tensor and body_kinds[equation] == "add" and body_kinds[writer] == "store":
                 found[writer] = None
         needs[equation] = list(found)
-    loop = Loop(slot, [], reverse=reverse, parallel=False)
+    body: list[Node] = []
     for inner in components(body_equations, needs):
         nodes = component_nodes(inner, needs, body_kinds, body_starts, layout, names, plain, fixed)
         guard = sp.And(*(guards[e] for e in inner))
         for node in nodes if guard == True else [Guarded(guard, nodes)]:  # noqa: E712
-            insert(loop.body, node, layout)
-    return make_loop(slot, loop.body, layout, reverse=reverse, parallel=False)
+            insert(body, node, layout)
+    return make_loop(slot, body, layout, reverse=reverse, parallel=False)
 
 
 def _extreme(values: Sequence[Expr], smallest: bool) -> Expr:

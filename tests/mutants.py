@@ -132,7 +132,7 @@ JUDGES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "compiler/translate.py",
         (CALLED, *NATIVE[:2]),
-        (KERNELS, COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py"),
+        (KERNELS, COMPILED.format(0), "tests/test_driver.py", "tests/test_vectormath.py", "tests/test_population.py"),
     ),
     ("compiler/divide.py", (KERNELS, *DIVIDED), (BITS, GENERATED, NATIVE[1])),
     ("compiler/team.py", (CALLED, *TOGETHER), (BITS, NATIVE[1])),

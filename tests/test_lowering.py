@@ -591,3 +591,13 @@ def test_an_index_may_have_any_name_whatever_else_the_source_calls_so(name: str)
         for plain in (True, False):
             found = interpret(Program(equations, (y,)), values, {"N": 5}, plain=plain)["y"]
             np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_state_that_a_sum_reads_is_not_summed_up_in_its_own_place() -> None:
+    s, new, x = Tensor("s", (4,), "state"), Tensor("s_next", (4,)), Tensor("x", (4, 5), "input")
+    i, j = Index("i", 4), Index("j", 5)
+    program = Program((Equation(new[i], (i, j), s[i] * x[i, j]),), (), ((s, new),))
+    given = {"s": np.arange(1.0, 5), "x": np.arange(20.0).reshape(4, 5)}
+    expected = given["s"] * given["x"].sum(axis=1)
+    np.testing.assert_allclose(interpret(program, given, {}, plain=False)["s"], expected)
+    np.testing.assert_allclose(call(compile_program(program, "float64"), given, {})["s"], expected)

@@ -219,7 +219,7 @@ def test_panels_are_as_few_and_tiles_as_high_as_registers_allow(row: str) -> Non
 def test_the_accumulators_of_a_tile_leave_registers_for_the_operands(row: str) -> None:
     """A loop over k carries them all: at most three quarters of the registers."""
     registers = {"avx512": 32, "neon": 32}.get(row, 16)
-    sizes = [(64, 10), (64, 17), (128, 1), (130, 24), (32, 64), (7, 200), (1, 300)]
+    sizes = [(64, 10), (64, 17), (128, 1), (130, 24), (130, 3), (200, 10), (32, 64), (7, 200), (1, 300)]
     for (M, N), a in itertools.product(sizes, "mk"):
         text = matmul(specified(M, N, 40, (a, "n", "zero", "float32")), TILES[row])[1]
         carried = [len(re.findall(r"= phi (?!ptr|i64)", block)) for block in re.split(r"^\w+:", text, flags=re.M)]

@@ -206,3 +206,10 @@ def test_passes_have_distinct_names_and_each_says_why() -> None:
 
 def test_what_people_read_ends_before_values_are_shared() -> None:
     assert [name for name, *_ in READABLE] == ["use_facts", "simplify_algebra", "stabilize"]
+
+
+def test_the_report_has_the_time_of_each_pass_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("compiler.passes.time.perf_counter", lambda: 0.25 * next(clock))
+    _, report = run_passes(network([3, 2])[0])
+    assert {row.milliseconds for row in report} == {250.0}

@@ -200,3 +200,10 @@ def test_an_exponential_beside_the_range_of_the_reduction_is_not_taken_for_softm
     equations = [Equation(Access(lse), (k,), z[k], "logsumexp"), Equation(t[k], (k,), exp(z[k + 1] - Access(lse)))]
     after = changed_by(stabilize, Program(equations, (t,)), {"z": np.array([0.3, -1.0, 2.0])})
     assert "exp(z[k + 1] - lse[])" in str(after).replace("-lse[] + z[k + 1]", "z[k + 1] - lse[]")
+
+
+def test_a_quotient_of_exponentials_with_other_factors_than_numbers_stays() -> None:
+    a, b, c = (Symbol(name, real=True) for name in "abc")
+    naive = (c * exp(a) + 2 * exp(b)) / (exp(a) + exp(b))
+    assert not rewrite(naive, stable_scalar, {}).has(logistic)
+    assert rewrite(naive.subs(c, 3), stable_scalar, {}).has(logistic)

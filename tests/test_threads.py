@@ -16,6 +16,8 @@ from scipy.sparse import csr_array
 import symnet as sn
 from compiler import divide, native, nest
 from compiler.calling import interpret
+from compiler.expressions import Places
+from compiler.layout import Layout
 from compiler.lower import lower
 from compiler.prepare import prepare
 from compiler.program import Access, Equation, Index, Program, Tensor, size
@@ -111,6 +113,14 @@ def test_a_missing_barrier_is_noticed(small_shares: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(divide.Divider, "_conflict", lambda self, one, other: False)
     found = [in_turns(case("network 0"), order).values for order in ([0], [2, 1, 0])]
     assert any(not np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_integers_take_eight_bytes_each_wherever_they_stand() -> None:
+    real, whole = Tensor("x", (3,)), Tensor("k", (3,), kind="integer")
+    places = Places({real: 7}, {}, {}, {}, {}, set(), {}, {whole: 5})
+    divider = divide.Divider(Layout({}), places, {}, 4, 100)
+    assert divider._interval(real) == ("M", 28, 40) and divider._interval(whole) == ("M", 40, 64)
+    assert not divider._overlap(real, whole)
 
 
 # ------------------------------------------------------------------------------------------------ native

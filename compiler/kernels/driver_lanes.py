@@ -78,7 +78,7 @@ OTHERWISE = (
     ),
 )
 WHOLE = (
-    "now", "permutation", "arrays", "table", "number", "check_table", "check_arrays", "part_table", "check_part_table",
+    "permutation", "arrays", "table", "number", "check_table", "check_arrays", "part_table", "check_part_table",
     "drawn", "items", "cells", "gathered", "halves", "gathered_halves",
 )  # fmt: skip
 
