@@ -594,10 +594,10 @@ def test_an_index_may_have_any_name_whatever_else_the_source_calls_so(name: str)
 
 
 def test_a_state_that_a_sum_reads_is_not_summed_up_in_its_own_place() -> None:
-    s, new, x = Tensor("s", (4,), "state"), Tensor("s_next", (4,)), Tensor("x", (4, 5), "input")
-    i, j = Index("i", 4), Index("j", 5)
-    program = Program((Equation(new[i], (i, j), s[i] * x[i, j]),), (), ((s, new),))
-    given = {"s": np.arange(1.0, 5), "x": np.arange(20.0).reshape(4, 5)}
-    expected = given["s"] * given["x"].sum(axis=1)
+    s, new, x = Tensor("s", (40,), "state"), Tensor("s_next", (40,)), Tensor("x", (50, 40), "input")
+    i, j = Index("i", 40), Index("j", 50)
+    program = Program((Equation(new[i], (i, j), sp.tanh(s[i] + x[j, i])),), (), ((s, new),))
+    given = {"s": np.linspace(-1, 1, 40), "x": np.linspace(-1, 1, 2000).reshape(50, 40)}
+    expected = np.tanh(given["s"] + given["x"]).sum(axis=0)
     np.testing.assert_allclose(interpret(program, given, {}, plain=False)["s"], expected)
     np.testing.assert_allclose(call(compile_program(program, "float64"), given, {})["s"], expected)
