@@ -104,7 +104,9 @@ def _model(
 ) -> Model:
     """The model of a file, checked from dtypes and shapes before `read` is asked for arrays (all: by no name)."""
     if metadata.get("format") != FORMAT:
-        raise complaint(where, metadata.get("format", Quoted("a file without our metadata")), FORMAT)
+        other = metadata.get("format", Quoted("a file without our metadata"))
+        written = str(other).startswith("symnet model ")
+        raise complaint(where, other, FORMAT, "Load it with the symnet that wrote it, or a later one." * written)
     try:
         spec, record = json.loads(metadata["spec"]), json.loads(metadata["model"])
         given = json.loads(metadata.get("constants", "{}"))
