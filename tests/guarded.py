@@ -309,12 +309,13 @@ def whole_training(network: sn.Network, dtype: str, rows: int) -> None:
     for at in ("", *PLACES):
         pages = [Pages(np.ascontiguousarray(a, dtype if a.dtype.kind == "f" else None), at or "end") for a in (X, y)]
 
-        def allocate(self: Any, elements: int, at: str = at) -> None:
+        def allocate(self: Any, elements: int, before: Array, at: str = at) -> None:
             size, around = elements * self.dtype.itemsize, execution.ALIGNMENT
             self._pages = Pages(np.zeros(size + 2 * around, np.uint8), at)
             raw = self._raw = self._pages.array
             raw[:around] = raw[around + size :] = execution.CANARY
             self._start, self._size, self.block = around, size, raw[around : around + size].view(self.dtype)
+            self.block[: len(before)] = before
 
         execution.Memory._allocate = allocate if at else kept  # type: ignore[method-assign]
         try:
