@@ -20,7 +20,19 @@ from .pad import pad_windows
 from .passes import rewriting
 from .passes.definitions import is_whole
 from .passes.rewriting import free_name, is_infinite, names
-from .program import Access, Equation, Index, Program, Tensor, accesses, affine, in_range, indices, outer_accesses
+from .program import (
+    Access,
+    Equation,
+    Index,
+    Program,
+    Tensor,
+    accesses,
+    affine,
+    in_range,
+    indices,
+    merge_duplicates,
+    outer_accesses,
+)
 from .spans import sparse_rows
 from .spell import spell_out
 
@@ -123,6 +135,7 @@ def merge_maps(program: Program) -> Program:
 
     What acts under a condition becomes a choice, so that nothing is added to what was just stored.
     """
+    program = program.with_equations(merge_duplicates(program.equations))
     merged: dict[Equation, Equation | None] = {}
     for equations in program.definitions.values():
         groups: dict[object, list[Equation]] = {}

@@ -601,3 +601,14 @@ def test_a_state_that_a_sum_reads_is_not_summed_up_in_its_own_place() -> None:
     expected = np.tanh(given["s"] + given["x"]).sum(axis=0)
     np.testing.assert_allclose(interpret(program, given, {}, plain=False)["s"], expected)
     np.testing.assert_allclose(call(compile_program(program, "float64"), given, {})["s"], expected)
+
+
+def test_equal_maps_of_a_tensor_are_added_as_often_as_they_are_there() -> None:
+    i, x, y = Index("i", 4), Tensor("x", (4,), "input"), Tensor("y", (4,))
+    once, other = Equation(y[i], (i,), sp.sin(x[i])), Equation(y[i], (i,), x[i])
+    given = {"x": np.arange(4.0)}
+    for times, more in itertools.product((1, 2, 3), ((), (other,), (other, other))):
+        program = Program((once,) * times + more, (y,))
+        expected = times * np.sin(given["x"]) + len(more) * given["x"]
+        for plain in (True, False):
+            np.testing.assert_allclose(interpret(program, given, {}, plain=plain)["y"], expected, rtol=1e-14)
