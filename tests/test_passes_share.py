@@ -246,3 +246,11 @@ def test_a_classifier_has_one_exponential_after_stabilizing_and_sharing() -> Non
     program, values = network([3, 4, 3])
     after = changed_by(share, changed_by(stabilize, program, values), values)
     assert count(program, exp) == count(after, exp) == 1 and len(after.equations) == len(program.equations) + 3
+
+
+def test_what_is_written_outside_of_a_tensor_is_no_definition() -> None:
+    t, a, b, s = Index("t", 4), Tensor("a", (4,)), Tensor("b", (4,)), Tensor("s", (4,), "input")
+    for place in (t, t - 1):
+        program = Program([Equation(a[place], (t,), exp(s[t])), Equation(b[t], (t,), exp(s[t]))], (a, b))
+        after = changed_by(share, program, {"s": np.linspace(-1, 1, 4)})
+        assert count(after, exp) == 1
