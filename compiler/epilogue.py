@@ -30,15 +30,14 @@ MOST_TENSORS, MOST_OPERATIONS = 2, 8
 def with_epilogues(body: Sequence[Node], layout: Layout, keep: Collection[Tensor]) -> list[Node]:
     """keep: what must be in memory whoever reads it."""
     touched = Counter(place for node in body for table in effects(node, layout) for place in table)
+    kept = {*keep, *layout.owner, *layout.owner.values()}
     result: list[Node] = []
     for node in body:
         call = result[-1] if result else None
         after = None
-        if isinstance(call, Call) and isinstance(node, Loop):
+        if isinstance(call, Call) and isinstance(node, Loop) and call.start != "c":
             tensor = call.equation.tensor
-            shared = layout.root(tensor) != tensor or tensor in layout.owner.values() or tensor in keep
-            # the call writes it, the loop reads it, and nobody else
-            if call.after is None and call.start != "c" and touched[tensor] == 2 and not shared:
+            if touched[tensor] == 2 and tensor not in kept:  # the call writes it, one other node reads it
                 after = _after(call, node, layout)
         if after is None:
             result.append(node)
@@ -57,15 +56,17 @@ def _after(call: Call, loop: Loop, layout: Layout) -> After | None:
         return None
     statement = chain[-1].body[0]
     assert isinstance(statement, Statement)
-    rows, columns, _ = product.extents()
     read = [a for a in outer_accesses(statement.rhs) if a.tensor == made.tensor]
-    if statement.kind != "store" or len(read) != 1 or columns != product.ldc:
+    if statement.kind != "store" or len(read) != 1:
         return None
     # the loop's indices are those of the product, which run over all of the tensor
+    rows, columns, _ = product.extents()
     new = dict(zip(read[0].subscripts, made.subscripts, strict=True))
-    if {*new} != {link.index for link in chain} or any((a.low, a.high) != (b.low, b.high) for a, b in new.items()):
+    if columns != product.ldc or layout.elements(made.tensor) != rows * columns:
         return None
-    if any(not isinstance(i, Index) for i in made.subscripts) or layout.elements(made.tensor) != rows * columns:
+    if {*new} != {link.index for link in chain} or not all(isinstance(i, Index) for i in made.subscripts):
+        return None
+    if any((a.low, a.high) != (b.low, b.high) for a, b in new.items()):
         return None
     lhs, rhs = statement.lhs.xreplace(new), statement.rhs.xreplace(new)
     target = lhs.tensor

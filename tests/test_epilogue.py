@@ -100,6 +100,10 @@ def test_sums_that_something_else_reads_stay() -> None:
     assert epilogues(program(z * z, outputs=(R,))) == ["(sum * sum)"]
     part = Index("i", I - 1)
     assert epilogues(Program((PRODUCT, Equation(R[n, part], (n, part), Z[n, part])), (R,))) == []
+    shifted = Index("i", I + 1, 1)  # the product's own indices are not those of the places
+    wider = Tensor("B", (K, I + 1), "input")
+    moved = Equation(Z[n, shifted - 1], (n, shifted, k), A[n, k] * wider[k, shifted])
+    assert epilogues(Program((moved, Equation(R[n, i], (n, i), relu)), (R,))) == []
     added = Equation(Z[n, i], (n, i), x)  # by a loop, before the product adds its sums
     assert epilogues(program(relu, added)) == []
 
