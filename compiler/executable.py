@@ -22,6 +22,7 @@ from .divide import WORTH, Divider, at_capacity, choose, exposed, walk, work
 from .epilogue import with_epilogues
 from .expressions import Places
 from .flat import aligned_runs, join_registers, merge_flat_loops
+from .kernels.epilogue import SUM
 from .legend import legend
 from .live_slots import single_slots
 from .lower import Lowered, lower, storage_orders
@@ -306,7 +307,6 @@ def _products(
     tree: Lowered, dtype: str, names: Mapping[str, str], capacity: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[Call, tuple[str, str]]]:
     """Distinct products by name, and for each call its function's name and its sizes as text."""
-    from .kernels.epilogue import SUM
     from .kernels.matmul import LONG_K, Matmul
 
     specs: dict[Any, str] = {}

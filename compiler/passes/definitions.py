@@ -11,7 +11,7 @@ import sympy as sp
 from sympy import Basic, Expr
 
 from ..graph import at_least, overlap
-from ..program import Access, Affine, Equation, Index, Program, affine
+from ..program import Access, Affine, Equation, Index, Program, affine, in_range
 
 
 def solved(access: Access) -> dict[int, tuple[Index, Expr]] | None:
@@ -48,6 +48,12 @@ def is_alone(program: Program, equation: Equation) -> bool:
     others = list(program.definitions[equation.tensor])
     others.remove(equation)  # once: the same contribution may stand there twice
     return not any(overlap(other.lhs, equation.lhs) for other in others)
+
+
+def stands_for(program: Program, equation: Equation) -> bool:
+    """Each value of its right-hand side can be read from the tensor: an element of its own, to which nothing else is
+    added, and no place outside of the tensor, which reads as 0."""
+    return is_map(equation) and is_alone(program, equation) and in_range(equation.lhs)
 
 
 def is_whole(equation: Equation) -> bool:

@@ -18,9 +18,9 @@ from sympy import Basic, Expr, Symbol
 from sympy.core.relational import Relational
 
 from ..functions import FUNCTIONS
-from ..program import Access, Equation, Index, Program, Tensor, in_range
+from ..program import Access, Equation, Index, Program, Tensor
 from .agreement import F, Z
-from .definitions import binding, is_alone, is_map
+from .definitions import binding, stands_for
 from .elimination import through_value
 from .rewriting import in_dependence_order, inside, live, nodes, reads, replace
 
@@ -51,7 +51,7 @@ def _value(equation: Equation, program: Program) -> _Value | None:
     if not any(isinstance(n, (*FUNCTIONS, sp.Piecewise)) for n in nodes(equation.rhs)):
         return None
     found = _arguments(equation.rhs)
-    if len(found) != 1 or not is_map(equation) or not is_alone(program, equation) or not in_range(equation.lhs):
+    if len(found) != 1 or not stands_for(program, equation):
         return None
     argument = next(iter(found))
     if not isinstance(argument, Access):

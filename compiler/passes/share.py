@@ -17,8 +17,8 @@ import sympy as sp
 from sympy import Basic
 
 from ..functions import FUNCTIONS
-from ..program import Access, Equation, Index, Program, Tensor, fresh_index, in_range
-from .definitions import is_alone, is_map
+from ..program import Access, Equation, Index, Program, Tensor, fresh_index
+from .definitions import stands_for
 from .rewriting import (
     free_name,
     in_dependence_order,
@@ -136,8 +136,7 @@ class _Scalars:
         self.first: dict[Basic, tuple[Equation, Basic]] = {}
         self.shared: dict[Basic, None] = {}
         for equation in program.equations:
-            # what is written outside of the tensor is in no memory
-            if is_map(equation) and is_alone(program, equation) and in_range(equation.lhs):
+            if stands_for(program, equation):
                 key, order = self.key(equation.rhs)
                 if len(order) == len(equation.domain):
                     self.owners.setdefault(key, equation)
