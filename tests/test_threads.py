@@ -223,8 +223,8 @@ def test_members_sleep_between_calls_and_are_not_more_for_more_models() -> None:
 
 def test_a_call_waits_a_little_for_members_that_sleep() -> None:
     _, loop = prepared(classifier(), 150, 2)
-    record = together(loop)
     for _ in range(50):  # the machine may need longer
+        record = together(loop)  # a call that was alone shortens the patience of the next
         assert idle()
         loop.run(1)
         if record[RECORD["SHARED"]]:
